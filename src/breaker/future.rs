@@ -1,0 +1,106 @@
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use pin_project::pin_project;
+
+use super::layer::Policy;
+use super::settle::{Settle, Until};
+use crate::error::Rejected;
+use crate::outcome::{Classify, Outcome};
+use crate::reject::Refuse;
+
+/// The future of [`BreakerService`](super::BreakerService).
+///
+/// # Cancel safety
+///
+/// Dropping it drops the call and gives the permit back.
+#[pin_project]
+pub struct ResponseFuture<F, Res, Err, C, R, U> {
+    #[pin]
+    state: Call<F>,
+    policy: Policy<C, R, U>,
+    marker: std::marker::PhantomData<fn() -> (Res, Err)>,
+}
+
+#[pin_project(project = CallProj)]
+enum Call<F> {
+    Called {
+        #[pin]
+        future: F,
+        settle: Option<Settle>,
+    },
+    Rejected(Option<Rejected>),
+}
+
+impl<F, Res, Err, C, R, U> ResponseFuture<F, Res, Err, C, R, U> {
+    pub(super) const fn called(future: F, settle: Settle, policy: Policy<C, R, U>) -> Self {
+        let state = Call::Called {
+            future,
+            settle: Some(settle),
+        };
+        Self {
+            state,
+            policy,
+            marker: std::marker::PhantomData,
+        }
+    }
+
+    pub(super) const fn rejected(rejected: Rejected, policy: Policy<C, R, U>) -> Self {
+        let state = Call::Rejected(Some(rejected));
+        Self {
+            state,
+            policy,
+            marker: std::marker::PhantomData,
+        }
+    }
+}
+
+impl<F, Res, Err, C, R, U> Future for ResponseFuture<F, Res, Err, C, R, U>
+where
+    F: Future<Output = Result<Res, Err>>,
+    C: Classify<Res, Err>,
+    R: Refuse<Res, Err>,
+    U: Until<Res>,
+{
+    type Output = Result<U::Response, Err>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let Policy {
+            classify,
+            refuse,
+            until,
+        } = this.policy;
+        let (future, settle) = match this.state.project() {
+            CallProj::Called { future, settle } => (future, settle),
+            CallProj::Rejected(rejected) => {
+                return match rejected.take() {
+                    Some(rejected) => Poll::Ready(refuse.refuse(rejected).map(|r| until.plain(r))),
+                    None => Poll::Pending,
+                };
+            }
+        };
+        let result = std::task::ready!(future.poll(cx));
+        let outcome = match refuse.rejection(result.as_ref()) {
+            Some(_) => Outcome::Rejected,
+            None => classify.classify(result.as_ref()),
+        };
+        Poll::Ready(match (result, settle.take()) {
+            (Ok(response), Some(settle)) => Ok(until.track(response, outcome, settle)),
+            (Err(error), Some(settle)) => {
+                settle.settle(outcome);
+                Err(error)
+            }
+            // Only a future polled after it was ready comes here.
+            (result, None) => result.map(|response| until.plain(response)),
+        })
+    }
+}
+
+impl<F, Res, Err, C, R, U> fmt::Debug for ResponseFuture<F, Res, Err, C, R, U> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+    }
+}

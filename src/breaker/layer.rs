@@ -1,0 +1,127 @@
+use std::fmt;
+use std::sync::Arc;
+
+use tower::Layer;
+
+use super::config::BreakerConfig;
+use super::handle::{BreakerHandle, Circuit};
+use super::service::BreakerService;
+use super::settle::AtHead;
+use crate::observe::Name;
+use crate::outcome::ByResult;
+use crate::reject::AsError;
+
+/// Puts a circuit breaker around a service.
+///
+/// One value is one circuit: its clones and every service it made share it, however often `layer` is called. A permit
+/// is taken in `call`; an open circuit is ready and answers in `call` even while the inner service is not. A future
+/// that is dropped gives its permit back. It belongs inside the retry and outside the attempt timeout.
+///
+/// - `C` says how a result counts: [`classify`](Self::classify).
+/// - `R` says how a refusal leaves: [`refuse_with`](Self::refuse_with).
+/// - `U` says until when a call lasts: [`until`](Self::until).
+pub struct BreakerLayer<C = ByResult, R = AsError, U = AtHead> {
+    circuit: Arc<Circuit>,
+    policy: Policy<C, R, U>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Policy<C, R, U> {
+    pub(super) classify: C,
+    pub(super) refuse: R,
+    pub(super) until: U,
+}
+
+impl BreakerLayer {
+    /// A circuit named `name`, which is its label in metrics and logs.
+    #[must_use]
+    pub fn new(name: impl Into<Arc<str>>, config: impl Into<BreakerConfig>) -> Self {
+        let name: Name = name.into();
+        let circuit = Arc::new(Circuit::new(name, config.into()));
+        Self {
+            circuit,
+            policy: Policy::default(),
+        }
+    }
+}
+
+impl<C, R, U> BreakerLayer<C, R, U> {
+    /// How a result counts. Defaults to [`ByResult`]: every error is a failure.
+    #[must_use]
+    pub fn classify<C2>(self, classify: C2) -> BreakerLayer<C2, R, U> {
+        let Policy { refuse, until, .. } = self.policy;
+        BreakerLayer {
+            circuit: self.circuit,
+            policy: Policy {
+                classify,
+                refuse,
+                until,
+            },
+        }
+    }
+
+    /// How a refusal leaves. Defaults to [`AsError`].
+    #[must_use]
+    pub fn refuse_with<R2>(self, refuse: R2) -> BreakerLayer<C, R2, U> {
+        let Policy {
+            classify, until, ..
+        } = self.policy;
+        BreakerLayer {
+            circuit: self.circuit,
+            policy: Policy {
+                classify,
+                refuse,
+                until,
+            },
+        }
+    }
+
+    /// Until when a call lasts. Defaults to [`AtHead`]; `http::AtEnd` watches the body to its end.
+    #[must_use]
+    pub fn until<U2>(self, until: U2) -> BreakerLayer<C, R, U2> {
+        let Policy {
+            classify, refuse, ..
+        } = self.policy;
+        BreakerLayer {
+            circuit: self.circuit,
+            policy: Policy {
+                classify,
+                refuse,
+                until,
+            },
+        }
+    }
+
+    /// Watches the circuit from outside.
+    #[must_use]
+    pub fn handle(&self) -> BreakerHandle {
+        BreakerHandle {
+            circuit: Arc::clone(&self.circuit),
+        }
+    }
+}
+
+impl<C: Clone, R: Clone, U: Clone> Clone for BreakerLayer<C, R, U> {
+    fn clone(&self) -> Self {
+        Self {
+            circuit: Arc::clone(&self.circuit),
+            policy: self.policy.clone(),
+        }
+    }
+}
+
+impl<C, R, U> fmt::Debug for BreakerLayer<C, R, U> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BreakerLayer")
+            .field("handle", &self.handle())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<S, C: Clone, R: Clone, U: Clone> Layer<S> for BreakerLayer<C, R, U> {
+    type Service = BreakerService<S, C, R, U>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        BreakerService::new(inner, Arc::clone(&self.circuit), self.policy.clone())
+    }
+}

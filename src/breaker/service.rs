@@ -1,0 +1,82 @@
+use std::fmt;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use tower::Service;
+
+use super::future::ResponseFuture;
+use super::handle::Circuit;
+use super::layer::Policy;
+use super::settle::{Settle, Until};
+use crate::outcome::Classify;
+use crate::reject::Refuse;
+
+/// The service of [`BreakerLayer`](super::BreakerLayer).
+#[derive(Clone)]
+pub struct BreakerService<S, C, R, U> {
+    inner: S,
+    /// Whether the inner service said that it is ready and has not been called since.
+    ready: bool,
+    circuit: Arc<Circuit>,
+    policy: Policy<C, R, U>,
+}
+
+impl<S, C, R, U> BreakerService<S, C, R, U> {
+    pub(super) const fn new(inner: S, circuit: Arc<Circuit>, policy: Policy<C, R, U>) -> Self {
+        Self {
+            inner,
+            ready: false,
+            circuit,
+            policy,
+        }
+    }
+}
+
+impl<S, Req, C, R, U> Service<Req> for BreakerService<S, C, R, U>
+where
+    S: Service<Req>,
+    C: Classify<S::Response, S::Error> + Clone,
+    R: Refuse<S::Response, S::Error> + Clone,
+    U: Until<S::Response> + Clone,
+{
+    type Response = U::Response;
+    type Error = S::Error;
+    type Future = ResponseFuture<S::Future, S::Response, S::Error, C, R, U>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        match self.inner.poll_ready(cx) {
+            Poll::Ready(Ok(())) => {
+                self.ready = true;
+                Poll::Ready(Ok(()))
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            // The refusal does not need the inner service, so nobody waits for it to be ready.
+            Poll::Pending if self.circuit.rejects() => Poll::Ready(Ok(())),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    fn call(&mut self, request: Req) -> Self::Future {
+        // Ready only to refuse: had the circuit's wait ended meanwhile, the inner service still could not be called.
+        let admitted = if std::mem::take(&mut self.ready) {
+            self.circuit.admit()
+        } else {
+            Err(self.circuit.refusal())
+        };
+        match admitted {
+            Ok(permit) => {
+                let settle = Settle::new(Arc::clone(&self.circuit), permit);
+                ResponseFuture::called(self.inner.call(request), settle, self.policy.clone())
+            }
+            Err(rejected) => ResponseFuture::rejected(rejected, self.policy.clone()),
+        }
+    }
+}
+
+impl<S: fmt::Debug, C, R, U> fmt::Debug for BreakerService<S, C, R, U> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BreakerService")
+            .field("inner", &self.inner)
+            .finish_non_exhaustive()
+    }
+}

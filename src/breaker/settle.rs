@@ -1,0 +1,89 @@
+use std::fmt;
+use std::sync::Arc;
+
+use super::handle::Circuit;
+use super::machine::Permit;
+use crate::outcome::Outcome;
+use crate::scope::Scope;
+use crate::time::Tick;
+
+/// The open end of an admitted call: says how it ended, once.
+///
+/// Dropped before that, the call counts as a failure of the callee if its deadline has passed, and not at all if it
+/// has not: a caller who goes away says nothing about the callee.
+pub struct Settle {
+    circuit: Arc<Circuit>,
+    permit: Option<Permit>,
+    deadline: Tick,
+}
+
+impl Settle {
+    pub(super) fn new(circuit: Arc<Circuit>, permit: Permit) -> Self {
+        let deadline = Scope::current().deadline().unwrap_or(Tick::NEVER);
+        Self {
+            circuit,
+            permit: Some(permit),
+            deadline,
+        }
+    }
+
+    /// The call ended so.
+    pub fn settle(mut self, outcome: Outcome) {
+        if let Some(permit) = self.permit.take() {
+            self.circuit.settle(permit, outcome);
+        }
+    }
+
+    /// The answer has begun and goes on.
+    pub fn answered(&self) {
+        if let Some(permit) = &self.permit {
+            self.circuit.answered(permit);
+        }
+    }
+}
+
+impl Drop for Settle {
+    fn drop(&mut self) {
+        if let Some(permit) = self.permit.take() {
+            self.circuit.abandon(permit, self.deadline);
+        }
+    }
+}
+
+impl fmt::Debug for Settle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settle")
+            .field("permit", &self.permit)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Until when a call lasts: the head of its answer, or the end of its body.
+pub trait Until<Res> {
+    /// What the service returns: `Res`, or `Res` with a body that reports its end.
+    type Response;
+
+    /// A response that nobody waits for the end of.
+    fn plain(&self, response: Res) -> Self::Response;
+
+    /// A response whose head counts as `head`; `settle` is owed the verdict.
+    fn track(&self, response: Res, head: Outcome, settle: Settle) -> Self::Response;
+}
+
+/// A call ends with the head of its answer.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct AtHead;
+
+impl<Res> Until<Res> for AtHead {
+    type Response = Res;
+
+    fn plain(&self, response: Res) -> Res {
+        response
+    }
+
+    fn track(&self, response: Res, head: Outcome, settle: Settle) -> Res {
+        settle.settle(head);
+        response
+    }
+}

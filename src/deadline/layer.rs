@@ -1,0 +1,286 @@
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use pin_project::pin_project;
+use tokio::time::Sleep;
+use tower::{Layer, Service};
+
+use crate::error::{LayerKind, Reason, Rejected, TimedOut};
+use crate::num::Period;
+use crate::observe::{self, Name};
+use crate::reject::{AsError, GiveUp, Refuse};
+use crate::rt;
+use crate::scope::Scope;
+use crate::time::Tick;
+
+/// Bounds a call as a whole.
+///
+/// The nearest of this limit and the deadline of the scope holds. A call whose time is over is refused without being
+/// started; one that runs out of time is dropped and refused. It belongs outermost. Clones share nothing but the name.
+/// The timer is made when the inner service is first found pending, a call that is answered at once has none.
+#[derive(Clone, Debug)]
+pub struct DeadlineLayer<R = AsError> {
+    name: Name,
+    limit: Period,
+    refuse: R,
+}
+
+impl DeadlineLayer {
+    /// Every call is over after `limit`. The name is its label in metrics and logs.
+    #[must_use]
+    pub fn new(name: impl Into<Arc<str>>, limit: Period) -> Self {
+        Self {
+            name: name.into(),
+            limit,
+            refuse: AsError,
+        }
+    }
+}
+
+impl<R> DeadlineLayer<R> {
+    /// How a refusal leaves. Defaults to [`AsError`].
+    #[must_use]
+    pub fn refuse_with<R2>(self, refuse: R2) -> DeadlineLayer<R2> {
+        DeadlineLayer {
+            name: self.name,
+            limit: self.limit,
+            refuse,
+        }
+    }
+}
+
+impl<S, R: Clone> Layer<S> for DeadlineLayer<R> {
+    type Service = DeadlineService<S, R>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        DeadlineService {
+            inner,
+            layer: self.clone(),
+        }
+    }
+}
+
+/// The service of [`DeadlineLayer`].
+#[derive(Clone, Debug)]
+pub struct DeadlineService<S, R> {
+    inner: S,
+    layer: DeadlineLayer<R>,
+}
+
+impl<S, Req, R> Service<Req> for DeadlineService<S, R>
+where
+    S: Service<Req>,
+    R: Refuse<S::Response, S::Error> + Clone,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = ResponseFuture<S::Future, Total<R>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Req) -> Self::Future {
+        let now = rt::now();
+        let scope = Scope::current().until(now + self.layer.limit.get());
+        let at = scope.deadline().unwrap_or(Tick::NEVER);
+        let future = (at > now).then(|| scope.enter(|| self.inner.call(request)));
+        let end = Total {
+            name: Arc::clone(&self.layer.name),
+            refuse: self.layer.refuse.clone(),
+        };
+        ResponseFuture {
+            future,
+            sleep: None,
+            scope,
+            at,
+            end,
+        }
+    }
+}
+
+/// Bounds one attempt.
+///
+/// The nearer of this limit and the deadline of the scope holds. An attempt that takes longer is dropped and leaves as
+/// [`TimedOut`]: a failure of the callee, not a refusal. It belongs innermost, inside retry and breaker. Of a
+/// streaming answer it bounds the head. Clones share nothing but the name.
+#[derive(Clone, Debug)]
+pub struct TimeoutLayer<R = AsError> {
+    name: Name,
+    limit: Period,
+    give_up: R,
+}
+
+impl TimeoutLayer {
+    /// An attempt is given up after `limit`. The name is its label in metrics and logs.
+    #[must_use]
+    pub fn new(name: impl Into<Arc<str>>, limit: Period) -> Self {
+        Self {
+            name: name.into(),
+            limit,
+            give_up: AsError,
+        }
+    }
+}
+
+impl<R> TimeoutLayer<R> {
+    /// How a timeout leaves. Defaults to [`AsError`].
+    #[must_use]
+    pub fn refuse_with<R2>(self, give_up: R2) -> TimeoutLayer<R2> {
+        TimeoutLayer {
+            name: self.name,
+            limit: self.limit,
+            give_up,
+        }
+    }
+}
+
+impl<S, R: Clone> Layer<S> for TimeoutLayer<R> {
+    type Service = TimeoutService<S, R>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        TimeoutService {
+            inner,
+            layer: self.clone(),
+        }
+    }
+}
+
+/// The service of [`TimeoutLayer`].
+#[derive(Clone, Debug)]
+pub struct TimeoutService<S, R> {
+    inner: S,
+    layer: TimeoutLayer<R>,
+}
+
+impl<S, Req, R> Service<Req> for TimeoutService<S, R>
+where
+    S: Service<Req>,
+    R: GiveUp<S::Response, S::Error> + Clone,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = ResponseFuture<S::Future, Attempt<R>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Req) -> Self::Future {
+        let now = rt::now();
+        let scope = Scope::current().until(now + self.layer.limit.get());
+        let at = scope.deadline().unwrap_or(Tick::NEVER);
+        let future = Some(scope.enter(|| self.inner.call(request)));
+        let end = Attempt {
+            name: Arc::clone(&self.layer.name),
+            give_up: self.layer.give_up.clone(),
+            after: at.since(now),
+        };
+        ResponseFuture {
+            future,
+            sleep: None,
+            scope,
+            at,
+            end,
+        }
+    }
+}
+
+/// What a call ends with when its time is over.
+pub trait End<Res, Err> {
+    /// The result in place of the callee's.
+    ///
+    /// # Errors
+    ///
+    /// That is the point, where it leaves as an error.
+    fn end(&self) -> Result<Res, Err>;
+}
+
+/// The end of a whole call.
+#[derive(Debug)]
+pub struct Total<R> {
+    name: Name,
+    refuse: R,
+}
+
+impl<R: Refuse<Res, Err>, Res, Err> End<Res, Err> for Total<R> {
+    fn end(&self) -> Result<Res, Err> {
+        let rejected = Rejected::new(LayerKind::Deadline, Reason::DeadlineExceeded);
+        observe::rejected(&self.name, &rejected);
+        self.refuse.refuse(rejected)
+    }
+}
+
+/// The end of one attempt.
+#[derive(Debug)]
+pub struct Attempt<R> {
+    name: Name,
+    give_up: R,
+    after: Duration,
+}
+
+impl<R: GiveUp<Res, Err>, Res, Err> End<Res, Err> for Attempt<R> {
+    fn end(&self) -> Result<Res, Err> {
+        observe::timed_out(&self.name, self.after);
+        self.give_up.give_up(TimedOut::new(self.after))
+    }
+}
+
+/// The future of [`DeadlineService`] and [`TimeoutService`].
+///
+/// # Cancel safety
+///
+/// Dropping it drops the call.
+#[pin_project]
+pub struct ResponseFuture<F, E> {
+    /// `None` once the time is over.
+    #[pin]
+    future: Option<F>,
+    #[pin]
+    sleep: Option<Sleep>,
+    scope: Scope,
+    at: Tick,
+    end: E,
+}
+
+impl<F, E, Res, Err> Future for ResponseFuture<F, E>
+where
+    F: Future<Output = Result<Res, Err>>,
+    E: End<Res, Err>,
+{
+    type Output = Result<Res, Err>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        let scope = *this.scope;
+        let Some(future) = this.future.as_mut().as_pin_mut() else {
+            return Poll::Ready(this.end.end());
+        };
+        if let Poll::Ready(result) = scope.enter(|| future.poll(cx)) {
+            return Poll::Ready(result);
+        }
+        if this.sleep.is_none() {
+            this.sleep.set(Some(rt::sleep_until(*this.at)));
+        }
+        match this.sleep.as_mut().as_pin_mut().map(|sleep| sleep.poll(cx)) {
+            Some(Poll::Ready(())) => {
+                // The layers below see that the deadline has passed and count the drop as a failure of the callee.
+                this.future.set(None);
+                Poll::Ready(this.end.end())
+            }
+            Some(Poll::Pending) | None => Poll::Pending,
+        }
+    }
+}
+
+impl<F, E> fmt::Debug for ResponseFuture<F, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture")
+            .field("at", &self.at)
+            .finish_non_exhaustive()
+    }
+}
