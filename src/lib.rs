@@ -8,6 +8,7 @@ pub mod deadline;
 pub mod error;
 pub mod num;
 pub mod outcome;
+pub mod presets;
 pub mod retry;
 pub mod rng;
 pub mod time;
@@ -20,6 +21,15 @@ pub mod reject;
 pub mod rt;
 #[cfg(feature = "tower")]
 pub mod scope;
+#[cfg(feature = "tower")]
+pub mod standard;
+
+#[cfg(feature = "grpc")]
+pub mod grpc;
+#[cfg(feature = "http")]
+pub mod http;
+#[cfg(feature = "reqwest")]
+pub mod reqwest;
 
 #[cfg(feature = "tower")]
 mod observe;

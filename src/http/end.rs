@@ -1,0 +1,134 @@
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use http::{HeaderMap, Response};
+use http_body::{Body, Frame, SizeHint};
+use pin_project::pin_project;
+
+use crate::breaker::{Settle, Until};
+use crate::outcome::{Failure, Outcome};
+
+/// Says how a call counts whose body came to its end.
+pub trait ClassifyEnd {
+    /// The outcome of an answer with these trailers, `None` where it had none.
+    fn at_end(&self, trailers: Option<&HeaderMap>) -> Outcome;
+}
+
+/// A call ends with the end of its body, where gRPC puts its status.
+///
+/// An answer whose head already says failure ends there. A body that breaks off is a failure. A body that the caller
+/// drops before its end says nothing, unless the call's deadline has passed.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AtEnd<C>(C);
+
+impl<C> AtEnd<C> {
+    /// Judges the end by `classify`.
+    pub const fn new(classify: C) -> Self {
+        Self(classify)
+    }
+}
+
+impl<B: Body, C: ClassifyEnd + Clone> Until<Response<B>> for AtEnd<C> {
+    type Response = Response<Tracked<B, C>>;
+
+    fn plain(&self, response: Response<B>) -> Self::Response {
+        response.map(|body| Tracked { body, end: None })
+    }
+
+    fn track(&self, response: Response<B>, head: Outcome, settle: Settle) -> Self::Response {
+        // A rejection, a failure or an ignored answer does not become anything else by its end.
+        if head != Outcome::Success {
+            settle.settle(head);
+            return self.plain(response);
+        }
+        settle.answered();
+        response.map(|body| {
+            let mut tracked = Tracked {
+                body,
+                end: Some((settle, self.0.clone())),
+            };
+            // A head without a body is all there is.
+            if tracked.body.is_end_stream() {
+                Tracked::<B, C>::settle(&mut tracked.end, |classify| classify.at_end(None));
+            }
+            tracked
+        })
+    }
+}
+
+/// A body that reports its end.
+#[pin_project]
+pub struct Tracked<B: Body, C: ClassifyEnd> {
+    #[pin]
+    body: B,
+    end: Option<(Settle, C)>,
+}
+
+impl<B: Body, C: ClassifyEnd> Tracked<B, C> {
+    fn settle(end: &mut Option<(Settle, C)>, outcome: impl FnOnce(&C) -> Outcome) {
+        if let Some((settle, classify)) = end.take() {
+            settle.settle(outcome(&classify));
+        }
+    }
+}
+
+impl<B: Body, C: ClassifyEnd> Body for Tracked<B, C> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        let mut this = self.project();
+        let frame = ready!(this.body.as_mut().poll_frame(cx));
+        match &frame {
+            Some(Ok(frame)) => {
+                if let Some(trailers) = frame.trailers_ref() {
+                    Self::settle(this.end, |classify| classify.at_end(Some(trailers)));
+                } else if this.body.is_end_stream() {
+                    // Nobody has to ask again after the last frame.
+                    Self::settle(this.end, |classify| classify.at_end(None));
+                }
+            }
+            Some(Err(_)) => Self::settle(this.end, |_| Outcome::Failure(Failure::Unavailable)),
+            None => Self::settle(this.end, |classify| classify.at_end(None)),
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl<B: Body + Default, C: ClassifyEnd> Default for Tracked<B, C> {
+    fn default() -> Self {
+        Self {
+            body: B::default(),
+            end: None,
+        }
+    }
+}
+
+impl<B: Body + From<String>, C: ClassifyEnd> From<String> for Tracked<B, C> {
+    fn from(body: String) -> Self {
+        Self {
+            body: body.into(),
+            end: None,
+        }
+    }
+}
+
+impl<B: Body, C: ClassifyEnd> fmt::Debug for Tracked<B, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tracked")
+            .field("open", &self.end.is_some())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,40 @@
+//! HTTP: what its answers mean, how a refusal looks in it, and how a request is made again.
+//!
+//! Everything here speaks in terms of the `http` crate, so it serves axum, tonic and hyper alike; nothing of their own
+//! types is named.
+//!
+//! # Example: an axum route behind a breaker
+//!
+//! ```
+//! use axum::{Router, routing::get};
+//! use mainstay::breaker::{BreakerLayer, Trip};
+//! use mainstay::deadline::DeadlineLayer;
+//! use mainstay::http::{AsResponse, ByStatus};
+//! use mainstay::num::Period;
+//!
+//! let breaker = BreakerLayer::new("stock", Trip::consecutive(5))
+//!     .classify(ByStatus)
+//!     .refuse_with(AsResponse);
+//! let deadline = DeadlineLayer::new("stock", Period::secs(2)).refuse_with(AsResponse);
+//! let app: Router = Router::new()
+//!     .route("/stock", get(|| async { "42" }))
+//!     .layer(breaker)
+//!     .layer(deadline);
+//! # let _ = app;
+//! ```
+
+mod classify;
+mod deadline;
+mod end;
+mod problem;
+mod replay;
+
+#[cfg(any(feature = "grpc", feature = "reqwest"))]
+pub(crate) use classify::of_head;
+pub use classify::{ByStatus, parse_retry_after};
+pub use deadline::{CarryLayer, CarryService, DeadlineHeader, HonourLayer, HonourService};
+pub use end::{AtEnd, ClassifyEnd, Tracked};
+pub use problem::AsResponse;
+#[cfg(feature = "reqwest")]
+pub(crate) use problem::problem;
+pub use replay::{Identity, Kept, ReplayBody, ReplayRequest, is_idempotent};

@@ -1,0 +1,193 @@
+//! The standard stack for reqwest, as a middleware: `client.get(url).send()` stays as it is.
+//!
+//! # Example
+//!
+//! ```
+//! use mainstay::standard::Stack;
+//!
+//! let client = Stack::standard("rates").reqwest(reqwest::Client::new());
+//! let request = client.get("http://127.0.0.1:8080/rates/EUR"); // `.send().await?` as always
+//! # let _ = request;
+//! ```
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use ::reqwest::{Client, Request, Response};
+use http::Extensions;
+use reqwest_middleware::{ClientBuilder, ClientWithMiddleware, Error, Middleware, Next};
+use tower::{Service, ServiceBuilder};
+
+use crate::deadline::{DeadlineLayer, TimeoutLayer};
+use crate::error::{AsRejected, Rejected, TimedOut, find};
+use crate::http::{AsResponse, ByStatus, DeadlineHeader, is_idempotent, of_head, problem};
+use crate::outcome::{Classify, Failure, Outcome};
+use crate::reject::{GiveUp, Refuse};
+use crate::retry::Replay;
+use crate::standard::Stack;
+
+impl Stack {
+    /// Puts the stack around a reqwest client.
+    ///
+    /// A refusal is an error: `reqwest_middleware::Error::Middleware`, which
+    /// [`AsRejected`] tells from any other. A request is retried when it is idempotent
+    /// ([`is_idempotent`], or [`Stack::idempotent`] vouches) and its body can be cloned: a stream cannot.
+    #[must_use]
+    pub fn reqwest(&self, client: Client) -> ClientWithMiddleware {
+        ClientBuilder::new(client)
+            .with(StackMiddleware {
+                stack: self.clone(),
+            })
+            .build()
+    }
+}
+
+/// A [`Stack`] among other middlewares. Those added after it run once per attempt.
+#[derive(Clone, Debug)]
+pub struct StackMiddleware {
+    stack: Stack,
+}
+
+impl From<Stack> for StackMiddleware {
+    fn from(stack: Stack) -> Self {
+        Self { stack }
+    }
+}
+
+#[async_trait::async_trait]
+impl Middleware for StackMiddleware {
+    async fn handle(
+        &self,
+        request: Request,
+        extensions: &mut Extensions,
+        next: Next<'_>,
+    ) -> Result<Response, Error> {
+        let stack = &self.stack;
+        let replay = TryClone {
+            all: stack.idempotent,
+        };
+        let attempt = Attempt {
+            next,
+            extensions: extensions.clone(),
+            header: stack.header.clone(),
+        };
+        ServiceBuilder::new()
+            .layer(DeadlineLayer::new(stack.name.clone(), stack.deadline))
+            .layer(stack.retry.clone().classify(ByStatus).replay_with(replay))
+            .layer(stack.breaker.clone().classify(ByStatus))
+            .layer(TimeoutLayer::new(stack.name.clone(), stack.attempt_timeout))
+            .service(attempt)
+            // The rest of a middleware chain is always ready.
+            .call(request)
+            .await
+    }
+}
+
+/// One attempt: the rest of the chain.
+#[derive(Clone)]
+struct Attempt<'a> {
+    next: Next<'a>,
+    extensions: Extensions,
+    header: DeadlineHeader,
+}
+
+impl<'a> Service<Request> for Attempt<'a> {
+    type Response = Response;
+    type Error = Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, Error>> + Send + 'a>>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, mut request: Request) -> Self::Future {
+        self.header.write(request.headers_mut());
+        let (next, mut extensions) = (self.next.clone(), self.extensions.clone());
+        Box::pin(async move { next.run(request, &mut extensions).await })
+    }
+}
+
+/// Makes a `reqwest::Request` again, if it is idempotent and its body is no stream.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TryClone {
+    all: bool,
+}
+
+impl TryClone {
+    /// Only requests that say of themselves that they may be made twice.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { all: false }
+    }
+
+    /// Vouches that the callee applies every request once, however often it comes.
+    #[must_use]
+    pub const fn all_idempotent(mut self, all: bool) -> Self {
+        self.all = all;
+        self
+    }
+}
+
+impl Replay<Request> for TryClone {
+    type Request = Request;
+    type Kept = Request;
+
+    fn first(&self, request: Request) -> (Request, Option<Request>) {
+        let may = self.all || is_idempotent(request.method(), request.headers());
+        let kept = if may { request.try_clone() } else { None };
+        (request, kept)
+    }
+
+    fn again(&self, kept: &mut Request) -> Option<Request> {
+        kept.try_clone()
+    }
+}
+
+impl<E> Classify<Response, E> for ByStatus {
+    fn classify(&self, result: Result<&Response, &E>) -> Outcome {
+        match result {
+            Ok(response) => of_head(response.status(), response.headers()),
+            Err(_) => Outcome::Failure(Failure::Unavailable),
+        }
+    }
+}
+
+/// For a bare `reqwest::Client` as a tower service, whose error type cannot be made from outside.
+impl<E> Refuse<Response, E> for AsResponse {
+    fn refuse(&self, rejected: Rejected) -> Result<Response, E> {
+        Ok(problem::<::reqwest::Body>(rejected).into())
+    }
+
+    fn rejection<'r>(&self, result: Result<&'r Response, &'r E>) -> Option<&'r Rejected> {
+        result.ok()?.extensions().get()
+    }
+}
+
+impl<E> GiveUp<Response, E> for AsResponse {
+    fn give_up(&self, timed_out: TimedOut) -> Result<Response, E> {
+        let response: Result<http::Response<::reqwest::Body>, E> = self.give_up(timed_out);
+        response.map(Response::from)
+    }
+}
+
+impl From<Rejected> for Error {
+    fn from(rejected: Rejected) -> Self {
+        Self::middleware(rejected)
+    }
+}
+
+impl From<TimedOut> for Error {
+    fn from(timed_out: TimedOut) -> Self {
+        Self::middleware(timed_out)
+    }
+}
+
+impl AsRejected for Error {
+    fn as_rejected(&self) -> Option<&Rejected> {
+        match self {
+            Self::Middleware(error) => error.downcast_ref(),
+            Self::Reqwest(error) => find(error),
+        }
+    }
+}
