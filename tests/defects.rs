@@ -1,6 +1,10 @@
 //! The defects of well-known pseudo-code for breakers and retries, each by its number: none of them is here.
 
 #![expect(clippy::unwrap_used, reason = "a test panics to fail")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the tests stand in for callers, on tokio's paused clock"
+)]
 
 use std::num::NonZeroU32;
 use std::sync::Arc;

@@ -129,6 +129,7 @@ pub struct Permit {
 /// The decision about a call: the permit or the refusal, and the change of state that it brought.
 #[derive(Debug)]
 #[must_use]
+#[non_exhaustive]
 pub struct Admission {
     /// The permit or the refusal.
     pub verdict: Result<Permit, Rejected>,

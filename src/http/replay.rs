@@ -245,11 +245,11 @@ where
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
             Reel::Once(body) => body.size_hint(),
-            Reel::Recorded { tape, next: 0, .. } => tape
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .size_hint
-                .clone(),
+            Reel::Recorded { tape, next: 0, .. } => {
+                tape.lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .size_hint
+            }
             // Only what is asked before the first frame becomes a Content-Length.
             Reel::Recorded { .. } => SizeHint::default(),
         }
