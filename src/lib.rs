@@ -1,4 +1,43 @@
-//! Resilience for Rust services: what keeps an ERP up while the services it calls are not.
+//! Resilience for Rust services: what keeps a business running while the services it calls are not.
+//!
+//! mainstay is one crate that a service links. It wraps tonic, reqwest and axum with tower layers, and runs business
+//! transactions as durable sagas.
+//!
+//! | you want to | look at |
+//! |---|---|
+//! | call another service and survive its failures | [`standard`]: the whole stack in one line |
+//! | stop calling what is down | [`breaker`] |
+//! | give a failed call another chance | [`retry`] |
+//! | bound how long things take | [`deadline`] |
+//! | run several effects in several services, all or none | `saga`, on a `journal` |
+//! | say what counts as a failure | [`outcome`] |
+//! | see what happens | [`observe`]: every metric and event, and the handles of the layers |
+//! | start from numbers that a real platform uses | [`presets`] |
+//!
+//! # How it is built
+//!
+//! Every capability is a *machine*, a plain value that takes events and the time and returns decisions, and a thin
+//! *shell* around it: a layer, a driver, a store. The machines need no feature and no dependency; they can be tested
+//! with plain calls and replayed. The shells need `tower`, which is the default feature. Further features buy
+//! integrations and backends, and never change how anything behaves.
+//!
+//! # A stack
+//!
+//! ```
+//! use mainstay::num::Period;
+//! use mainstay::standard::Stack;
+//! use tower::{BoxError, ServiceExt, service_fn};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), BoxError> {
+//! let stack = Stack::standard("ledger").deadline(Period::secs(5));
+//! let ledger = stack.service(service_fn(|amount: u64| async move { Ok::<_, BoxError>(amount) }));
+//! assert_eq!(ledger.oneshot(100).await?, 100);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The order of the layers is stated once, in [`standard`].
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -32,7 +71,7 @@ pub mod http;
 pub mod reqwest;
 
 #[cfg(feature = "tower")]
-mod observe;
+pub mod observe;
 
 pub use error::{ConfigError, Rejected};
 pub use outcome::{Classify, Outcome};

@@ -101,7 +101,7 @@ where
 
 /// `Ok` is a success, `Err` a failure.
 #[derive(Clone, Copy, Debug, Default)]
-#[non_exhaustive]
+#[expect(clippy::exhaustive_structs, reason = "a unit value names a choice")]
 pub struct ByResult;
 
 impl<Res, Err> Classify<Res, Err> for ByResult {

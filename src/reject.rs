@@ -45,7 +45,7 @@ pub trait GiveUp<Res, Err> {
 
 /// Refusals leave as errors: the service's error type is made from them.
 #[derive(Clone, Copy, Debug, Default)]
-#[non_exhaustive]
+#[expect(clippy::exhaustive_structs, reason = "a unit value names a choice")]
 pub struct AsError;
 
 #[diagnostic::do_not_recommend]

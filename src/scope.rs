@@ -119,7 +119,7 @@ impl Scope {
 /// # }
 /// ```
 #[derive(Clone, Copy, Debug, Default)]
-#[non_exhaustive]
+#[expect(clippy::exhaustive_structs, reason = "a unit value names a choice")]
 pub struct CallLayer;
 
 impl CallLayer {

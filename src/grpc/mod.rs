@@ -50,7 +50,7 @@ pub use crate::standard::{Grpc, GrpcChannel};
 ///
 /// The gRPC protocol over HTTP/2, "Responses"; `google.rpc.RetryInfo`.
 #[derive(Clone, Copy, Debug, Default)]
-#[non_exhaustive]
+#[expect(clippy::exhaustive_structs, reason = "a unit value names a choice")]
 pub struct ByStatus;
 
 impl<B, E> Classify<Response<B>, E> for ByStatus {
@@ -115,7 +115,7 @@ pub fn of_status(status: &Status) -> Outcome {
 /// `UNAVAILABLE` with RetryInfo for an open circuit, `DEADLINE_EXCEEDED` when time is over. The message says no more
 /// than the code does. For every service whose body has a default: tonic's channel and server.
 #[derive(Clone, Copy, Debug, Default)]
-#[non_exhaustive]
+#[expect(clippy::exhaustive_structs, reason = "a unit value names a choice")]
 pub struct AsResponse;
 
 impl<B: Default, E> Refuse<Response<B>, E> for AsResponse {

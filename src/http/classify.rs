@@ -23,7 +23,7 @@ use crate::time::Timestamp;
 ///
 /// RFC 9110 §10.2.3 and §15, RFC 6585 §4.
 #[derive(Clone, Copy, Debug, Default)]
-#[non_exhaustive]
+#[expect(clippy::exhaustive_structs, reason = "a unit value names a choice")]
 pub struct ByStatus;
 
 impl<B, E> Classify<Response<B>, E> for ByStatus {

@@ -14,7 +14,7 @@ use crate::reject::{GiveUp, Refuse};
 ///
 /// RFC 9457, problem details; RFC 9110 §10.2.3, Retry-After in whole seconds, rounded up.
 #[derive(Clone, Copy, Debug, Default)]
-#[non_exhaustive]
+#[expect(clippy::exhaustive_structs, reason = "a unit value names a choice")]
 pub struct AsResponse;
 
 impl<B: From<String>, E> Refuse<Response<B>, E> for AsResponse {

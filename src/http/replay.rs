@@ -35,7 +35,7 @@ pub struct ReplayRequest<W = Identity> {
 
 /// Leaves the body as it is.
 #[derive(Clone, Copy, Debug, Default)]
-#[non_exhaustive]
+#[expect(clippy::exhaustive_structs, reason = "a unit value names a choice")]
 pub struct Identity;
 
 impl ReplayRequest {

@@ -23,7 +23,7 @@ pub trait Replay<Req> {
 
 /// Clones the request. Whoever uses it says that the request may be made twice.
 #[derive(Clone, Copy, Debug, Default)]
-#[non_exhaustive]
+#[expect(clippy::exhaustive_structs, reason = "a unit value names a choice")]
 pub struct CloneRequest;
 
 #[diagnostic::do_not_recommend]
