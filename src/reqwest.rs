@@ -10,7 +10,7 @@
 //! # let _ = request;
 //! ```
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -72,15 +72,14 @@ impl Middleware for StackMiddleware {
             extensions: extensions.clone(),
             header: stack.header.clone(),
         };
-        ServiceBuilder::new()
+        let mut service = ServiceBuilder::new()
             .layer(DeadlineLayer::new(stack.name.clone(), stack.deadline))
             .layer(stack.retry.clone().classify(ByStatus).replay_with(replay))
             .layer(stack.breaker.clone().classify(ByStatus))
             .layer(TimeoutLayer::new(stack.name.clone(), stack.attempt_timeout))
-            .service(attempt)
-            // The rest of a middleware chain is always ready.
-            .call(request)
-            .await
+            .service(attempt);
+        poll_fn(|cx| service.poll_ready(cx)).await?;
+        service.call(request).await
     }
 }
 

@@ -12,11 +12,10 @@ use crate::outcome::Classify;
 use crate::reject::Refuse;
 
 /// The service of [`BreakerLayer`](super::BreakerLayer).
-#[derive(Clone)]
 pub struct BreakerService<S, C, R, U> {
     inner: S,
-    /// Whether the inner service said that it is ready and has not been called since.
-    ready: bool,
+    /// Whether the last `poll_ready` was ready only to refuse, the inner service being pending.
+    refusing: bool,
     circuit: Arc<Circuit>,
     policy: Policy<C, R, U>,
 }
@@ -25,10 +24,21 @@ impl<S, C, R, U> BreakerService<S, C, R, U> {
     pub(super) const fn new(inner: S, circuit: Arc<Circuit>, policy: Policy<C, R, U>) -> Self {
         Self {
             inner,
-            ready: false,
+            refusing: false,
             circuit,
             policy,
         }
+    }
+}
+
+/// A clone shares the circuit and not the readiness.
+impl<S: Clone, C: Clone, R: Clone, U: Clone> Clone for BreakerService<S, C, R, U> {
+    fn clone(&self) -> Self {
+        Self::new(
+            self.inner.clone(),
+            Arc::clone(&self.circuit),
+            self.policy.clone(),
+        )
     }
 }
 
@@ -44,24 +54,22 @@ where
     type Future = ResponseFuture<S::Future, S::Response, S::Error, C, R, U>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        match self.inner.poll_ready(cx) {
-            Poll::Ready(Ok(())) => {
-                self.ready = true;
-                Poll::Ready(Ok(()))
-            }
-            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-            // The refusal does not need the inner service, so nobody waits for it to be ready.
-            Poll::Pending if self.circuit.rejects() => Poll::Ready(Ok(())),
-            Poll::Pending => Poll::Pending,
+        let ready = self.inner.poll_ready(cx);
+        // A refusal does not need the inner service, so nobody waits for it to be ready.
+        self.refusing = ready.is_pending() && self.circuit.rejects();
+        if self.refusing {
+            Poll::Ready(Ok(()))
+        } else {
+            ready
         }
     }
 
     fn call(&mut self, request: Req) -> Self::Future {
-        // Ready only to refuse: had the circuit's wait ended meanwhile, the inner service still could not be called.
-        let admitted = if std::mem::take(&mut self.ready) {
-            self.circuit.admit()
-        } else {
+        // Had the circuit's wait ended meanwhile, the inner service still could not be called.
+        let admitted = if std::mem::take(&mut self.refusing) {
             Err(self.circuit.refusal())
+        } else {
+            self.circuit.admit()
         };
         match admitted {
             Ok(permit) => {
