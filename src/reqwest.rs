@@ -143,11 +143,27 @@ impl Replay<Request> for TryClone {
     }
 }
 
-impl<E> Classify<Response, E> for ByStatus {
-    fn classify(&self, result: Result<&Response, &E>) -> Outcome {
+impl Classify<Response, ::reqwest::Error> for ByStatus {
+    fn classify(&self, result: Result<&Response, &::reqwest::Error>) -> Outcome {
         match result {
             Ok(response) => of_head(response.status(), response.headers()),
+            // The request could not be made, or was led in a circle: the callee never had a say.
+            Err(error) if error.is_builder() || error.is_redirect() => Outcome::Ignored,
+            Err(error) if error.is_timeout() => Outcome::Failure(Failure::Timeout),
             Err(_) => Outcome::Failure(Failure::Unavailable),
+        }
+    }
+}
+
+impl Classify<Response, Error> for ByStatus {
+    fn classify(&self, result: Result<&Response, &Error>) -> Outcome {
+        match result {
+            Ok(response) => of_head(response.status(), response.headers()),
+            Err(Error::Reqwest(error)) => self.classify(Err::<&Response, _>(error)),
+            Err(Error::Middleware(error)) if error.is::<TimedOut>() => {
+                Outcome::Failure(Failure::Timeout)
+            }
+            Err(Error::Middleware(_)) => Outcome::Failure(Failure::Error),
         }
     }
 }
