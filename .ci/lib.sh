@@ -2,6 +2,7 @@
 # Sourced, not run. shellcheck shell=bash
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+shopt -s inherit_errexit                         # a failure inside `$( )` is a failure
 exec </dev/null                                  # nothing here may ask a question
 
 # One target folder for everything, absolute, so that steps in scratch copies share the built dependencies.
