@@ -1,7 +1,5 @@
 //! What can be a step: an async function, or one with settings.
 
-use std::future::Future;
-
 use futures::future::BoxFuture;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -19,7 +17,7 @@ use super::policy::{Settings, Step};
     label = "this must be `async fn(Cx<{App}, {Input}>, {Given}) -> Result<_, StepError>`",
     note = "a step is given what the step before it returns, the first step `()`, and an undo `Option` of what its step returns",
     note = "its future must be `Send`: hold no `Rc`, `RefCell` borrow or lock guard across an `.await`",
-    note = "settings go around the function: `Step::new(function).attempts(5)`"
+    note = "settings go around the function: `Step::new(function).timeout(..)`"
 )]
 pub trait Action<App, Input, Given>: Send + Sync + 'static {
     /// What it returns.

@@ -16,6 +16,9 @@ use super::machine::Ending;
 use super::payload::{Payload, PayloadError};
 use super::policy::Policy;
 use super::shape::Shape;
+use crate::rt;
+use crate::scope::{Scope, Scoped};
+use crate::time::Tick;
 
 /// The definition of a saga: what it does to an `Input` with an `App`, and the `Output` of its last step.
 ///
@@ -127,12 +130,13 @@ where
     A::Output: Recorded,
 {
     fn attempt(self: Arc<Self>, cx: Cx<App, Input>, given: Option<Payload>) -> BoxFuture<'static, Ending> {
-        Box::pin(async move {
+        let deadline = cx.deadline();
+        Box::pin(guard(deadline, async move {
             match given.unwrap_or_else(Payload::unit).read() {
-                Ok(given) => guard(async { self.action.call(cx, given).await }).await,
+                Ok(given) => ending(self.action.call(cx, given).await),
                 Err(error) => Ending::Unreadable(error.0.into()),
             }
-        })
+        }))
     }
 }
 
@@ -144,29 +148,44 @@ where
     A: Action<App, Input, Option<Given>, Output = ()>,
 {
     fn attempt(self: Arc<Self>, cx: Cx<App, Input>, given: Option<Payload>) -> BoxFuture<'static, Ending> {
-        Box::pin(async move {
+        let deadline = cx.deadline();
+        Box::pin(guard(deadline, async move {
             match given.map(|given| given.read()).transpose() {
-                Ok(given) => guard(async { self.action.call(cx, given).await }).await,
+                Ok(given) => ending(self.action.call(cx, given).await),
                 Err(error) => Ending::Unreadable(error.0.into()),
             }
-        })
+        }))
     }
 }
 
-/// Runs the user's future to its end, a panic being one.
-async fn guard<Output: Recorded>(attempt: impl Future<Output = Result<Output, StepError>> + Send) -> Ending {
-    // The future is dropped with whatever a panic left in it; what it shares is the user's to keep whole.
-    match AssertUnwindSafe(attempt).catch_unwind().await {
-        Ok(Ok(output)) => match Payload::of(&output) {
+/// What the user's answer says.
+fn ending<Output: Recorded>(answer: Result<Output, StepError>) -> Ending {
+    match answer {
+        Ok(output) => match Payload::of(&output) {
             Ok(output) => Ending::Done(output),
             Err(error) => Ending::Unrecordable(error.0.into()),
         },
-        Ok(Err(StepError::Retry(why))) => Ending::Retry(why),
-        Ok(Err(StepError::Fail(why))) => Ending::Fail(why),
-        Ok(Err(StepError::Unknown(why))) => Ending::Unknown(why),
-        Ok(Err(StepError::Halt(why))) => Ending::Halt(why),
-        Err(_) => Ending::Panicked,
+        Err(StepError::Retry(why)) => Ending::Retry(why),
+        Err(StepError::Fail(why)) => Ending::Fail(why),
+        Err(StepError::Unknown(why)) => Ending::Unknown(why),
+        Err(StepError::Halt(why)) => Ending::Halt(why),
     }
+}
+
+/// Runs the user's code to its end, to its deadline, or to its panic. Everything of the user's is inside: reading,
+/// writing and dropping as well as running.
+async fn guard(deadline: Tick, attempt: impl Future<Output = Ending> + Send) -> Ending {
+    // The stack below sees the deadline, so that a call is not tried beyond it.
+    let scope = Scope::current().until(deadline);
+    let timed = Scoped::new(scope, || async move {
+        tokio::select! {
+            biased;
+            ending = attempt => ending,
+            () = rt::sleep_until(deadline) => Ending::TimedOut,
+        }
+    });
+    // The future is dropped with whatever a panic left in it; what it shares is the user's to keep whole.
+    AssertUnwindSafe(timed).catch_unwind().await.unwrap_or(Ending::Panicked)
 }
 
 /// A definition without its input's type, as the engine registers it.

@@ -7,8 +7,6 @@
 //!
 //! NIST FIPS 180-4, section 6.2; the vectors in the tests are NIST's.
 
-use std::fmt::Write as _;
-
 /// The first 32 bits of the fractional parts of the cube roots of the first 64 primes.
 const K: [u32; 64] = [
     0x428a_2f98, 0x7137_4491, 0xb5c0_fbcf, 0xe9b5_dba5, 0x3956_c25b, 0x59f1_11f1, 0x923f_82a4, 0xab1c_5ed5,
@@ -47,11 +45,7 @@ impl Digest {
 
     /// The first `bytes` bytes of the digest, two hexadecimal letters each.
     pub(crate) fn hex(&self, bytes: usize) -> String {
-        sha256(&self.bytes).iter().take(bytes).fold(String::new(), |mut text, byte| {
-            // Writing to a string cannot fail.
-            drop(write!(text, "{byte:02x}"));
-            text
-        })
+        sha256(&self.bytes).iter().take(bytes).map(|byte| format!("{byte:02x}")).collect()
     }
 }
 

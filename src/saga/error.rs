@@ -99,9 +99,6 @@ pub enum DefinitionError {
     /// Two steps of the same name: the journal could not tell them apart.
     #[error("two steps have the name `{0}`")]
     Duplicate(String),
-    /// A step that is never tried.
-    #[error("`{0}` has no attempts, it needs at least 1")]
-    NoAttempts(String),
     /// A time that has passed before it begins.
     #[error("`{0}` has no time, its timeout and deadline must be longer than zero")]
     NoTime(String),

@@ -14,7 +14,7 @@ pub(crate) struct History {
     pub(crate) incidents: u32,
     pub(crate) resolution: Option<Resolution>,
     pub(crate) finish: Option<Finish>,
-    last_output: Option<Payload>,
+    pub(crate) last_output: Option<Payload>,
 }
 
 impl History {

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::error::DefinitionError;
 use super::shape::Kind;
-use crate::retry::Backoff;
+use crate::num::Attempts;
+use crate::retry::{Backoff, RetryConfig};
 
 /// What a step was told about its attempts; what it was not told is its kind's default.
 #[derive(Clone, Debug, Default)]
@@ -19,7 +20,7 @@ pub struct Settings {
 #[derive(Clone, Copy, Debug)]
 enum Limit {
     Forever,
-    Times(u32),
+    Times(Attempts),
 }
 
 /// A step's function with settings of its own.
@@ -28,7 +29,7 @@ enum Limit {
 ///
 /// ```
 /// use std::time::Duration;
-/// use mainstay::retry::Backoff;
+/// use mainstay::retry::Attempts;
 /// use mainstay::saga::{Cx, Saga, Step, StepError};
 ///
 /// async fn post(cx: Cx<(), String>, (): ()) -> Result<u64, StepError> {
@@ -36,7 +37,7 @@ enum Limit {
 /// }
 ///
 /// let saga = Saga::builder("posting")
-///     .pivot("post", Step::new(post).attempts(5).timeout(Duration::from_secs(3)))
+///     .pivot("post", Step::new(post).attempts(Attempts::total(5)).timeout(Duration::from_secs(3)))
 ///     .build()?;
 /// # Ok::<(), mainstay::saga::DefinitionError>(())
 /// ```
@@ -57,14 +58,14 @@ impl<A> Step<A> {
     /// Defaults to 3 for a check and a step (the stack below has retried what is worth it), to 10 for an undo, and to
     /// [no end](Self::until_done) for a pivot and what follows it: giving up there leaves work for people.
     #[must_use]
-    pub fn attempts(mut self, attempts: u32) -> Self {
+    pub const fn attempts(mut self, attempts: Attempts) -> Self {
         self.settings.attempts = Some(Limit::Times(attempts));
         self
     }
 
     /// Tries until it is done, or fails in a way that is not worth trying again.
     #[must_use]
-    pub fn until_done(mut self) -> Self {
+    pub const fn until_done(mut self) -> Self {
         self.settings.attempts = Some(Limit::Forever);
         self
     }
@@ -72,9 +73,16 @@ impl<A> Step<A> {
     /// How long to wait between attempts. Defaults to 100 ms, doubling to 5 s for a check and a step and to 30 s for
     /// everything else, which may have to outlast an outage.
     #[must_use]
-    pub fn backoff(mut self, backoff: Backoff) -> Self {
+    pub const fn backoff(mut self, backoff: Backoff) -> Self {
         self.settings.backoff = Some(backoff);
         self
+    }
+
+    /// Attempts and delays of a retry policy, for instance of a preset. Its budget is left out: it guards a service
+    /// against callers in a hurry, and a saga is not in one.
+    #[must_use]
+    pub const fn retry(self, policy: &RetryConfig) -> Self {
+        self.attempts(policy.attempts()).backoff(policy.delays())
     }
 
     /// How long one attempt may take. Defaults to 30 s. What took longer may have had its effect.
@@ -105,22 +113,20 @@ pub(crate) struct Policy {
 impl Policy {
     pub(crate) fn of_step(name: &str, kind: Kind, settings: &Settings) -> Result<Self, DefinitionError> {
         match kind {
-            Kind::Check | Kind::Step => resolve(name, settings, Limit::Times(3), Duration::from_secs(5)),
+            Kind::Check | Kind::Step => resolve(name, settings, Limit::Times(Attempts::total(3)), Duration::from_secs(5)),
             Kind::Pivot | Kind::Then => resolve(name, settings, Limit::Forever, Duration::from_secs(30)),
         }
     }
 
     pub(crate) fn of_undo(name: &str, settings: &Settings) -> Result<Self, DefinitionError> {
-        resolve(name, settings, Limit::Times(10), Duration::from_secs(30))
+        resolve(name, settings, Limit::Times(Attempts::total(10)), Duration::from_secs(30))
     }
 }
 
 fn resolve(name: &str, settings: &Settings, attempts: Limit, longest: Duration) -> Result<Policy, DefinitionError> {
     let attempts = match settings.attempts.unwrap_or(attempts) {
         Limit::Forever => None,
-        Limit::Times(times) => {
-            Some(NonZeroU32::new(times).ok_or_else(|| DefinitionError::NoAttempts(name.to_owned()))?)
-        }
+        Limit::Times(times) => NonZeroU32::new(times.get()),
     };
     let timeout = settings.timeout.unwrap_or(Duration::from_secs(30));
     if timeout.is_zero() || settings.deadline.is_some_and(|deadline| deadline.is_zero()) {
@@ -128,7 +134,6 @@ fn resolve(name: &str, settings: &Settings, attempts: Limit, longest: Duration) 
     }
     let backoff = settings
         .backoff
-        .clone()
         .unwrap_or_else(|| Backoff::exponential(Duration::from_millis(100), longest));
     Ok(Policy { attempts, backoff, timeout, deadline: settings.deadline })
 }
