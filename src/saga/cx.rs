@@ -26,6 +26,7 @@ pub(crate) struct Call {
     pub(crate) saga: SagaId,
     pub(crate) step: Box<str>,
     pub(crate) key: String,
+    pub(crate) undoes: Option<String>,
     pub(crate) attempt: u32,
     pub(crate) epoch: Epoch,
     pub(crate) labels: Arc<Labels>,
@@ -57,6 +58,15 @@ impl<App, Input> Cx<App, Input> {
     #[must_use]
     pub fn idempotency_key(&self) -> &str {
         &self.call.key
+    }
+
+    /// In an undo: the key under which the step was, or may have been, made. `None` in a step.
+    ///
+    /// An undo that was given no output can name by it what is to be undone, and a receiver that hears of the undo
+    /// first can refuse the step when it comes late.
+    #[must_use]
+    pub fn undoes(&self) -> Option<&str> {
+        self.call.undoes.as_deref()
     }
 
     /// Which attempt this is, from 1, counted since this process took the saga up. Never part of the key.

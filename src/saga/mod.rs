@@ -20,6 +20,7 @@ mod probe;
 mod run;
 mod sagas;
 mod shape;
+pub mod testing;
 
 pub use action::{Action, Recorded};
 pub use builder::{After, Before, Builder, WithoutUndo};

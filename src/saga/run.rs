@@ -179,6 +179,7 @@ impl<App: Send + Sync + 'static> Run<App> {
         let purpose = if undo { Purpose::Undo } else { Purpose::Do };
         let site = Site { what: if undo { What::Undo } else { What::Run }, step: name.clone() };
         let key = idempotency_key(self.id(), started, name, purpose);
+        let undoes = undo.then(|| idempotency_key(self.id(), started, name, Purpose::Do));
         let business_key: Arc<str> = self.head.key.as_str().into();
         let given = if undo { execution.output_of(step) } else { execution.input_of(step) }.cloned();
         let first = rt::now();
@@ -191,6 +192,7 @@ impl<App: Send + Sync + 'static> Run<App> {
                 saga: self.id(),
                 step: name.clone(),
                 key: key.clone(),
+                undoes: undoes.clone(),
                 attempt: number,
                 epoch: self.place.epoch,
                 labels: Arc::clone(&self.head.labels),

@@ -35,10 +35,19 @@ const HEAD: &str =
 
 pub(super) fn begin(connection: &Connection, begin: &Begin) -> Result<Begun, Fault> {
     let labels = &begin.labels;
-    let inserted = connection
+    let statement = format!("SELECT {HEAD} FROM log WHERE tenant = ?1 AND kind = ?2 AND key = ?3");
+    // Nobody writes between this look and the insert: there is one writer, and it is in a transaction.
+    let existing = connection
+        .prepare_cached(&statement)?
+        .query_row(params![labels.tenant, &*begin.kind, begin.key], head)
+        .optional()?;
+    if let Some(existing) = existing {
+        return Ok(Begun::Existing(existing?));
+    }
+    connection
         .prepare_cached(
             "INSERT INTO log (tenant, kind, key, subject, key_id, digest, status, epoch, records, claims, begun)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 1, 0, ?9) ON CONFLICT DO NOTHING",
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 1, 0, ?9)",
         )?
         .execute(params![
             labels.tenant,
@@ -51,16 +60,9 @@ pub(super) fn begin(connection: &Connection, begin: &Begin) -> Result<Begun, Fau
             signed(Epoch::FIRST.get()),
             begin.at.as_millis(),
         ])?;
-    if inserted == 1 {
-        let head = Head::of(LogId::new(unsigned(connection.last_insert_rowid())), begin);
-        write(connection, head.id, head.place, labels, begin.at, begin.format, &begin.body)?;
-        return Ok(Begun::Created(head));
-    }
-    let statement = format!("SELECT {HEAD} FROM log WHERE tenant = ?1 AND kind = ?2 AND key = ?3");
-    let head = connection
-        .prepare_cached(&statement)?
-        .query_row(params![labels.tenant, &*begin.kind, begin.key], head)??;
-    Ok(Begun::Existing(head))
+    let head = Head::of(LogId::new(unsigned(connection.last_insert_rowid())), begin);
+    write(connection, head.id, head.place, labels, begin.at, begin.format, &begin.body)?;
+    Ok(Begun::Created(head))
 }
 
 pub(super) fn append(connection: &Connection, append: &Append) -> Result<(), Fault> {
