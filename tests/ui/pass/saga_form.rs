@@ -214,7 +214,7 @@ mod later {
     pub fn child<App, Input, Inner, Output>(
         _: &mainstay::saga::Saga<App, Inner, Output>,
     ) -> impl Fn(mainstay::saga::Cx<App, Input>, Inner) -> std::future::Ready<Result<Output, mainstay::saga::StepError>>
-    {
+    + use<App, Input, Inner, Output> {
         |_, _| unimplemented!()
     }
 }

@@ -40,13 +40,15 @@
 //! 14. The end rides with the last fact. Nothing follows it.
 //! 15. A log that breaks these rules is refused, never interpreted.
 
+mod decide;
+mod fold;
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
-use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use super::entry::{
-    Class, Effect, Fact, Failure, Finish, Operation, Resolution, Started, Trouble,
-};
+use super::entry::{Fact, Failure, Finish, Operation, Resolution, Started, Trouble};
 use super::payload::Payload;
 use super::shape::{Kind, Shape, StepShape};
 
@@ -319,218 +321,7 @@ impl Execution {
         self.failure.is_some()
     }
 
-    fn frontier(&self) -> Option<&StepShape> {
+    pub(super) fn frontier(&self) -> Option<&StepShape> {
         self.shape.steps.get(self.outputs.len())
-    }
-
-    // === decisions ===
-
-    fn settle_step(&mut self, index: usize, ending: Ending, attempt: Attempt) -> Result<Verdict, Illegal> {
-        let Some(step) = self.shape.steps.get(index).cloned() else {
-            return Err(Illegal { fact: "an attempt", why: "there is no such step" });
-        };
-        let more = has_more(step.attempts, attempt);
-        let error = match ending {
-            Ending::Done(output) => return self.done(&step, output),
-            Ending::Halt(error) => return Ok(self.incident(Class::Halted, &step, error, attempt)),
-            Ending::Unreadable(error) => return Ok(self.incident(Class::Unreadable, &step, error, attempt)),
-            Ending::Unrecordable(error) => {
-                return Ok(self.incident(Class::Unrecordable, &step, error, attempt));
-            }
-            Ending::Fail(error) if step.kind != Kind::Then => {
-                let sure = step.kind == Kind::Check || !self.uncertain;
-                let effect = if sure { Effect::None } else { Effect::Possible };
-                return Ok(self.fail(&step, effect, error, attempt));
-            }
-            Ending::Unknown(error) if step.kind != Kind::Then => {
-                return Ok(self.fail(&step, Effect::Possible, error, attempt));
-            }
-            Ending::Panicked if step.kind != Kind::Then => {
-                return Ok(self.fail(&step, Effect::Possible, "it panicked".into(), attempt));
-            }
-            other => words(other),
-        };
-        if more {
-            self.uncertain = true;
-            return Ok(Verdict::Again);
-        }
-        if step.kind == Kind::Then {
-            return Ok(self.incident(Class::Exhausted, &step, error, attempt));
-        }
-        Ok(self.fail(&step, Effect::Possible, error, attempt))
-    }
-
-    fn settle_undo(&self, index: usize, ending: Ending, attempt: Attempt) -> Result<Verdict, Illegal> {
-        let (Some(step), Course::Unwinding(stack)) = (self.shape.steps.get(index), &self.course) else {
-            return Err(Illegal { fact: "an attempt", why: "there is no such step" });
-        };
-        Ok(match ending {
-            Ending::Done(_) => {
-                let mut facts = vec![Fact::Undone { step: step.name.clone() }];
-                if stack.len() == 1 {
-                    facts.push(Fact::Finished(Finish::Compensated));
-                }
-                Verdict::Record(facts)
-            }
-            Ending::Halt(error) => self.incident(Class::Halted, step, error, attempt),
-            Ending::Unreadable(error) => self.incident(Class::Unreadable, step, error, attempt),
-            _ if has_more(step.undo_attempts, attempt) => Verdict::Again,
-            other => self.incident(Class::UndoFailed, step, words(other), attempt),
-        })
-    }
-
-    fn done(&mut self, step: &StepShape, output: Payload) -> Result<Verdict, Illegal> {
-        let done = Fact::Done { step: step.name.clone(), output };
-        if self.outputs.len().saturating_add(1) == self.shape.steps.len() {
-            return Ok(Verdict::Record(vec![done, Fact::Finished(Finish::Completed)]));
-        }
-        if step.kind == Kind::Check {
-            self.apply(&done)?;
-            self.unwritten.push(done);
-            return Ok(Verdict::Ride);
-        }
-        Ok(Verdict::Record(vec![done]))
-    }
-
-    /// Turns back, or stops where turning back is not allowed (rule 10).
-    fn fail(&self, step: &StepShape, effect: Effect, error: Box<str>, attempt: Attempt) -> Verdict {
-        if step.kind == Kind::Pivot && effect == Effect::Possible {
-            return self.incident(Class::UnknownOutcome, step, error, attempt);
-        }
-        // Rule 6.
-        let effect = if step.kind == Kind::Check { Effect::None } else { effect };
-        let failure = Failure { step: step.name.clone(), effect, error, attempts: attempt.number };
-        let nothing_to_undo = self.undo_order(&failure).is_empty();
-        let mut facts = vec![Fact::Failed(failure), Fact::Unwind];
-        if nothing_to_undo {
-            facts.push(Fact::Finished(Finish::Compensated));
-        }
-        Verdict::Record(facts)
-    }
-
-    fn incident(&self, class: Class, step: &StepShape, error: Box<str>, attempt: Attempt) -> Verdict {
-        Verdict::Record(vec![Fact::Incident(Trouble {
-            number: self.incidents.saturating_add(1),
-            class,
-            step: Some(step.name.clone()),
-            error,
-            attempts: attempt.number,
-        })])
-    }
-
-    /// What a failure leaves to be undone, the first to undo last (rules 5 and 8).
-    fn undo_order(&self, failure: &Failure) -> Vec<usize> {
-        let finished = self.outputs.len();
-        let reached = if failure.effect == Effect::Possible { finished.saturating_add(1) } else { finished };
-        let steps = self.shape.steps.iter().take(reached).enumerate();
-        steps.filter(|(_, step)| step.kind == Kind::Step).map(|(index, _)| index).collect()
-    }
-
-    // === the fold ===
-
-    /// Takes a fact in.
-    fn apply(&mut self, fact: &Fact) -> Result<(), Illegal> {
-        let refuse = |fact, why| Err(Illegal { fact, why });
-        if matches!(self.course, Course::Over(_)) {
-            return refuse("a fact", "the saga is over");
-        }
-        if self.started == matches!(fact, Fact::Started(_)) {
-            return refuse("a fact", "a saga begins with its start, once");
-        }
-        if self.held.is_some() && !matches!(fact, Fact::Resolved(_)) {
-            return refuse("a fact", "the saga waits for an operator");
-        }
-        if self.abandoned && !matches!(fact, Fact::Finished(Finish::Abandoned)) {
-            return refuse("a fact", "the saga was abandoned");
-        }
-        if self.failure.is_some() && self.course == Course::Forward && !matches!(fact, Fact::Unwind) {
-            return refuse("a fact", "a failure is recorded with the decision to unwind");
-        }
-        match fact {
-            Fact::Started(_) => self.started = true,
-            Fact::Done { step, output } => {
-                if self.course != Course::Forward {
-                    return refuse("done", "the saga unwinds");
-                }
-                if self.frontier().is_none_or(|next| next.name != *step) {
-                    return refuse("done", "another step was next");
-                }
-                self.outputs.push(output.clone());
-                self.uncertain = false;
-            }
-            Fact::Failed(failure) => {
-                if self.course != Course::Forward {
-                    return refuse("failed", "the saga unwinds");
-                }
-                let Some(next) = self.frontier().filter(|next| next.name == failure.step) else {
-                    return refuse("failed", "another step was next");
-                };
-                let stays = next.kind == Kind::Then
-                    || (next.kind == Kind::Pivot && failure.effect == Effect::Possible);
-                if stays {
-                    return refuse("failed", "there is no way back from this step");
-                }
-                self.failure = Some(failure.clone());
-            }
-            Fact::Unwind => {
-                let Some(failure) = self.failure.as_ref().filter(|_| self.course == Course::Forward) else {
-                    return refuse("unwind", "nothing failed, or it unwinds already");
-                };
-                self.course = Course::Unwinding(self.undo_order(failure));
-                self.uncertain = false;
-            }
-            Fact::Undone { step } => {
-                let Course::Unwinding(stack) = &mut self.course else {
-                    return refuse("undone", "the saga does not unwind");
-                };
-                let next = stack.last().and_then(|index| self.shape.steps.get(*index));
-                if next.is_none_or(|next| next.name != *step) {
-                    return refuse("undone", "another step was next");
-                }
-                stack.pop();
-            }
-            Fact::Incident(trouble) => {
-                if trouble.number != self.incidents.saturating_add(1) {
-                    return refuse("incident", "its number does not follow");
-                }
-                self.incidents = trouble.number;
-                self.held = Some(trouble.clone());
-            }
-            Fact::Resolved(resolution) => {
-                if self.held.as_ref().is_none_or(|held| held.number != resolution.incident) {
-                    return refuse("resolved", "there is no such open incident");
-                }
-                self.held = None;
-                // What stopped may have had its effect meanwhile, or before.
-                self.uncertain = true;
-                self.abandoned = resolution.operation == Operation::Abandon;
-            }
-            Fact::Finished(finish) => {
-                let legal = match finish {
-                    Finish::Abandoned => self.abandoned,
-                    Finish::Compensated => self.course == Course::Unwinding(Vec::new()),
-                    Finish::Completed => self.course == Course::Forward && self.frontier().is_none(),
-                };
-                if !legal {
-                    return refuse("finished", "there is more to do");
-                }
-                self.course = Course::Over(*finish);
-            }
-        }
-        Ok(())
-    }
-}
-
-fn has_more(allowed: Option<NonZeroU32>, attempt: Attempt) -> bool {
-    !attempt.last && allowed.is_none_or(|allowed| attempt.number < allowed.get())
-}
-
-fn words(ending: Ending) -> Box<str> {
-    match ending {
-        Ending::Retry(error) | Ending::Fail(error) | Ending::Unknown(error) | Ending::Halt(error) => error,
-        Ending::Unreadable(error) | Ending::Unrecordable(error) => error,
-        Ending::TimedOut => "it took too long".into(),
-        Ending::Panicked => "it panicked".into(),
-        Ending::Done(_) => "it is done".into(),
     }
 }
