@@ -1,6 +1,6 @@
 //! Every crash point and every failure, on every store; and that these tests would notice an engine that lies.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test panics to fail")]
+#![expect(clippy::unwrap_used, reason = "a test panics to fail")]
 
 mod saga_support;
 
@@ -13,8 +13,8 @@ use mainstay::journal::sqlite::SqliteJournal;
 use mainstay::journal::{
     Answer, Append, Begin, Begun, Claim, Head, Journal, Listing, Log, LogId, Place,
 };
-use mainstay::saga::{Ended, Saga};
 use mainstay::saga::testing::{Opener, Survey, Trial};
+use mainstay::saga::{Ended, Saga};
 use saga_support::{Erp, Invoice, books_hold, documented, invoice, recommended};
 
 fn trial(saga: &Saga<Erp, Invoice, String>) -> Trial<Erp, Invoice, String> {
@@ -29,31 +29,52 @@ fn sqlite() -> Opener {
 fn covers(survey: &Survey) {
     println!("{survey:?}");
     assert!(survey.crashed > 300, "{survey:?}");
-    assert!(survey.completed > 100 && survey.compensated > 100, "{survey:?}");
+    assert!(
+        survey.completed > 100 && survey.compensated > 100,
+        "{survey:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn recommended_order_on_memory() {
     let survey = trial(&recommended().unwrap()).run().await.unwrap();
     covers(&survey);
-    assert!(survey.incidents > 0, "an unknown pivot is an incident: {survey:?}");
+    assert!(
+        survey.incidents > 0,
+        "an unknown pivot is an incident: {survey:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn documented_order_on_memory() {
     let survey = trial(&documented().unwrap()).run().await.unwrap();
     covers(&survey);
-    assert_eq!(survey.incidents, 0, "without a pivot everything can be undone: {survey:?}");
+    assert_eq!(
+        survey.incidents, 0,
+        "without a pivot everything can be undone: {survey:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn recommended_order_on_sqlite() {
-    covers(&trial(&recommended().unwrap()).store(sqlite).run().await.unwrap());
+    covers(
+        &trial(&recommended().unwrap())
+            .store(sqlite)
+            .run()
+            .await
+            .unwrap(),
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn documented_order_on_sqlite() {
-    covers(&trial(&documented().unwrap()).store(sqlite).run().await.unwrap());
+    covers(
+        &trial(&documented().unwrap())
+            .store(sqlite)
+            .run()
+            .await
+            .unwrap(),
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -76,10 +97,19 @@ async fn two_crashes() {
                 _ => &[
                     &[],
                     &["+create_payment", "-create_payment"],
-                    &["+create_payment", "+update_invoice", "-update_invoice", "-create_payment"],
+                    &[
+                        "+create_payment",
+                        "+update_invoice",
+                        "-update_invoice",
+                        "-create_payment",
+                    ],
                 ],
             };
-            if legal.iter().any(|legal| events == *legal) { Ok(()) } else { Err(format!("{events:?}")) }
+            if legal.iter().any(|legal| events == *legal) {
+                Ok(())
+            } else {
+                Err(format!("{events:?}"))
+            }
         })
         .double_crashes()
         .run()
@@ -138,7 +168,11 @@ impl Liar {
     }
 
     fn held(&self, id: LogId) -> Option<Append> {
-        self.state.lock().unwrap().get_mut(&id).and_then(|(held, _)| held.take())
+        self.state
+            .lock()
+            .unwrap()
+            .get_mut(&id)
+            .and_then(|(held, _)| held.take())
     }
 }
 
@@ -177,9 +211,19 @@ impl Journal for Liar {
 async fn caught(lie: Lie) -> String {
     let store = move || -> Opener {
         let inner = MemoryJournal::new();
-        Box::new(move || Arc::new(Liar { inner: inner.clone(), lie, state: Mutex::default() }))
+        Box::new(move || {
+            Arc::new(Liar {
+                inner: inner.clone(),
+                lie,
+                state: Mutex::default(),
+            })
+        })
     };
-    let violation = trial(&documented().unwrap()).store(store).run().await.unwrap_err();
+    let violation = trial(&documented().unwrap())
+        .store(store)
+        .run()
+        .await
+        .unwrap_err();
     println!("{lie:?}: {violation}");
     violation.reason.clone()
 }
@@ -218,7 +262,11 @@ async fn a_receiver_without_keys_is_caught() {
     let violation = Trial::new(&saga, (), || PAID.store(0, Ordering::SeqCst))
         .holds(|(), _| {
             let paid = PAID.load(Ordering::SeqCst);
-            if paid <= 1 { Ok(()) } else { Err(format!("paid {paid} times")) }
+            if paid <= 1 {
+                Ok(())
+            } else {
+                Err(format!("paid {paid} times"))
+            }
         })
         .run()
         .await

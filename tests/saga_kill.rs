@@ -2,7 +2,15 @@
 //! stays ended, and the books are those of a run that was never killed.
 
 #![cfg(unix)]
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test panics to fail")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test panics to fail"
+)]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "it kills real processes at real moments, and takes its seed from the environment"
+)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
@@ -31,13 +39,23 @@ type C = Cx<World, u32>;
 
 /// One effect: what, of which saga, under which key.
 async fn apply(cx: C, _: ()) -> Result<(), StepError> {
-    cx.app().write(&format!("+{} {} {}\n", cx.step(), cx.business_key(), cx.idempotency_key()));
+    cx.app().write(&format!(
+        "+{} {} {}\n",
+        cx.step(),
+        cx.business_key(),
+        cx.idempotency_key()
+    ));
     tokio::task::yield_now().await;
     Ok(())
 }
 
 async fn revert(cx: C, _: Option<()>) -> Result<(), StepError> {
-    cx.app().write(&format!("-{} {} {}\n", cx.step(), cx.business_key(), cx.idempotency_key()));
+    cx.app().write(&format!(
+        "-{} {} {}\n",
+        cx.step(),
+        cx.business_key(),
+        cx.idempotency_key()
+    ));
     Ok(())
 }
 
@@ -79,13 +97,24 @@ fn number(name: &str) -> u32 {
 #[test]
 #[ignore = "a child process of the test below"]
 fn child_pays() {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
     runtime.block_on(async {
-        let effects =
-            OpenOptions::new().create(true).append(true).open(folder().join("effects")).unwrap();
+        let effects = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(folder().join("effects"))
+            .unwrap();
         let journal = SqliteJournal::open(folder().join("journal.sqlite")).unwrap();
         let saga = saga();
-        let sagas = Sagas::builder(Arc::new(journal), World { effects }).register(&saga).start().await.unwrap();
+        let sagas = Sagas::builder(Arc::new(journal), World { effects })
+            .register(&saga)
+            .start()
+            .await
+            .unwrap();
         println!("\nready");
         let workers: Vec<_> = (0..16)
             .map(|worker| {
@@ -159,7 +188,10 @@ fn run(folder: &Path, from: u32, to: u32, kill_after: Option<Duration>, said: &m
             }
             ["ended", n, how] => {
                 let before = said.ended.insert(n.parse().unwrap(), how.to_owned());
-                assert!(before.is_none_or(|before| before == how), "saga {n} ended twice, differently");
+                assert!(
+                    before.is_none_or(|before| before == how),
+                    "saga {n} ended twice, differently"
+                );
             }
             ["all"] => said.all = true,
             _ => {}
@@ -169,10 +201,15 @@ fn run(folder: &Path, from: u32, to: u32, kill_after: Option<Duration>, said: &m
 
 #[test]
 fn killed_at_random_moments_nothing_is_lost() {
-    let seed = std::env::var("MAINSTAY_SEED").ok().and_then(|seed| seed.parse().ok());
+    let seed = std::env::var("MAINSTAY_SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok());
     let seed = seed.unwrap_or_else(|| u64::from(std::process::id()));
     println!("MAINSTAY_SEED={seed}");
-    let rounds: u32 = std::env::var("MAINSTAY_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(40);
+    let rounds: u32 = std::env::var("MAINSTAY_KILLS")
+        .ok()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(40);
     let mut rng = Rng::new(seed);
     let folder = tempfile::tempdir().unwrap();
     let mut said = Said::default();
@@ -182,12 +219,18 @@ fn killed_at_random_moments_nothing_is_lost() {
         run(folder.path(), from, u32::MAX, Some(after), &mut said);
         // The acknowledged are a part of what is there.
         let there = keys(folder.path());
-        assert!(said.acknowledged.is_subset(&there), "an acknowledged saga is gone");
+        assert!(
+            said.acknowledged.is_subset(&there),
+            "an acknowledged saga is gone"
+        );
         in_the_middle += u32::from(unfinished(folder.path()) > 0);
         from = there.last().map_or(0, |last| last + 1);
     }
     println!("{rounds} kills, {in_the_middle} with unfinished sagas, {from} sagas");
-    assert!(in_the_middle > rounds / 2, "the kills did not hit unfinished sagas");
+    assert!(
+        in_the_middle > rounds / 2,
+        "the kills did not hit unfinished sagas"
+    );
     run(folder.path(), 0, from, None, &mut said);
     assert!(said.all);
     assert_eq!(said.ended.len(), from as usize);
@@ -200,24 +243,39 @@ fn shell(folder: &Path) -> rusqlite::Connection {
 
 fn keys(folder: &Path) -> BTreeSet<u32> {
     let shell = shell(folder);
-    let mut statement = shell.prepare("SELECT CAST(key AS INTEGER) FROM log").unwrap();
-    statement.query_map([], |row| row.get::<_, u32>(0)).unwrap().map(Result::unwrap).collect()
+    let mut statement = shell
+        .prepare("SELECT CAST(key AS INTEGER) FROM log")
+        .unwrap();
+    statement
+        .query_map([], |row| row.get::<_, u32>(0))
+        .unwrap()
+        .map(Result::unwrap)
+        .collect()
 }
 
 fn unfinished(folder: &Path) -> u32 {
     let count = "SELECT count(*) FROM log WHERE status <> 'ended'";
-    shell(folder).query_row(count, [], |row| row.get(0)).unwrap()
+    shell(folder)
+        .query_row(count, [], |row| row.get(0))
+        .unwrap()
 }
 
 /// The effects as a receiver that applies a key once has them: exactly those of a run that was never killed.
 fn audit(folder: &Path, said: &Said) {
     let mut effects: BTreeMap<u32, Vec<(String, String)>> = BTreeMap::new();
     let mut doubles = 0;
-    for line in std::fs::read_to_string(folder.join("effects")).unwrap().lines() {
+    for line in std::fs::read_to_string(folder.join("effects"))
+        .unwrap()
+        .lines()
+    {
         let words: Vec<&str> = line.split(' ').collect();
         let of_saga = effects.entry(words[1].parse().unwrap()).or_default();
         let effect = (words[0].to_owned(), words[2].to_owned());
-        if of_saga.contains(&effect) { doubles += 1 } else { of_saga.push(effect) }
+        if of_saga.contains(&effect) {
+            doubles += 1
+        } else {
+            of_saga.push(effect)
+        }
     }
     println!("{doubles} deliveries were repeated, and recognised by their keys");
     for (n, how) in &said.ended {
@@ -235,10 +293,16 @@ fn audit(folder: &Path, said: &Said) {
                 "compensated",
                 &[&["+create", "+update", "+post", "-post", "-update", "-create"]],
             ),
-            _ => ("completed", &[&["+create", "+update", "+post", "+settle", "+notify"]]),
+            _ => (
+                "completed",
+                &[&["+create", "+update", "+post", "+settle", "+notify"]],
+            ),
         };
         assert_eq!(how, end, "saga {n}");
-        assert!(legal.iter().any(|legal| done == *legal), "saga {n}: {done:?}");
+        assert!(
+            legal.iter().any(|legal| done == *legal),
+            "saga {n}: {done:?}"
+        );
     }
     assert_eq!(effects.len(), said.ended.len());
 }

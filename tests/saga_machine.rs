@@ -1,7 +1,15 @@
 //! The machine on random definitions, random misfortune and random crashes, against a model that is as simple as a
 //! ledger: what has happened, and what may have.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test panics to fail")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test panics to fail"
+)]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "it takes its seed from the environment"
+)]
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -35,7 +43,11 @@ fn random_shape(luck: &mut Luck) -> Arc<Shape> {
         steps.push(step.attempts(some(luck)).undo_attempts(some(luck)));
     };
     for _ in 0..luck.below(6) {
-        let kind = if luck.one_in(3) { Kind::Check } else { Kind::Step };
+        let kind = if luck.one_in(3) {
+            Kind::Check
+        } else {
+            Kind::Step
+        };
         add(luck, kind);
     }
     if luck.one_in(2) {
@@ -63,13 +75,20 @@ impl Model {
     fn apply(&mut self, shape: &Shape, step: usize) {
         assert!(!self.unwinding, "step {step} ran while unwinding");
         if shape.steps[step].kind != Kind::Check && !self.standing.contains(&step) {
-            assert!(self.standing.last().is_none_or(|last| *last < step), "out of order");
+            assert!(
+                self.standing.last().is_none_or(|last| *last < step),
+                "out of order"
+            );
             self.standing.push(step);
         }
     }
 
     fn undo(&mut self, step: usize) {
-        assert!(self.undone.last().is_none_or(|last| *last >= step), "{:?} then {step}", self.undone);
+        assert!(
+            self.undone.last().is_none_or(|last| *last >= step),
+            "{:?} then {step}",
+            self.undone
+        );
         self.undone.push(step);
         self.standing.retain(|standing| *standing != step);
     }
@@ -104,7 +123,10 @@ fn one_history(luck: &mut Luck) -> (Finish, usize) {
             attempt = 1;
             crashes += 1;
         }
-        assert!(!model.unwinding || machine.is_unwinding(), "the direction flipped");
+        assert!(
+            !model.unwinding || machine.is_unwinding(),
+            "the direction flipped"
+        );
         model.unwinding = machine.is_unwinding();
         let facts = match machine.next() {
             Next::End(finish) => {
@@ -114,9 +136,18 @@ fn one_history(luck: &mut Luck) -> (Finish, usize) {
             }
             Next::Write => Some(vec![]),
             Next::Hold => {
-                let operation = if luck.one_in(8) { Operation::Abandon } else { Operation::Retry };
+                let operation = if luck.one_in(8) {
+                    Operation::Abandon
+                } else {
+                    Operation::Retry
+                };
                 attempt = 1;
-                Some(Execution::resolve(machine.held().unwrap(), operation, "ann", "because"))
+                Some(Execution::resolve(
+                    machine.held().unwrap(),
+                    operation,
+                    "ann",
+                    "because",
+                ))
             }
             next @ (Next::Run(step) | Next::Undo(step)) => {
                 let (ending, happened) = misfortune(luck);
@@ -127,7 +158,10 @@ fn one_history(luck: &mut Luck) -> (Finish, usize) {
                 } else if happened {
                     model.apply(&shape, step);
                 }
-                match machine.settle(ending, Attempt::new(attempt, luck.one_in(20))).unwrap() {
+                match machine
+                    .settle(ending, Attempt::new(attempt, luck.one_in(20)))
+                    .unwrap()
+                {
                     Verdict::Again => {
                         attempt += 1;
                         None
@@ -159,8 +193,9 @@ fn one_history(luck: &mut Luck) -> (Finish, usize) {
 }
 
 fn check_end(shape: &Shape, model: &Model, finish: Finish) {
-    let effects: Vec<usize> =
-        (0..shape.steps.len()).filter(|step| shape.steps[*step].kind != Kind::Check).collect();
+    let effects: Vec<usize> = (0..shape.steps.len())
+        .filter(|step| shape.steps[*step].kind != Kind::Check)
+        .collect();
     match finish {
         Finish::Completed => {
             assert_eq!(model.standing, effects, "everything stands");
@@ -183,21 +218,35 @@ fn check_log(luck: &mut Luck, shape: &Arc<Shape>, log: &[Vec<Fact>]) {
     let at = luck.below(facts.len() - 1);
     let mut holed = facts.clone();
     let fact = holed.remove(at);
-    assert!(Execution::replay(Arc::clone(shape), &holed).is_err(), "without {fact:?} of {facts:?}");
+    assert!(
+        Execution::replay(Arc::clone(shape), &holed).is_err(),
+        "without {fact:?} of {facts:?}"
+    );
     let mut doubled = facts.clone();
     doubled.insert(at, fact);
-    assert!(Execution::replay(Arc::clone(shape), &doubled).is_err(), "{at} twice in {facts:?}");
+    assert!(
+        Execution::replay(Arc::clone(shape), &doubled).is_err(),
+        "{at} twice in {facts:?}"
+    );
     let mut swapped = facts.clone();
     swapped.swap(at, at + 1);
-    assert!(Execution::replay(Arc::clone(shape), &swapped).is_err(), "{at} swapped in {facts:?}");
+    assert!(
+        Execution::replay(Arc::clone(shape), &swapped).is_err(),
+        "{at} swapped in {facts:?}"
+    );
 }
 
 #[test]
 fn random_histories_end_well_and_every_prefix_recovers() {
-    let seed = std::env::var("MAINSTAY_SEED").ok().and_then(|seed| seed.parse().ok());
+    let seed = std::env::var("MAINSTAY_SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok());
     let seed = seed.unwrap_or_else(|| u64::from(std::process::id()));
     println!("MAINSTAY_SEED={seed}");
-    let histories = std::env::var("MAINSTAY_HISTORIES").ok().and_then(|n| n.parse().ok()).unwrap_or(20_000);
+    let histories = std::env::var("MAINSTAY_HISTORIES")
+        .ok()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(20_000);
     let mut luck = Luck(Rng::new(seed));
     let (mut ends, mut crashed) = ([0_usize; 3], 0);
     for _ in 0..histories {

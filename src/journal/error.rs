@@ -80,12 +80,19 @@ impl JournalError {
     /// The refusal of an append or a claim by a writer whose view of the log is not the log.
     #[must_use]
     pub const fn conflict(id: LogId, expected: Place, found: Place) -> Self {
-        Self::Conflict { id, expected, found }
+        Self::Conflict {
+            id,
+            expected,
+            found,
+        }
     }
 
     /// A log that cannot be read as one.
     pub fn damaged(id: LogId, reason: impl Into<String>) -> Self {
-        Self::Damaged { id, reason: reason.into() }
+        Self::Damaged {
+            id,
+            reason: reason.into(),
+        }
     }
 
     /// A failure that may pass.

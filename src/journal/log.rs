@@ -82,7 +82,10 @@ impl Place {
     /// The place after one more record in the same epoch.
     #[must_use]
     pub const fn after(self) -> Self {
-        Self { epoch: self.epoch, records: self.records.saturating_add(1) }
+        Self {
+            epoch: self.epoch,
+            records: self.records.saturating_add(1),
+        }
     }
 }
 
@@ -111,7 +114,11 @@ impl Labels {
     /// Labels of a tenant's work about nobody in particular.
     #[must_use]
     pub fn new(tenant: impl Into<String>) -> Self {
-        Self { tenant: tenant.into(), subject: None, key_id: None }
+        Self {
+            tenant: tenant.into(),
+            subject: None,
+            key_id: None,
+        }
     }
 
     /// Whose data the payloads hold.
@@ -248,7 +255,15 @@ impl Append {
         body: impl Into<String>,
         at: Timestamp,
     ) -> Self {
-        Self { id, expect, status, labels, at, format, body: body.into() }
+        Self {
+            id,
+            expect,
+            status,
+            labels,
+            at,
+            format,
+            body: body.into(),
+        }
     }
 }
 
@@ -268,7 +283,11 @@ impl Claim {
     /// Takes over at most `limit` logs of these kinds, oldest first.
     #[must_use]
     pub const fn new(kinds: Vec<Arc<str>>, limit: usize) -> Self {
-        Self { kinds, after: None, limit }
+        Self {
+            kinds,
+            after: None,
+            limit,
+        }
     }
 
     /// Only logs after `id`.
@@ -295,7 +314,11 @@ impl Listing {
     /// At most `limit` logs in `status`, oldest first.
     #[must_use]
     pub const fn new(status: Status, limit: usize) -> Self {
-        Self { status, after: None, limit }
+        Self {
+            status,
+            after: None,
+            limit,
+        }
     }
 
     /// Only logs after `id`.
@@ -377,7 +400,14 @@ impl Record {
         body: String,
         at: Timestamp,
     ) -> Self {
-        Self { seq, epoch, labels, at, format, body }
+        Self {
+            seq,
+            epoch,
+            labels,
+            at,
+            format,
+            body,
+        }
     }
 }
 

@@ -57,7 +57,9 @@ impl MemoryJournal {
 /// How many logs, never what they say.
 impl fmt::Debug for MemoryJournal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MemoryJournal").field("logs", &self.len()).finish()
+        f.debug_struct("MemoryJournal")
+            .field("logs", &self.len())
+            .finish()
     }
 }
 
@@ -72,22 +74,44 @@ impl Logs {
             let log = self.by_id.get(id).ok_or(JournalError::Missing(*id))?;
             return Ok(Begun::Existing(log.head.clone()));
         }
-        let id = LogId::new(self.by_id.last_key_value().map_or(0, |(id, _)| id.get()).saturating_add(1));
+        let id = LogId::new(
+            self.by_id
+                .last_key_value()
+                .map_or(0, |(id, _)| id.get())
+                .saturating_add(1),
+        );
         let head = Head::of(id, &begin);
         let labels = (*begin.labels).clone();
-        let record = Record::new(1, head.place.epoch, labels, begin.format, begin.body, begin.at);
+        let record = Record::new(
+            1,
+            head.place.epoch,
+            labels,
+            begin.format,
+            begin.body,
+            begin.at,
+        );
         self.by_key.insert(key, id);
-        self.by_id.insert(id, Log { head: head.clone(), records: vec![record] });
+        self.by_id.insert(
+            id,
+            Log {
+                head: head.clone(),
+                records: vec![record],
+            },
+        );
         Ok(Begun::Created(head))
     }
 
     fn append(&mut self, append: Append) -> Result<(), JournalError> {
-        let log = self.by_id.get_mut(&append.id).ok_or(JournalError::Missing(append.id))?;
+        let log = self
+            .by_id
+            .get_mut(&append.id)
+            .ok_or(JournalError::Missing(append.id))?;
         let place = log.head.place;
         if place == append.expect.after()
-            && log.records.last().is_some_and(|last| {
-                last.epoch == append.expect.epoch && last.body == append.body
-            })
+            && log
+                .records
+                .last()
+                .is_some_and(|last| last.epoch == append.expect.epoch && last.body == append.body)
         {
             return Ok(());
         }
@@ -111,7 +135,9 @@ impl Logs {
         self.by_id
             .values_mut()
             .map(|log| &mut log.head)
-            .filter(|head| head.status == Status::Running && claim.after.is_none_or(|after| head.id > after))
+            .filter(|head| {
+                head.status == Status::Running && claim.after.is_none_or(|after| head.id > after)
+            })
             .filter(|head| claim.kinds.contains(&head.kind))
             .take(claim.limit)
             .map(|head| {
@@ -126,7 +152,9 @@ impl Logs {
         self.by_id
             .values()
             .map(|log| &log.head)
-            .filter(|head| head.status == listing.status && listing.after.is_none_or(|after| head.id > after))
+            .filter(|head| {
+                head.status == listing.status && listing.after.is_none_or(|after| head.id > after)
+            })
             .take(listing.limit)
             .cloned()
             .collect()
@@ -148,7 +176,12 @@ impl Journal for MemoryJournal {
 
     fn load(&self, id: LogId) -> Answer<'_, Log> {
         Box::pin(async move {
-            let log = self.lock().by_id.get(&id).cloned().ok_or(JournalError::Missing(id))?;
+            let log = self
+                .lock()
+                .by_id
+                .get(&id)
+                .cloned()
+                .ok_or(JournalError::Missing(id))?;
             Log::checked(log.head, log.records)
         })
     }

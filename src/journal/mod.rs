@@ -44,5 +44,7 @@ mod port;
 pub mod sqlite;
 
 pub use error::JournalError;
-pub use log::{Append, Begin, Begun, Claim, Epoch, Head, Labels, Listing, Log, LogId, Place, Record, Status};
+pub use log::{
+    Append, Begin, Begun, Claim, Epoch, Head, Labels, Listing, Log, LogId, Place, Record, Status,
+};
 pub use port::{Answer, Journal};

@@ -25,7 +25,11 @@ pub trait Action<App, Input, Given>: Send + Sync + 'static {
 
     /// Begins an attempt.
     #[doc(hidden)]
-    fn call(&self, cx: Cx<App, Input>, given: Given) -> BoxFuture<'static, Result<Self::Output, StepError>>;
+    fn call(
+        &self,
+        cx: Cx<App, Input>,
+        given: Given,
+    ) -> BoxFuture<'static, Result<Self::Output, StepError>>;
 
     /// Its settings.
     #[doc(hidden)]
@@ -41,7 +45,11 @@ where
 {
     type Output = Output;
 
-    fn call(&self, cx: Cx<App, Input>, given: Given) -> BoxFuture<'static, Result<Output, StepError>> {
+    fn call(
+        &self,
+        cx: Cx<App, Input>,
+        given: Given,
+    ) -> BoxFuture<'static, Result<Output, StepError>> {
         Box::pin(self(cx, given))
     }
 }
@@ -52,7 +60,11 @@ where
 {
     type Output = A::Output;
 
-    fn call(&self, cx: Cx<App, Input>, given: Given) -> BoxFuture<'static, Result<A::Output, StepError>> {
+    fn call(
+        &self,
+        cx: Cx<App, Input>,
+        given: Given,
+    ) -> BoxFuture<'static, Result<A::Output, StepError>> {
         self.action.call(cx, given)
     }
 

@@ -13,10 +13,12 @@ use super::shape::{Kind, Shape, StepShape};
 
 /// Before the pivot: checks, steps with their undo, and the pivot may follow.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum Before {}
 
 /// After the pivot: only steps that go forward may follow.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum After {}
 
 /// A chain under construction, whose last step returns `Given`.
@@ -51,8 +53,17 @@ struct Draft<App, Input> {
 impl<App, Input> Builder<App, Input, (), Before> {
     pub(super) fn new(name: String) -> Self {
         let wrong = (!is_name(&name)).then(|| DefinitionError::BadName(name.clone()));
-        let draft = Draft { name, version: 1, shapes: Vec::new(), stages: Vec::new(), wrong };
-        Self { draft, chain: PhantomData }
+        let draft = Draft {
+            name,
+            version: 1,
+            shapes: Vec::new(),
+            stages: Vec::new(),
+            wrong,
+        };
+        Self {
+            draft,
+            chain: PhantomData,
+        }
     }
 
     /// The version of this definition, from 1. Defaults to 1.
@@ -78,7 +89,11 @@ where
     ///
     /// It may run again after a crash, and may then answer differently; see rule 3 of the
     /// [machine](super::machine).
-    pub fn check<A>(self, name: impl Into<String>, action: A) -> Builder<App, Input, A::Output, Before>
+    pub fn check<A>(
+        self,
+        name: impl Into<String>,
+        action: A,
+    ) -> Builder<App, Input, A::Output, Before>
     where
         A: Action<App, Input, Given>,
         A::Output: Recorded,
@@ -87,17 +102,28 @@ where
     }
 
     /// Adds a step that can be undone. Its undo must follow.
-    pub fn step<A>(mut self, name: impl Into<String>, action: A) -> WithoutUndo<App, Input, A::Output>
+    pub fn step<A>(
+        mut self,
+        name: impl Into<String>,
+        action: A,
+    ) -> WithoutUndo<App, Input, A::Output>
     where
         A: Action<App, Input, Given>,
         A::Output: Recorded,
     {
         self.draft.push(name.into(), Kind::Step, action);
-        WithoutUndo { draft: self.draft, chain: PhantomData }
+        WithoutUndo {
+            draft: self.draft,
+            chain: PhantomData,
+        }
     }
 
     /// Adds the point of no return. When it is done, the saga goes forward until it is complete.
-    pub fn pivot<A>(self, name: impl Into<String>, action: A) -> Builder<App, Input, A::Output, After>
+    pub fn pivot<A>(
+        self,
+        name: impl Into<String>,
+        action: A,
+    ) -> Builder<App, Input, A::Output, After>
     where
         A: Action<App, Input, Given>,
         A::Output: Recorded,
@@ -122,7 +148,10 @@ where
         U: Action<App, Input, Option<Output>, Output = ()>,
     {
         self.draft.undo(undo);
-        Builder { draft: self.draft, chain: PhantomData }
+        Builder {
+            draft: self.draft,
+            chain: PhantomData,
+        }
     }
 }
 
@@ -133,7 +162,11 @@ where
     Given: Recorded,
 {
     /// Adds a step after the pivot. It is tried until it is done, and never undone.
-    pub fn then<A>(self, name: impl Into<String>, action: A) -> Builder<App, Input, A::Output, After>
+    pub fn then<A>(
+        self,
+        name: impl Into<String>,
+        action: A,
+    ) -> Builder<App, Input, A::Output, After>
     where
         A: Action<App, Input, Given>,
         A::Output: Recorded,
@@ -152,7 +185,12 @@ impl<App, Input, Given, Phase> Builder<App, Input, Given, Phase> {
         self.draft.finish().map(Saga::new)
     }
 
-    fn add<A, Next>(mut self, name: String, kind: Kind, action: A) -> Builder<App, Input, A::Output, Next>
+    fn add<A, Next>(
+        mut self,
+        name: String,
+        kind: Kind,
+        action: A,
+    ) -> Builder<App, Input, A::Output, Next>
     where
         App: Send + Sync + 'static,
         Input: Recorded + Sync,
@@ -161,7 +199,10 @@ impl<App, Input, Given, Phase> Builder<App, Input, Given, Phase> {
         A::Output: Recorded,
     {
         self.draft.push(name, kind, action);
-        Builder { draft: self.draft, chain: PhantomData }
+        Builder {
+            draft: self.draft,
+            chain: PhantomData,
+        }
     }
 }
 
@@ -183,8 +224,13 @@ impl<App, Input> Draft<App, Input> {
         }
         match Policy::of_step(&name, kind, &action.settings()) {
             Ok(policy) => {
-                self.shapes.push(StepShape::new(name, kind).attempts(policy.attempts));
-                self.stages.push(Stage { run: Arc::new(Forward::new(action)), policy, undo: None });
+                self.shapes
+                    .push(StepShape::new(name, kind).attempts(policy.attempts));
+                self.stages.push(Stage {
+                    run: Arc::new(Forward::new(action)),
+                    policy,
+                    undo: None,
+                });
             }
             Err(error) => self.refuse(error),
         }
@@ -198,7 +244,9 @@ impl<App, Input> Draft<App, Input> {
         U: Action<App, Input, Option<Output>, Output = ()>,
     {
         // A refused step is not there; the chain is refused as a whole then.
-        let (Some(shape), Some(stage)) = (self.shapes.pop(), self.stages.last_mut()) else { return };
+        let (Some(shape), Some(stage)) = (self.shapes.pop(), self.stages.last_mut()) else {
+            return;
+        };
         match Policy::of_undo(&shape.name, &undo.settings()) {
             Ok(policy) => {
                 self.shapes.push(shape.undo_attempts(policy.attempts));
@@ -221,7 +269,11 @@ impl<App, Input> Draft<App, Input> {
         }
         let shape = Shape::new(self.name, self.version, self.shapes);
         let fingerprint = shape.fingerprint();
-        Ok(Definition { shape: Arc::new(shape), fingerprint, stages: self.stages })
+        Ok(Definition {
+            shape: Arc::new(shape),
+            fingerprint,
+            stages: self.stages,
+        })
     }
 }
 
@@ -232,12 +284,17 @@ fn is_name(name: &str) -> bool {
 
 impl<App, Input, Given, Phase> fmt::Debug for Builder<App, Input, Given, Phase> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Builder").field("name", &self.draft.name).field("steps", &self.draft.shapes).finish()
+        f.debug_struct("Builder")
+            .field("name", &self.draft.name)
+            .field("steps", &self.draft.shapes)
+            .finish()
     }
 }
 
 impl<App, Input, Output> fmt::Debug for WithoutUndo<App, Input, Output> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WithoutUndo").field("steps", &self.draft.shapes).finish()
+        f.debug_struct("WithoutUndo")
+            .field("steps", &self.draft.shapes)
+            .finish()
     }
 }

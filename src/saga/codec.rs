@@ -19,7 +19,11 @@ pub(crate) fn decode(log: &Log) -> Result<Vec<Fact>, String> {
             ));
         }
         let facts: Vec<Fact> = serde_json::from_str(&record.body).map_err(|error| {
-            format!("record {} is not a list of known facts, at column {}", record.seq, error.column())
+            format!(
+                "record {} is not a list of known facts, at column {}",
+                record.seq,
+                error.column()
+            )
         })?;
         all.extend(facts);
     }

@@ -148,7 +148,12 @@ pub(crate) enum Purpose {
 }
 
 /// The idempotency key of a step: a digest of what names it, and of nothing that changes.
-pub(crate) fn idempotency_key(saga: SagaId, started: &Started, step: &str, purpose: Purpose) -> String {
+pub(crate) fn idempotency_key(
+    saga: SagaId,
+    started: &Started,
+    step: &str,
+    purpose: Purpose,
+) -> String {
     let purpose: &[u8] = match purpose {
         Purpose::Do => b"do",
         Purpose::Undo => b"undo",

@@ -38,7 +38,10 @@ impl<App, Input> Saga<App, Input, ()> {
 
 impl<App, Input, Output> Saga<App, Input, Output> {
     pub(super) fn new(definition: Definition<App, Input>) -> Self {
-        Self { definition: Arc::new(definition), output: PhantomData }
+        Self {
+            definition: Arc::new(definition),
+            output: PhantomData,
+        }
     }
 
     /// Its name.
@@ -68,7 +71,10 @@ impl<App, Input, Output> Saga<App, Input, Output> {
 
 impl<App, Input, Output> Clone for Saga<App, Input, Output> {
     fn clone(&self) -> Self {
-        Self { definition: Arc::clone(&self.definition), output: PhantomData }
+        Self {
+            definition: Arc::clone(&self.definition),
+            output: PhantomData,
+        }
     }
 }
 
@@ -94,7 +100,11 @@ pub(super) struct Stage<App, Input> {
 
 /// A step or an undo that reads what it is given and writes what it returns.
 pub(super) trait Erased<App, Input>: Send + Sync {
-    fn attempt(self: Arc<Self>, cx: Cx<App, Input>, given: Option<Payload>) -> BoxFuture<'static, Ending>;
+    fn attempt(
+        self: Arc<Self>,
+        cx: Cx<App, Input>,
+        given: Option<Payload>,
+    ) -> BoxFuture<'static, Ending>;
 }
 
 /// A step: given the payload of the step before.
@@ -111,13 +121,19 @@ pub(super) struct Backward<A, Given> {
 
 impl<A, Given> Forward<A, Given> {
     pub(super) const fn new(action: A) -> Self {
-        Self { action, given: PhantomData }
+        Self {
+            action,
+            given: PhantomData,
+        }
     }
 }
 
 impl<A, Given> Backward<A, Given> {
     pub(super) const fn new(action: A) -> Self {
-        Self { action, given: PhantomData }
+        Self {
+            action,
+            given: PhantomData,
+        }
     }
 }
 
@@ -129,7 +145,11 @@ where
     A: Action<App, Input, Given>,
     A::Output: Recorded,
 {
-    fn attempt(self: Arc<Self>, cx: Cx<App, Input>, given: Option<Payload>) -> BoxFuture<'static, Ending> {
+    fn attempt(
+        self: Arc<Self>,
+        cx: Cx<App, Input>,
+        given: Option<Payload>,
+    ) -> BoxFuture<'static, Ending> {
         let deadline = cx.deadline();
         Box::pin(guard(deadline, async move {
             match given.unwrap_or_else(Payload::unit).read() {
@@ -147,7 +167,11 @@ where
     Given: Recorded,
     A: Action<App, Input, Option<Given>, Output = ()>,
 {
-    fn attempt(self: Arc<Self>, cx: Cx<App, Input>, given: Option<Payload>) -> BoxFuture<'static, Ending> {
+    fn attempt(
+        self: Arc<Self>,
+        cx: Cx<App, Input>,
+        given: Option<Payload>,
+    ) -> BoxFuture<'static, Ending> {
         let deadline = cx.deadline();
         Box::pin(guard(deadline, async move {
             match given.map(|given| given.read()).transpose() {
@@ -185,7 +209,10 @@ async fn guard(deadline: Tick, attempt: impl Future<Output = Ending> + Send) -> 
         }
     });
     // The future is dropped with whatever a panic left in it; what it shares is the user's to keep whole.
-    AssertUnwindSafe(timed).catch_unwind().await.unwrap_or(Ending::Panicked)
+    AssertUnwindSafe(timed)
+        .catch_unwind()
+        .await
+        .unwrap_or(Ending::Panicked)
 }
 
 /// A definition without its input's type, as the engine registers it.
@@ -195,13 +222,23 @@ pub(super) trait Registered<App>: Send + Sync {
     /// The policy of a step, or of its undo.
     fn policy(&self, step: usize, undo: bool) -> Option<&Policy>;
     /// Reads the input, once for all steps of a run.
-    fn open(self: Arc<Self>, app: Arc<App>, input: &Payload) -> Result<Box<dyn Opened>, PayloadError>;
+    fn open(
+        self: Arc<Self>,
+        app: Arc<App>,
+        input: &Payload,
+    ) -> Result<Box<dyn Opened>, PayloadError>;
 }
 
 /// A definition with an application and an input: what one run calls.
 pub(super) trait Opened: Send + Sync {
     /// Begins an attempt of a step or its undo.
-    fn attempt(&self, step: usize, undo: bool, call: Call, given: Option<Payload>) -> BoxFuture<'static, Ending>;
+    fn attempt(
+        &self,
+        step: usize,
+        undo: bool,
+        call: Call,
+        given: Option<Payload>,
+    ) -> BoxFuture<'static, Ending>;
 }
 
 struct Bound<App, Input> {
@@ -225,12 +262,24 @@ where
 
     fn policy(&self, step: usize, undo: bool) -> Option<&Policy> {
         let stage = self.stages.get(step)?;
-        if undo { stage.undo.as_ref().map(|(_, policy)| policy) } else { Some(&stage.policy) }
+        if undo {
+            stage.undo.as_ref().map(|(_, policy)| policy)
+        } else {
+            Some(&stage.policy)
+        }
     }
 
-    fn open(self: Arc<Self>, app: Arc<App>, input: &Payload) -> Result<Box<dyn Opened>, PayloadError> {
+    fn open(
+        self: Arc<Self>,
+        app: Arc<App>,
+        input: &Payload,
+    ) -> Result<Box<dyn Opened>, PayloadError> {
         let input = Arc::new(input.read()?);
-        Ok(Box::new(Bound { definition: self, app, input }))
+        Ok(Box::new(Bound {
+            definition: self,
+            app,
+            input,
+        }))
     }
 }
 
@@ -239,10 +288,18 @@ where
     App: Send + Sync + 'static,
     Input: Recorded + Sync,
 {
-    fn attempt(&self, step: usize, undo: bool, call: Call, given: Option<Payload>) -> BoxFuture<'static, Ending> {
+    fn attempt(
+        &self,
+        step: usize,
+        undo: bool,
+        call: Call,
+        given: Option<Payload>,
+    ) -> BoxFuture<'static, Ending> {
         let stage = self.definition.stages.get(step);
         let action = if undo {
-            stage.and_then(|stage| stage.undo.as_ref()).map(|(action, _)| action)
+            stage
+                .and_then(|stage| stage.undo.as_ref())
+                .map(|(action, _)| action)
         } else {
             stage.map(|stage| &stage.run)
         };
@@ -250,7 +307,11 @@ where
             // The machine walks the shape, and the builder makes shape and stages of one piece.
             return Box::pin(async { Ending::Halt("the definition has no such step".into()) });
         };
-        let cx = Cx::new(Arc::clone(&self.app), Arc::clone(&self.input), Arc::new(call));
+        let cx = Cx::new(
+            Arc::clone(&self.app),
+            Arc::clone(&self.input),
+            Arc::new(call),
+        );
         Arc::clone(action).attempt(cx, given)
     }
 }

@@ -124,11 +124,17 @@ impl Rest {
             Finish::Completed => Self::Completed(history.result()?.clone()),
             Finish::Compensated => {
                 let failure = history.failure.as_ref()?;
-                Self::Compensated { step: failure.step.clone(), reason: failure.error.clone() }
+                Self::Compensated {
+                    step: failure.step.clone(),
+                    reason: failure.error.clone(),
+                }
             }
             Finish::Abandoned => {
                 let by = history.abandonment()?;
-                Self::Abandoned { actor: by.actor.clone(), reason: by.reason.clone() }
+                Self::Abandoned {
+                    actor: by.actor.clone(),
+                    reason: by.reason.clone(),
+                }
             }
         };
         Some(rest)

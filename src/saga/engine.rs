@@ -68,7 +68,10 @@ pub(super) struct Cell {
 
 impl Cell {
     pub(super) fn new(digest: String, phase: Phase) -> Arc<Self> {
-        Arc::new(Self { digest, phase: watch::Sender::new(phase) })
+        Arc::new(Self {
+            digest,
+            phase: watch::Sender::new(phase),
+        })
     }
 }
 
@@ -179,7 +182,10 @@ impl<App: Send + Sync + 'static> Engine<App> {
         let number = tables.next_task;
         tables.next_task = number.wrapping_add(1);
         self.live.send_modify(|live| *live = live.saturating_add(1));
-        let counted = Counted { engine: Arc::clone(self), number };
+        let counted = Counted {
+            engine: Arc::clone(self),
+            number,
+        };
         let task = rt::spawn(async move {
             let _counted = counted;
             // A panic of ours must not take the count with it; the saga is in the journal.
@@ -196,15 +202,25 @@ impl<App: Send + Sync + 'static> Engine<App> {
         cell: Arc<Cell>,
         permit: OwnedSemaphorePermit,
     ) {
-        let leaving = Leaving { engine: Arc::clone(&self), key: BusinessKey::of(&head), cell };
+        let leaving = Leaving {
+            engine: Arc::clone(&self),
+            key: BusinessKey::of(&head),
+            cell,
+        };
         let phase = Run::new(self, head, permit).carry(facts).await;
         leaving.tell(phase);
     }
 
     /// Lets a probe stop the process around a write.
     pub(super) fn probed(&self, site: &Site, before: bool) -> Result<(), Leave> {
-        let Some(probe) = &self.probe else { return Ok(()) };
-        let wish = if before { probe.before(site) } else { probe.after(site) };
+        let Some(probe) = &self.probe else {
+            return Ok(());
+        };
+        let wish = if before {
+            probe.before(site)
+        } else {
+            probe.after(site)
+        };
         match wish {
             Wish::Crash => Err(Leave::Stopped(SagaError::Stopping)),
             Wish::Go | Wish::End(_) | Wish::Twice => Ok(()),
@@ -221,7 +237,9 @@ struct Counted<App: Send + Sync + 'static> {
 impl<App: Send + Sync + 'static> Drop for Counted<App> {
     fn drop(&mut self) {
         self.engine.tables().tasks.remove(&self.number);
-        self.engine.live.send_modify(|live| *live = live.saturating_sub(1));
+        self.engine
+            .live
+            .send_modify(|live| *live = live.saturating_sub(1));
     }
 }
 
@@ -249,7 +267,9 @@ impl<App: Send + Sync + 'static> Drop for Leaving<App> {
         let unfinished = match &*self.cell.phase.borrow() {
             Phase::Starting => Phase::Refused(SagaError::Stopping),
             Phase::Running(id) => Phase::Stopped(*id, SagaError::Stopping),
-            Phase::Rested(..) | Phase::Elsewhere(_) | Phase::Refused(_) | Phase::Stopped(..) => return,
+            Phase::Rested(..) | Phase::Elsewhere(_) | Phase::Refused(_) | Phase::Stopped(..) => {
+                return;
+            }
         };
         self.tell(unfinished);
     }

@@ -47,8 +47,17 @@ pub struct Handle<T> {
 }
 
 impl<T: DeserializeOwned> Handle<T> {
-    pub(super) fn new(id: SagaId, phase: watch::Receiver<Phase>, journal: Arc<dyn Journal>) -> Self {
-        Self { id, phase, journal, output: PhantomData }
+    pub(super) fn new(
+        id: SagaId,
+        phase: watch::Receiver<Phase>,
+        journal: Arc<dyn Journal>,
+    ) -> Self {
+        Self {
+            id,
+            phase,
+            journal,
+            output: PhantomData,
+        }
     }
 
     /// The saga.
@@ -72,7 +81,9 @@ impl<T: DeserializeOwned> Handle<T> {
     /// Dropping the future only stops the waiting.
     pub async fn ended(&self) -> Result<Ended<T>, SagaError> {
         let mut phase = self.phase.clone();
-        let known = phase.wait_for(|phase| !matches!(phase, Phase::Starting | Phase::Running(_))).await;
+        let known = phase
+            .wait_for(|phase| !matches!(phase, Phase::Starting | Phase::Running(_)))
+            .await;
         match known.map(|phase| phase.clone()) {
             // Its sender is gone: the task was stopped from outside.
             Err(_) => Err(SagaError::Stopping),
@@ -115,6 +126,8 @@ impl<T> Clone for Handle<T> {
 
 impl<T> fmt::Debug for Handle<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Handle").field("id", &self.id).finish_non_exhaustive()
+        f.debug_struct("Handle")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
     }
 }

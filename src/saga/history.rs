@@ -42,7 +42,9 @@ impl History {
 
     /// The output of a completed saga.
     pub(crate) fn result(&self) -> Option<&Payload> {
-        self.last_output.as_ref().filter(|_| self.finish == Some(Finish::Completed))
+        self.last_output
+            .as_ref()
+            .filter(|_| self.finish == Some(Finish::Completed))
     }
 
     /// The next incident, about the saga as a whole.
@@ -58,6 +60,8 @@ impl History {
 
     /// Who gave it up and why.
     pub(crate) fn abandonment(&self) -> Option<&Resolution> {
-        self.resolution.as_ref().filter(|resolution| resolution.operation == Operation::Abandon)
+        self.resolution
+            .as_ref()
+            .filter(|resolution| resolution.operation == Operation::Abandon)
     }
 }

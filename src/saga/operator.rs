@@ -41,7 +41,9 @@ impl<App: Send + Sync + 'static> Sagas<App> {
             for head in page {
                 let incident = match self.read(head.id.into()).await {
                     Ok((log, history)) => Incident::of(&log.head, &history),
-                    Err(SagaError::Unreadable { reason, .. }) => Some(Incident::unreadable(&head, &reason)),
+                    Err(SagaError::Unreadable { reason, .. }) => {
+                        Some(Incident::unreadable(&head, &reason))
+                    }
                     Err(error) => return Err(error),
                 };
                 incidents.extend(incident);
@@ -112,10 +114,15 @@ impl<App: Send + Sync + 'static> Sagas<App> {
     }
 }
 
-async fn read(journal: &dyn crate::journal::Journal, id: SagaId) -> Result<(Log, History), SagaError> {
+async fn read(
+    journal: &dyn crate::journal::Journal,
+    id: SagaId,
+) -> Result<(Log, History), SagaError> {
     use crate::journal::JournalError;
     let log = match journal.load(id.log()).await {
-        Err(JournalError::Damaged { reason, .. }) => return Err(SagaError::Unreadable { id, reason }),
+        Err(JournalError::Damaged { reason, .. }) => {
+            return Err(SagaError::Unreadable { id, reason });
+        }
         other => other?,
     };
     let facts = codec::decode(&log).map_err(|reason| SagaError::Unreadable { id, reason })?;
@@ -132,7 +139,9 @@ async fn decide<App: Send + Sync + 'static>(
 ) -> Result<(), SagaError> {
     let engine = sagas.engine();
     let (log, history) = read(&*engine.journal, saga).await?;
-    let Some(held) = &history.held else { return Err(SagaError::NotHeld(saga)) };
+    let Some(held) = &history.held else {
+        return Err(SagaError::NotHeld(saga));
+    };
     if operation == Operation::Retry {
         let started = history.started.as_ref();
         let same = started.is_some_and(|started| {
@@ -141,7 +150,10 @@ async fn decide<App: Send + Sync + 'static>(
                 .is_some_and(|known| known.fingerprint() == &*started.fingerprint)
         });
         if !same {
-            return Err(SagaError::StillHeld { id: saga, class: Class::DefinitionChanged });
+            return Err(SagaError::StillHeld {
+                id: saga,
+                class: Class::DefinitionChanged,
+            });
         }
     }
     let mut head = log.head;
@@ -158,8 +170,15 @@ async fn decide<App: Send + Sync + 'static>(
         reason: error.to_string(),
     })?;
     let labels = Arc::clone(&head.labels);
-    let append =
-        Append::new(head.id, head.place, status(&facts), labels, FORMAT, body, rt::wall());
+    let append = Append::new(
+        head.id,
+        head.place,
+        status(&facts),
+        labels,
+        FORMAT,
+        body,
+        rt::wall(),
+    );
     engine.journal.append(append).await?;
     head.place = head.place.after();
     head.status = status(&facts);

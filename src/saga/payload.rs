@@ -24,9 +24,13 @@ pub struct Payload(Arc<RawValue>);
 impl Payload {
     /// Writes a value down.
     pub(crate) fn of<T: Serialize>(value: &T) -> Result<Self, PayloadError> {
-        let text = serde_json::value::to_raw_value(value).map_err(|error| PayloadError(describe(&error)))?;
+        let text = serde_json::value::to_raw_value(value)
+            .map_err(|error| PayloadError(describe(&error)))?;
         if text.get().len() > MAX_PAYLOAD {
-            return Err(PayloadError(format!("{} bytes, at most {MAX_PAYLOAD} fit", text.get().len())));
+            return Err(PayloadError(format!(
+                "{} bytes, at most {MAX_PAYLOAD} fit",
+                text.get().len()
+            )));
         }
         Ok(Self(text.into()))
     }
@@ -82,7 +86,12 @@ fn canonical(value: &RawValue, text: &mut String) {
 
 /// What is wrong and where, without the value: serde's own words quote it.
 fn describe(error: &serde_json::Error) -> String {
-    format!("{:?} error at line {} column {}", error.classify(), error.line(), error.column())
+    format!(
+        "{:?} error at line {} column {}",
+        error.classify(),
+        error.line(),
+        error.column()
+    )
 }
 
 impl PartialEq for Payload {
@@ -144,8 +153,14 @@ mod tests {
             })
             .collect();
         assert!(digests.windows(2).all(|pair| pair.first() == pair.last()));
-        assert_ne!(Payload::of(&u128::MAX).unwrap().digest(), Payload::of(&(u128::MAX - 1)).unwrap().digest());
-        assert_ne!(Payload::of(&1).unwrap().digest(), Payload::of(&2).unwrap().digest());
+        assert_ne!(
+            Payload::of(&u128::MAX).unwrap().digest(),
+            Payload::of(&(u128::MAX - 1)).unwrap().digest()
+        );
+        assert_ne!(
+            Payload::of(&1).unwrap().digest(),
+            Payload::of(&2).unwrap().digest()
+        );
     }
 
     #[test]

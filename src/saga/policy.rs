@@ -50,7 +50,10 @@ pub struct Step<A> {
 impl<A> Step<A> {
     /// A step with the defaults of its kind.
     pub fn new(action: A) -> Self {
-        Self { action, settings: Settings::default() }
+        Self {
+            action,
+            settings: Settings::default(),
+        }
     }
 
     /// Tries at most so often in all, the first time included.
@@ -111,19 +114,40 @@ pub(crate) struct Policy {
 }
 
 impl Policy {
-    pub(crate) fn of_step(name: &str, kind: Kind, settings: &Settings) -> Result<Self, DefinitionError> {
+    pub(crate) fn of_step(
+        name: &str,
+        kind: Kind,
+        settings: &Settings,
+    ) -> Result<Self, DefinitionError> {
         match kind {
-            Kind::Check | Kind::Step => resolve(name, settings, Limit::Times(Attempts::total(3)), Duration::from_secs(5)),
-            Kind::Pivot | Kind::Then => resolve(name, settings, Limit::Forever, Duration::from_secs(30)),
+            Kind::Check | Kind::Step => resolve(
+                name,
+                settings,
+                Limit::Times(Attempts::total(3)),
+                Duration::from_secs(5),
+            ),
+            Kind::Pivot | Kind::Then => {
+                resolve(name, settings, Limit::Forever, Duration::from_secs(30))
+            }
         }
     }
 
     pub(crate) fn of_undo(name: &str, settings: &Settings) -> Result<Self, DefinitionError> {
-        resolve(name, settings, Limit::Times(Attempts::total(10)), Duration::from_secs(30))
+        resolve(
+            name,
+            settings,
+            Limit::Times(Attempts::total(10)),
+            Duration::from_secs(30),
+        )
     }
 }
 
-fn resolve(name: &str, settings: &Settings, attempts: Limit, longest: Duration) -> Result<Policy, DefinitionError> {
+fn resolve(
+    name: &str,
+    settings: &Settings,
+    attempts: Limit,
+    longest: Duration,
+) -> Result<Policy, DefinitionError> {
     let attempts = match settings.attempts.unwrap_or(attempts) {
         Limit::Forever => None,
         Limit::Times(times) => NonZeroU32::new(times.get()),
@@ -135,5 +159,10 @@ fn resolve(name: &str, settings: &Settings, attempts: Limit, longest: Duration) 
     let backoff = settings
         .backoff
         .unwrap_or_else(|| Backoff::exponential(Duration::from_millis(100), longest));
-    Ok(Policy { attempts, backoff, timeout, deadline: settings.deadline })
+    Ok(Policy {
+        attempts,
+        backoff,
+        timeout,
+        deadline: settings.deadline,
+    })
 }

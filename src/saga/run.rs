@@ -31,7 +31,8 @@ use crate::rng::Rng;
 use crate::rt;
 
 /// Between tries to write what happened, while the journal fails for a reason that may pass.
-const WRITE_AGAIN: Backoff = Backoff::exponential(Duration::from_millis(50), Duration::from_secs(5));
+const WRITE_AGAIN: Backoff =
+    Backoff::exponential(Duration::from_millis(50), Duration::from_secs(5));
 
 /// Why a run ends before its saga does.
 pub(super) enum Leave {
@@ -65,7 +66,13 @@ pub(super) struct Run<App> {
 impl<App: Send + Sync + 'static> Run<App> {
     pub(super) fn new(engine: Arc<Engine<App>>, head: Head, permit: OwnedSemaphorePermit) -> Self {
         let place = head.place;
-        Self { engine, head, place, permit: Some(permit), rng: Rng::new(rt::entropy()) }
+        Self {
+            engine,
+            head,
+            place,
+            permit: Some(permit),
+            rng: Rng::new(rt::entropy()),
+        }
     }
 
     fn id(&self) -> SagaId {
@@ -108,12 +115,15 @@ impl<App: Send + Sync + 'static> Run<App> {
                 return self.hold(history, Class::DefinitionChanged, why).await;
             }
         };
-        let opened = match Arc::clone(&definition).open(Arc::clone(&self.engine.app), &started.input) {
-            Ok(opened) => opened,
-            Err(error) => {
-                return self.hold(history, Class::Unreadable, format!("the input: {error}")).await;
-            }
-        };
+        let opened =
+            match Arc::clone(&definition).open(Arc::clone(&self.engine.app), &started.input) {
+                Ok(opened) => opened,
+                Err(error) => {
+                    return self
+                        .hold(history, Class::Unreadable, format!("the input: {error}"))
+                        .await;
+                }
+            };
         let shape = Arc::clone(definition.shape());
         let mut execution = if fresh {
             let mut execution = Execution::new(shape);
@@ -123,7 +133,8 @@ impl<App: Send + Sync + 'static> Run<App> {
         }
         .map_err(|illegal| Leave::Unreadable(illegal.to_string()))?;
         drop(facts);
-        self.steps(&mut execution, &*definition, &*opened, &started).await
+        self.steps(&mut execution, &*definition, &*opened, &started)
+            .await
     }
 
     async fn read(&self) -> Result<Vec<Fact>, Leave> {
@@ -136,8 +147,12 @@ impl<App: Send + Sync + 'static> Run<App> {
         let trouble = history.trouble(class, error);
         let facts = [Fact::Incident(trouble.clone())];
         self.write(&facts).await?;
-        let held = History { held: Some(trouble), ..history };
-        Rest::of(&self.head, &held).ok_or_else(|| Leave::Unreadable("an incident that is none".into()))
+        let held = History {
+            held: Some(trouble),
+            ..history
+        };
+        Rest::of(&self.head, &held)
+            .ok_or_else(|| Leave::Unreadable("an incident that is none".into()))
     }
 
     async fn steps(
@@ -151,8 +166,14 @@ impl<App: Send + Sync + 'static> Run<App> {
             self.go_on()?;
             match execution.next() {
                 Next::Write => self.record(execution, &[]).await?,
-                Next::Run(step) => self.step(execution, definition, opened, started, step, false).await?,
-                Next::Undo(step) => self.step(execution, definition, opened, started, step, true).await?,
+                Next::Run(step) => {
+                    self.step(execution, definition, opened, started, step, false)
+                        .await?
+                }
+                Next::Undo(step) => {
+                    self.step(execution, definition, opened, started, step, true)
+                        .await?
+                }
                 Next::Hold | Next::End(_) => {
                     return rest(&self.head, execution)
                         .ok_or_else(|| Leave::Unreadable("an end that is none".into()));
@@ -171,17 +192,28 @@ impl<App: Send + Sync + 'static> Run<App> {
         step: usize,
         undo: bool,
     ) -> Result<(), Leave> {
-        let (Some(policy), Some(name)) =
-            (definition.policy(step, undo), definition.shape().steps.get(step).map(|step| &step.name))
-        else {
-            return Err(Leave::Unreadable("a step that the definition does not have".into()));
+        let (Some(policy), Some(name)) = (
+            definition.policy(step, undo),
+            definition.shape().steps.get(step).map(|step| &step.name),
+        ) else {
+            return Err(Leave::Unreadable(
+                "a step that the definition does not have".into(),
+            ));
         };
         let purpose = if undo { Purpose::Undo } else { Purpose::Do };
-        let site = Site { what: if undo { What::Undo } else { What::Run }, step: name.clone() };
+        let site = Site {
+            what: if undo { What::Undo } else { What::Run },
+            step: name.clone(),
+        };
         let key = idempotency_key(self.id(), started, name, purpose);
         let undoes = undo.then(|| idempotency_key(self.id(), started, name, Purpose::Do));
         let business_key: Arc<str> = self.head.key.as_str().into();
-        let given = if undo { execution.output_of(step) } else { execution.input_of(step) }.cloned();
+        let given = if undo {
+            execution.output_of(step)
+        } else {
+            execution.input_of(step)
+        }
+        .cloned();
         let first = rt::now();
         let over = policy.deadline.map(|deadline| first + deadline);
         let mut delay = Duration::ZERO;
@@ -227,7 +259,9 @@ impl<App: Send + Sync + 'static> Run<App> {
         site: &Site,
         attempt: impl Fn() -> futures::future::BoxFuture<'static, Ending>,
     ) -> Result<Ending, Leave> {
-        let Some(probe) = &self.engine.probe else { return Ok(attempt().await) };
+        let Some(probe) = &self.engine.probe else {
+            return Ok(attempt().await);
+        };
         let mut ending = match probe.before(site) {
             Wish::Crash => return Err(Leave::Stopped(SagaError::Stopping)),
             Wish::End(ending) => return Ok(ending),
@@ -265,19 +299,26 @@ impl<App: Send + Sync + 'static> Run<App> {
     }
 
     fn go_on(&self) -> Result<(), Leave> {
-        if self.engine.is_stopping() { Err(Leave::Stopped(SagaError::Stopping)) } else { Ok(()) }
+        if self.engine.is_stopping() {
+            Err(Leave::Stopped(SagaError::Stopping))
+        } else {
+            Ok(())
+        }
     }
 
     /// Makes the facts durable, together with those that waited, and only then true.
     async fn record(&mut self, execution: &mut Execution, facts: &[Fact]) -> Result<(), Leave> {
         let entry = execution.entry(facts);
         self.write(&entry).await?;
-        execution.written(facts).map_err(|illegal| Leave::Unreadable(illegal.to_string()))
+        execution
+            .written(facts)
+            .map_err(|illegal| Leave::Unreadable(illegal.to_string()))
     }
 
     async fn write(&mut self, facts: &[Fact]) -> Result<(), Leave> {
-        let body = codec::encode(facts)
-            .map_err(|error| Leave::Unreadable(format!("a record that cannot be written: {error}")))?;
+        let body = codec::encode(facts).map_err(|error| {
+            Leave::Unreadable(format!("a record that cannot be written: {error}"))
+        })?;
         let append = Append::new(
             self.head.id,
             self.place,
@@ -287,7 +328,10 @@ impl<App: Send + Sync + 'static> Run<App> {
             body,
             rt::wall(),
         );
-        let site = Site { what: What::Write, step: "".into() };
+        let site = Site {
+            what: What::Write,
+            step: "".into(),
+        };
         self.engine.probed(&site, true)?;
         let mut delay = Duration::ZERO;
         for number in 1_u32.. {
@@ -322,15 +366,23 @@ pub(super) fn status(facts: &[Fact]) -> Status {
 /// Where the machine rests.
 fn rest(head: &Head, execution: &Execution) -> Option<Rest> {
     if let Some(held) = execution.held() {
-        let history =
-            History { held: Some(held.clone()), failure: execution.failure().cloned(), ..History::default() };
+        let history = History {
+            held: Some(held.clone()),
+            failure: execution.failure().cloned(),
+            ..History::default()
+        };
         return Rest::of(head, &history);
     }
     match execution.next() {
-        Next::End(super::entry::Finish::Completed) => execution.result().cloned().map(Rest::Completed),
-        Next::End(super::entry::Finish::Compensated) => execution
-            .failure()
-            .map(|failure| Rest::Compensated { step: failure.step.clone(), reason: failure.error.clone() }),
+        Next::End(super::entry::Finish::Completed) => {
+            execution.result().cloned().map(Rest::Completed)
+        }
+        Next::End(super::entry::Finish::Compensated) => {
+            execution.failure().map(|failure| Rest::Compensated {
+                step: failure.step.clone(),
+                reason: failure.error.clone(),
+            })
+        }
         _ => None,
     }
 }

@@ -45,7 +45,10 @@ pub struct Key {
 impl Key {
     /// A key, unique per tenant and definition.
     pub fn new(key: impl Into<Box<str>>) -> Self {
-        Self { key: key.into(), labels: Labels::new("") }
+        Self {
+            key: key.into(),
+            labels: Labels::new(""),
+        }
     }
 
     /// Whose saga this is. Two tenants can have the same key and never see each other's saga.
@@ -96,13 +99,19 @@ pub struct SagasBuilder<App> {
 impl<App: Send + Sync + 'static> SagasBuilder<App> {
     /// Lets the engine carry sagas of this definition on. Several versions of one name can be registered, so that old
     /// sagas end as they began.
-    pub fn register<Input: Recorded + Sync, Output>(mut self, saga: &Saga<App, Input, Output>) -> Self {
+    pub fn register<Input: Recorded + Sync, Output>(
+        mut self,
+        saga: &Saga<App, Input, Output>,
+    ) -> Self {
         let edition: Edition = (saga.name().into(), saga.version());
         let known = self.definitions.get(&edition);
         if known.is_some_and(|known| known.fingerprint() != saga.fingerprint()) {
             self.ambiguous.get_or_insert(edition);
         } else {
-            self.definitions.insert(edition, Arc::clone(&saga.definition) as Arc<dyn Registered<App>>);
+            self.definitions.insert(
+                edition,
+                Arc::clone(&saga.definition) as Arc<dyn Registered<App>>,
+            );
         }
         self
     }
@@ -135,13 +144,25 @@ impl<App: Send + Sync + 'static> SagasBuilder<App> {
     /// Dropping the future leaves some sagas under a new epoch and running nowhere; the next start takes them over.
     pub async fn start(self) -> Result<Sagas<App>, SagaError> {
         if let Some((name, version)) = self.ambiguous {
-            return Err(SagaError::Ambiguous { name: name.into(), version });
+            return Err(SagaError::Ambiguous {
+                name: name.into(),
+                version,
+            });
         }
         let kinds = kinds(self.definitions.keys());
-        let engine =
-            Engine::new(self.journal, self.app, self.definitions, self.probe, self.in_flight.get());
+        let engine = Engine::new(
+            self.journal,
+            self.app,
+            self.definitions,
+            self.probe,
+            self.in_flight.get(),
+        );
         let engine = Arc::new(engine);
-        let sagas = Sagas { owner: Arc::new(Owner { engine: Arc::clone(&engine) }) };
+        let sagas = Sagas {
+            owner: Arc::new(Owner {
+                engine: Arc::clone(&engine),
+            }),
+        };
         let mut found = VecDeque::new();
         let mut claim = Claim::new(kinds, PAGE);
         loop {
@@ -163,7 +184,9 @@ impl<App: Send + Sync + 'static> SagasBuilder<App> {
 impl<App> fmt::Debug for SagasBuilder<App> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let definitions: Vec<_> = self.definitions.keys().collect();
-        f.debug_struct("SagasBuilder").field("definitions", &definitions).finish_non_exhaustive()
+        f.debug_struct("SagasBuilder")
+            .field("definitions", &definitions)
+            .finish_non_exhaustive()
     }
 }
 
@@ -183,12 +206,18 @@ async fn recover<App: Send + Sync + 'static>(
     let mut waiting: VecDeque<_> = found
         .into_iter()
         .map(|(head, cell)| {
-            let leaving = Leaving::new(Arc::clone(&engine), BusinessKey::of(&head), Arc::clone(&cell));
+            let leaving = Leaving::new(
+                Arc::clone(&engine),
+                BusinessKey::of(&head),
+                Arc::clone(&cell),
+            );
             (head, cell, leaving)
         })
         .collect();
     while let Some(permit) = engine.permit().await {
-        let Some((head, cell, leaving)) = waiting.pop_front() else { break };
+        let Some((head, cell, leaving)) = waiting.pop_front() else {
+            break;
+        };
         let carry = Arc::clone(&engine).carry(head, None, cell, permit);
         engine.spawn(async move {
             let _leaving = leaving;
@@ -287,7 +316,10 @@ impl<App: Send + Sync + 'static> Sagas<App> {
         let engine = self.engine();
         let registered = engine.definition(saga.name(), saga.version());
         if registered.is_none_or(|registered| registered.fingerprint() != saga.fingerprint()) {
-            return Err(SagaError::Unregistered { name: saga.name().into(), version: saga.version() });
+            return Err(SagaError::Unregistered {
+                name: saga.name().into(),
+                version: saga.version(),
+            });
         }
         let Key { key, labels } = key.into();
         let input = Payload::of(&input).map_err(|error| SagaError::Input(error.0))?;
@@ -310,9 +342,18 @@ impl<App: Send + Sync + 'static> Sagas<App> {
             }
             let facts = Execution::begin(saga.shape(), &nonce(), input.clone());
             let leaving = Leaving::new(Arc::clone(engine), business.clone(), Arc::clone(&cell));
-            let start = Start { labels: Arc::new(labels.clone()), facts, leaving };
+            let start = Start {
+                labels: Arc::new(labels.clone()),
+                facts,
+                leaving,
+            };
             // On a task of its own: a caller that goes away must not leave a saga in the journal that nobody runs.
-            engine.spawn(start.begin(Arc::clone(engine), business.clone(), Arc::clone(&cell), permit));
+            engine.spawn(start.begin(
+                Arc::clone(engine),
+                business.clone(),
+                Arc::clone(&cell),
+                permit,
+            ));
             if let Some(handle) = self.join(&cell, &digest).await? {
                 return Ok(handle);
             }
@@ -327,19 +368,30 @@ impl<App: Send + Sync + 'static> Sagas<App> {
         digest: &str,
     ) -> Result<Option<Handle<Output>>, SagaError> {
         let mut phase = cell.phase.subscribe();
-        let known = phase.wait_for(|phase| !matches!(phase, Phase::Starting)).await;
-        let Ok(known) = known.map(|phase| phase.clone()) else { return Err(SagaError::Stopping) };
+        let known = phase
+            .wait_for(|phase| !matches!(phase, Phase::Starting))
+            .await;
+        let Ok(known) = known.map(|phase| phase.clone()) else {
+            return Err(SagaError::Stopping);
+        };
         let id = match known {
             // Another caller's input was refused; this one's need not be.
             Phase::Refused(SagaError::OtherInput(_)) if cell.digest != digest => return Ok(None),
             Phase::Refused(error) => return Err(error),
             Phase::Starting => return Ok(None),
-            Phase::Running(id) | Phase::Rested(id, _) | Phase::Elsewhere(id) | Phase::Stopped(id, _) => id,
+            Phase::Running(id)
+            | Phase::Rested(id, _)
+            | Phase::Elsewhere(id)
+            | Phase::Stopped(id, _) => id,
         };
         if cell.digest != digest {
             return Err(SagaError::OtherInput(id));
         }
-        Ok(Some(Handle::new(id, phase, Arc::clone(&self.engine().journal))))
+        Ok(Some(Handle::new(
+            id,
+            phase,
+            Arc::clone(&self.engine().journal),
+        )))
     }
 
     /// How many sagas this engine has taken up and not brought to rest.
@@ -373,7 +425,10 @@ impl<App: Send + Sync + 'static> Sagas<App> {
                 cut_off
             }
         };
-        Drained { unfinished, cut_off }
+        Drained {
+            unfinished,
+            cut_off,
+        }
     }
 }
 
@@ -389,13 +444,17 @@ pub struct Drained {
 
 impl<App: Send + Sync + 'static> Clone for Sagas<App> {
     fn clone(&self) -> Self {
-        Self { owner: Arc::clone(&self.owner) }
+        Self {
+            owner: Arc::clone(&self.owner),
+        }
     }
 }
 
 impl<App: Send + Sync + 'static> fmt::Debug for Sagas<App> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sagas").field("running", &self.running()).finish_non_exhaustive()
+        f.debug_struct("Sagas")
+            .field("running", &self.running())
+            .finish_non_exhaustive()
     }
 }
 
@@ -431,10 +490,15 @@ impl<App: Send + Sync + 'static> Start<App> {
                 rt::wall(),
             ),
             Err(error) => {
-                return self.leaving.tell(Phase::Refused(SagaError::Input(error.to_string())));
+                return self
+                    .leaving
+                    .tell(Phase::Refused(SagaError::Input(error.to_string())));
             }
         };
-        let site = Site { what: What::Write, step: "".into() };
+        let site = Site {
+            what: What::Write,
+            step: "".into(),
+        };
         if engine.probed(&site, true).is_err() {
             return self.leaving.tell(Phase::Refused(SagaError::Stopping));
         }

@@ -48,7 +48,12 @@ pub struct StepShape {
 impl StepShape {
     /// A step of this kind that is tried once, and so is its undo.
     pub fn new(name: impl Into<Box<str>>, kind: Kind) -> Self {
-        Self { name: name.into(), kind, attempts: Some(NonZeroU32::MIN), undo_attempts: Some(NonZeroU32::MIN) }
+        Self {
+            name: name.into(),
+            kind,
+            attempts: Some(NonZeroU32::MIN),
+            undo_attempts: Some(NonZeroU32::MIN),
+        }
     }
 
     /// How often the step is tried.
@@ -81,7 +86,11 @@ pub struct Shape {
 impl Shape {
     /// A chain of steps. The definition builder checks the order of kinds; whoever calls this answers for it.
     pub fn new(name: impl Into<Box<str>>, version: u32, steps: Vec<StepShape>) -> Self {
-        Self { name: name.into(), version, steps }
+        Self {
+            name: name.into(),
+            version,
+            steps,
+        }
     }
 
     /// What must not change while sagas are under way: the name, the version, and each step's name and kind in order.
@@ -98,7 +107,9 @@ impl Shape {
         self.steps
             .iter()
             .fold(start, |digest, step| {
-                digest.field(step.kind.as_str().as_bytes()).field(step.name.as_bytes())
+                digest
+                    .field(step.kind.as_str().as_bytes())
+                    .field(step.name.as_bytes())
             })
             .hex(16)
     }

@@ -3,7 +3,15 @@
 //! The ledger is what a careful receiver is: it applies a key once, lets an undo name the key of what it undoes, and
 //! refuses what was undone before it came. What it was asked to do is kept, in order, to be compared exactly.
 
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::indexing_slicing, clippy::missing_errors_doc, clippy::allow_attributes, reason = "each test binary uses a part of it")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::missing_errors_doc,
+    clippy::allow_attributes,
+    reason = "each test binary uses a part of it"
+)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard};
@@ -39,12 +47,20 @@ impl Erp {
     fn apply(&self, cx: &Cx<Self, Invoice>) -> Result<String, StepError> {
         let mut books = self.books();
         let key = cx.idempotency_key().to_owned();
-        books.keys.entry(format!("+{}", cx.step())).or_default().insert(key.clone());
+        books
+            .keys
+            .entry(format!("+{}", cx.step()))
+            .or_default()
+            .insert(key.clone());
         books.fences.push(cx.fencing_token());
         if books.tombstones.contains(&key) {
             return Err(StepError::fail("it was undone before it came"));
         }
-        if books.applied.insert(key.clone(), cx.step().to_owned()).is_none() {
+        if books
+            .applied
+            .insert(key.clone(), cx.step().to_owned())
+            .is_none()
+        {
             books.events.push(format!("+{}", cx.step()));
         }
         Ok(format!("{}:{key}", cx.step()))
@@ -52,11 +68,18 @@ impl Erp {
 
     fn undo(&self, cx: &Cx<Self, Invoice>, output: Option<&str>) -> Result<(), StepError> {
         let mut books = self.books();
-        let undoes = cx.undoes().ok_or_else(|| StepError::halt("not an undo"))?.to_owned();
+        let undoes = cx
+            .undoes()
+            .ok_or_else(|| StepError::halt("not an undo"))?
+            .to_owned();
         if output.is_some_and(|output| output != format!("{}:{undoes}", cx.step())) {
             return Err(StepError::halt("the output of another step"));
         }
-        books.keys.entry(format!("-{}", cx.step())).or_default().insert(cx.idempotency_key().to_owned());
+        books
+            .keys
+            .entry(format!("-{}", cx.step()))
+            .or_default()
+            .insert(cx.idempotency_key().to_owned());
         books.tombstones.insert(undoes.clone());
         if books.applied.remove(&undoes).is_some() {
             books.events.push(format!("-{}", cx.step()));
@@ -72,7 +95,10 @@ pub struct Invoice {
 }
 
 pub fn invoice() -> Invoice {
-    Invoice { number: "INV-1".into(), minor: 129_900 }
+    Invoice {
+        number: "INV-1".into(),
+        minor: 129_900,
+    }
 }
 
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
@@ -81,7 +107,11 @@ pub struct Budget {
 }
 
 pub async fn validate_invoice(cx: Cx<Erp, Invoice>, (): ()) -> Result<(), StepError> {
-    if cx.input().minor <= 0 { Err(StepError::fail("nothing to pay")) } else { Ok(()) }
+    if cx.input().minor <= 0 {
+        Err(StepError::fail("nothing to pay"))
+    } else {
+        Ok(())
+    }
 }
 
 pub async fn check_budget(_cx: Cx<Erp, Invoice>, (): ()) -> Result<Budget, StepError> {
@@ -152,8 +182,16 @@ pub fn books_hold(erp: &Erp, ended: &Ended<String>) -> Result<(), String> {
     if books.fences.windows(2).any(|pair| pair[0] > pair[1]) {
         return Err("a fencing token went back".into());
     }
-    let done: Vec<&str> = books.events.iter().filter_map(|event| event.strip_prefix('+')).collect();
-    let undone: Vec<&str> = books.events.iter().filter_map(|event| event.strip_prefix('-')).collect();
+    let done: Vec<&str> = books
+        .events
+        .iter()
+        .filter_map(|event| event.strip_prefix('+'))
+        .collect();
+    let undone: Vec<&str> = books
+        .events
+        .iter()
+        .filter_map(|event| event.strip_prefix('-'))
+        .collect();
     let in_order = EFFECTS.iter().take(done.len()).eq(done.iter());
     if !in_order {
         return Err(format!("effects out of order: {:?}", books.events));
@@ -163,11 +201,19 @@ pub fn books_hold(erp: &Erp, ended: &Ended<String>) -> Result<(), String> {
         // Exactly what was done, in the reverse order, and after all of it.
         Ended::Compensated { .. } => {
             undone.iter().eq(done.iter().rev())
-                && books.events.iter().skip(done.len()).all(|event| event.starts_with('-'))
+                && books
+                    .events
+                    .iter()
+                    .skip(done.len())
+                    .all(|event| event.starts_with('-'))
         }
         // The pivot is in doubt: everything before it stands.
         Ended::Incident(_) => undone.is_empty() && done.len() >= 2,
         _ => false,
     };
-    if fine { Ok(()) } else { Err(format!("{ended:?} with {:?}", books.events)) }
+    if fine {
+        Ok(())
+    } else {
+        Err(format!("{ended:?} with {:?}", books.events))
+    }
 }

@@ -37,7 +37,9 @@ pub(super) fn lock(path: &Path) -> Result<Lock, JournalError> {
     touch(&name).map_err(JournalError::backend)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(&name, flags).map_err(JournalError::backend)?;
-    connection.busy_timeout(Duration::ZERO).map_err(JournalError::backend)?;
+    connection
+        .busy_timeout(Duration::ZERO)
+        .map_err(JournalError::backend)?;
     match connection.execute_batch("BEGIN EXCLUSIVE") {
         Ok(()) => Ok(Lock(connection)),
         Err(error)

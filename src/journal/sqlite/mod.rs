@@ -84,7 +84,11 @@ impl SqliteJournal {
             drop(lock);
         })
         .map_err(JournalError::backend)?;
-        Ok(Self { path, queue: Some(queue), writer: Some(writer) })
+        Ok(Self {
+            path,
+            queue: Some(queue),
+            writer: Some(writer),
+        })
     }
 
     /// Where the file is.
@@ -95,7 +99,10 @@ impl SqliteJournal {
 
     fn ask<T: Send + 'static>(&self, op: impl FnOnce(Reply<T>) -> Op) -> Answer<'_, T> {
         let (reply, answer) = oneshot::channel();
-        let sent = self.queue.as_ref().is_some_and(|queue| queue.send(op(reply)).is_ok());
+        let sent = self
+            .queue
+            .as_ref()
+            .is_some_and(|queue| queue.send(op(reply)).is_ok());
         Box::pin(async move {
             if !sent {
                 return Err(JournalError::Closed(None));
@@ -119,7 +126,9 @@ impl Drop for SqliteJournal {
 
 impl fmt::Debug for SqliteJournal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SqliteJournal").field("path", &self.path).finish_non_exhaustive()
+        f.debug_struct("SqliteJournal")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
     }
 }
 

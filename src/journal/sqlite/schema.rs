@@ -50,7 +50,9 @@ CREATE TABLE record (
 pub(super) fn open(path: &Path) -> Result<Connection, JournalError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).map_err(JournalError::backend)?;
-    connection.busy_timeout(PATIENCE).map_err(JournalError::backend)?;
+    connection
+        .busy_timeout(PATIENCE)
+        .map_err(JournalError::backend)?;
     check_owner(&connection)?;
     // `fullfsync` matters on macOS, where fsync leaves data in the drive's cache.
     connection
@@ -62,12 +64,20 @@ pub(super) fn open(path: &Path) -> Result<Connection, JournalError> {
     // SQLite answers a setting that it does not take with silence, so each is read back.
     let mode: String = read(&connection, "PRAGMA journal_mode")?;
     if !mode.eq_ignore_ascii_case("wal") {
-        return Err(JournalError::Unsafe { setting: "journal_mode", found: mode, needed: "wal" });
+        return Err(JournalError::Unsafe {
+            setting: "journal_mode",
+            found: mode,
+            needed: "wal",
+        });
     }
     let level: i64 = read(&connection, "PRAGMA synchronous")?;
     if level != 2 {
         let found = level.to_string();
-        return Err(JournalError::Unsafe { setting: "synchronous", found, needed: "2 (full)" });
+        return Err(JournalError::Unsafe {
+            setting: "synchronous",
+            found,
+            needed: "2 (full)",
+        });
     }
     migrate(&connection)?;
     Ok(connection)
@@ -82,7 +92,10 @@ fn check_owner(connection: &Connection) -> Result<(), JournalError> {
     if fresh || (application == APPLICATION && found == KNOWN) {
         Ok(())
     } else {
-        Err(JournalError::Schema { found, known: KNOWN })
+        Err(JournalError::Schema {
+            found,
+            known: KNOWN,
+        })
     }
 }
 
@@ -94,7 +107,9 @@ fn migrate(connection: &Connection) -> Result<(), JournalError> {
             "BEGIN IMMEDIATE; {TABLES} PRAGMA application_id = {APPLICATION}; \
              PRAGMA user_version = {KNOWN}; COMMIT;"
         );
-        connection.execute_batch(&all).map_err(JournalError::backend)?;
+        connection
+            .execute_batch(&all)
+            .map_err(JournalError::backend)?;
     }
     Ok(())
 }
@@ -103,5 +118,7 @@ fn read<T: rusqlite::types::FromSql>(
     connection: &Connection,
     statement: &str,
 ) -> Result<T, JournalError> {
-    connection.query_row(statement, [], |row| row.get(0)).map_err(JournalError::backend)
+    connection
+        .query_row(statement, [], |row| row.get(0))
+        .map_err(JournalError::backend)
 }

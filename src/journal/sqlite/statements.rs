@@ -61,7 +61,15 @@ pub(super) fn begin(connection: &Connection, begin: &Begin) -> Result<Begun, Fau
             begin.at.as_millis(),
         ])?;
     let head = Head::of(LogId::new(unsigned(connection.last_insert_rowid())), begin);
-    write(connection, head.id, head.place, labels, begin.at, begin.format, &begin.body)?;
+    write(
+        connection,
+        head.id,
+        head.place,
+        labels,
+        begin.at,
+        begin.format,
+        &begin.body,
+    )?;
     Ok(Begun::Created(head))
 }
 
@@ -79,7 +87,15 @@ pub(super) fn append(connection: &Connection, append: &Append) -> Result<(), Fau
         ])?;
     let next = append.expect.after();
     if moved == 1 {
-        write(connection, append.id, next, &append.labels, append.at, append.format, &append.body)?;
+        write(
+            connection,
+            append.id,
+            next,
+            &append.labels,
+            append.at,
+            append.format,
+            &append.body,
+        )?;
         return Ok(());
     }
     let found = one(connection, append.id)?.place;
@@ -93,9 +109,10 @@ pub(super) fn append(connection: &Connection, append: &Append) -> Result<(), Fau
 fn is_there(connection: &Connection, append: &Append, at: Place) -> Result<bool, Fault> {
     let last: Option<(i64, String)> = connection
         .prepare_cached("SELECT epoch, body FROM record WHERE log = ?1 AND seq = ?2")?
-        .query_row(params![signed(append.id.get()), signed(at.records)], |row| {
-            Ok((row.get(0)?, row.get(1)?))
-        })
+        .query_row(
+            params![signed(append.id.get()), signed(at.records)],
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )
         .optional()?;
     Ok(last.is_some_and(|(epoch, body)| unsigned(epoch) == at.epoch.get() && body == append.body))
 }
@@ -158,8 +175,11 @@ pub(super) fn list(connection: &Connection, listing: &Listing) -> Result<Vec<Hea
         format!("SELECT {HEAD} FROM log WHERE status = ?1 AND id > ?2 ORDER BY id LIMIT ?3");
     let mut prepared = connection.prepare_cached(&statement)?;
     let after = listing.after.map_or(0, |id| signed(id.get()));
-    let mut rows =
-        prepared.query(params![listing.status.as_str(), after, limit(listing.limit)])?;
+    let mut rows = prepared.query(params![
+        listing.status.as_str(),
+        after,
+        limit(listing.limit)
+    ])?;
     let mut heads = Vec::new();
     while let Some(row) = rows.next()? {
         heads.push(head(row)??);
@@ -213,7 +233,10 @@ fn head(row: &Row<'_>) -> rusqlite::Result<Result<Head, JournalError>> {
     let kind: String = row.get(2)?;
     let word: String = row.get(7)?;
     let Some(status) = Status::parse(&word) else {
-        return Ok(Err(JournalError::damaged(id, "its status is no word that is known")));
+        return Ok(Err(JournalError::damaged(
+            id,
+            "its status is no word that is known",
+        )));
     };
     let epoch = Epoch::new(unsigned(row.get(8)?));
     Ok(Ok(Head {

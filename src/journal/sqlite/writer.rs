@@ -1,7 +1,7 @@
 //! The writer thread: drains its queue into one transaction, commits, and only then answers.
 
-use std::sync::mpsc::Receiver;
 use std::sync::Arc;
+use std::sync::mpsc::Receiver;
 
 use rusqlite::Connection;
 use tokio::sync::oneshot;
@@ -82,10 +82,7 @@ fn perform(connection: &Connection, op: Op) -> Result<Waiting, rusqlite::Error> 
     })
 }
 
-fn hold<T: 'static>(
-    reply: Reply<T>,
-    result: Result<T, Fault>,
-) -> Result<Waiting, rusqlite::Error> {
+fn hold<T: 'static>(reply: Reply<T>, result: Result<T, Fault>) -> Result<Waiting, rusqlite::Error> {
     let answer = match result {
         Ok(value) => Ok(value),
         Err(Fault::Answer(refusal)) => Err(refusal),

@@ -8,15 +8,25 @@ use crate::saga::payload::Payload;
 use crate::saga::shape::{Kind, StepShape};
 
 impl Execution {
-    pub(super) fn settle_step(&mut self, index: usize, ending: Ending, attempt: Attempt) -> Result<Verdict, Illegal> {
+    pub(super) fn settle_step(
+        &mut self,
+        index: usize,
+        ending: Ending,
+        attempt: Attempt,
+    ) -> Result<Verdict, Illegal> {
         let Some(step) = self.shape.steps.get(index).cloned() else {
-            return Err(Illegal { fact: "an attempt", why: "there is no such step" });
+            return Err(Illegal {
+                fact: "an attempt",
+                why: "there is no such step",
+            });
         };
         let more = has_more(step.attempts, attempt);
         let error = match ending {
             Ending::Done(output) => return self.done(&step, output),
             Ending::Halt(error) => return Ok(self.incident(Class::Halted, &step, error, attempt)),
-            Ending::Unreadable(error) => return Ok(self.incident(Class::Unreadable, &step, error, attempt)),
+            Ending::Unreadable(error) => {
+                return Ok(self.incident(Class::Unreadable, &step, error, attempt));
+            }
             Ending::Unrecordable(error) => {
                 return Ok(self.incident(Class::Unrecordable, &step, error, attempt));
             }
@@ -43,13 +53,24 @@ impl Execution {
         Ok(self.fail(&step, Effect::Possible, error, attempt))
     }
 
-    pub(super) fn settle_undo(&self, index: usize, ending: Ending, attempt: Attempt) -> Result<Verdict, Illegal> {
-        let (Some(step), Course::Unwinding(stack)) = (self.shape.steps.get(index), &self.course) else {
-            return Err(Illegal { fact: "an attempt", why: "there is no such step" });
+    pub(super) fn settle_undo(
+        &self,
+        index: usize,
+        ending: Ending,
+        attempt: Attempt,
+    ) -> Result<Verdict, Illegal> {
+        let (Some(step), Course::Unwinding(stack)) = (self.shape.steps.get(index), &self.course)
+        else {
+            return Err(Illegal {
+                fact: "an attempt",
+                why: "there is no such step",
+            });
         };
         Ok(match ending {
             Ending::Done(_) => {
-                let mut facts = vec![Fact::Undone { step: step.name.clone() }];
+                let mut facts = vec![Fact::Undone {
+                    step: step.name.clone(),
+                }];
                 if stack.len() == 1 {
                     facts.push(Fact::Finished(Finish::Compensated));
                 }
@@ -63,9 +84,15 @@ impl Execution {
     }
 
     fn done(&mut self, step: &StepShape, output: Payload) -> Result<Verdict, Illegal> {
-        let done = Fact::Done { step: step.name.clone(), output };
+        let done = Fact::Done {
+            step: step.name.clone(),
+            output,
+        };
         if self.outputs.len().saturating_add(1) == self.shape.steps.len() {
-            return Ok(Verdict::Record(vec![done, Fact::Finished(Finish::Completed)]));
+            return Ok(Verdict::Record(vec![
+                done,
+                Fact::Finished(Finish::Completed),
+            ]));
         }
         if step.kind == Kind::Check {
             self.apply(&done)?;
@@ -81,8 +108,17 @@ impl Execution {
             return self.incident(Class::UnknownOutcome, step, error, attempt);
         }
         // Rule 6.
-        let effect = if step.kind == Kind::Check { Effect::None } else { effect };
-        let failure = Failure { step: step.name.clone(), effect, error, attempts: attempt.number };
+        let effect = if step.kind == Kind::Check {
+            Effect::None
+        } else {
+            effect
+        };
+        let failure = Failure {
+            step: step.name.clone(),
+            effect,
+            error,
+            attempts: attempt.number,
+        };
         let nothing_to_undo = self.undo_order(&failure).is_empty();
         let mut facts = vec![Fact::Failed(failure), Fact::Unwind];
         if nothing_to_undo {
@@ -91,7 +127,13 @@ impl Execution {
         Verdict::Record(facts)
     }
 
-    fn incident(&self, class: Class, step: &StepShape, error: Box<str>, attempt: Attempt) -> Verdict {
+    fn incident(
+        &self,
+        class: Class,
+        step: &StepShape,
+        error: Box<str>,
+        attempt: Attempt,
+    ) -> Verdict {
         Verdict::Record(vec![Fact::Incident(Trouble {
             number: self.incidents.saturating_add(1),
             class,
@@ -108,7 +150,10 @@ fn has_more(allowed: Option<NonZeroU32>, attempt: Attempt) -> bool {
 
 fn words(ending: Ending) -> Box<str> {
     match ending {
-        Ending::Retry(error) | Ending::Fail(error) | Ending::Unknown(error) | Ending::Halt(error) => error,
+        Ending::Retry(error)
+        | Ending::Fail(error)
+        | Ending::Unknown(error)
+        | Ending::Halt(error) => error,
         Ending::Unreadable(error) | Ending::Unrecordable(error) => error,
         Ending::TimedOut => "it took too long".into(),
         Ending::Panicked => "it panicked".into(),

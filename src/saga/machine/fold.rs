@@ -8,9 +8,16 @@ impl Execution {
     /// What a failure leaves to be undone, the first to undo last (rules 5 and 8).
     pub(super) fn undo_order(&self, failure: &Failure) -> Vec<usize> {
         let finished = self.outputs.len();
-        let reached = if failure.effect == Effect::Possible { finished.saturating_add(1) } else { finished };
+        let reached = if failure.effect == Effect::Possible {
+            finished.saturating_add(1)
+        } else {
+            finished
+        };
         let steps = self.shape.steps.iter().take(reached).enumerate();
-        steps.filter(|(_, step)| step.kind == Kind::Step).map(|(index, _)| index).collect()
+        steps
+            .filter(|(_, step)| step.kind == Kind::Step)
+            .map(|(index, _)| index)
+            .collect()
     }
 
     /// Takes a fact in.
@@ -28,8 +35,12 @@ impl Execution {
         if self.abandoned && !matches!(fact, Fact::Finished(Finish::Abandoned)) {
             return refuse("a fact", "the saga was abandoned");
         }
-        if self.failure.is_some() && self.course == Course::Forward && !matches!(fact, Fact::Unwind) {
-            return refuse("a fact", "a failure is recorded with the decision to unwind");
+        if self.failure.is_some() && self.course == Course::Forward && !matches!(fact, Fact::Unwind)
+        {
+            return refuse(
+                "a fact",
+                "a failure is recorded with the decision to unwind",
+            );
         }
         match fact {
             Fact::Started(_) => self.started = true,
@@ -58,7 +69,11 @@ impl Execution {
                 self.failure = Some(failure.clone());
             }
             Fact::Unwind => {
-                let Some(failure) = self.failure.as_ref().filter(|_| self.course == Course::Forward) else {
+                let Some(failure) = self
+                    .failure
+                    .as_ref()
+                    .filter(|_| self.course == Course::Forward)
+                else {
                     return refuse("unwind", "nothing failed, or it unwinds already");
                 };
                 self.course = Course::Unwinding(self.undo_order(failure));
@@ -79,17 +94,27 @@ impl Execution {
                     return refuse("incident", "its number does not follow");
                 }
                 let next = match &self.course {
-                    Course::Unwinding(stack) => stack.last().and_then(|index| self.shape.steps.get(*index)),
+                    Course::Unwinding(stack) => {
+                        stack.last().and_then(|index| self.shape.steps.get(*index))
+                    }
                     _ => self.frontier(),
                 };
-                if trouble.step.as_ref().is_some_and(|step| next.is_none_or(|next| next.name != *step)) {
+                if trouble
+                    .step
+                    .as_ref()
+                    .is_some_and(|step| next.is_none_or(|next| next.name != *step))
+                {
                     return refuse("incident", "another step was next");
                 }
                 self.incidents = trouble.number;
                 self.held = Some(trouble.clone());
             }
             Fact::Resolved(resolution) => {
-                if self.held.as_ref().is_none_or(|held| held.number != resolution.incident) {
+                if self
+                    .held
+                    .as_ref()
+                    .is_none_or(|held| held.number != resolution.incident)
+                {
                     return refuse("resolved", "there is no such open incident");
                 }
                 self.held = None;
@@ -101,7 +126,9 @@ impl Execution {
                 let legal = match finish {
                     Finish::Abandoned => self.abandoned,
                     Finish::Compensated => self.course == Course::Unwinding(Vec::new()),
-                    Finish::Completed => self.course == Course::Forward && self.frontier().is_none(),
+                    Finish::Completed => {
+                        self.course == Course::Forward && self.frontier().is_none()
+                    }
                 };
                 if !legal {
                     return refuse("finished", "there is more to do");

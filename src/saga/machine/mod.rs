@@ -195,10 +195,16 @@ impl Execution {
             execution.apply(fact)?;
         }
         if !execution.started {
-            return Err(Illegal { fact: "nothing", why: "a saga begins with its start" });
+            return Err(Illegal {
+                fact: "nothing",
+                why: "a saga begins with its start",
+            });
         }
         if execution.failure.is_some() && execution.course == Course::Forward {
-            return Err(Illegal { fact: "the end of the log", why: "a failure is recorded with the decision to unwind" });
+            return Err(Illegal {
+                fact: "the end of the log",
+                why: "a failure is recorded with the decision to unwind",
+            });
         }
         // What ran when the process ended is not known, so what runs first now may be a repetition.
         execution.uncertain = true;
@@ -217,7 +223,9 @@ impl Execution {
         match &self.course {
             Course::Unwinding(stack) => {
                 // An empty stack is over in the same record.
-                stack.last().map_or(Next::End(Finish::Compensated), |step| Next::Undo(*step))
+                stack
+                    .last()
+                    .map_or(Next::End(Finish::Compensated), |step| Next::Undo(*step))
             }
             _ => match self.frontier() {
                 Some(step) if step.kind != Kind::Check && !self.unwritten.is_empty() => Next::Write,
@@ -236,9 +244,10 @@ impl Execution {
         match self.next() {
             Next::Run(index) => self.settle_step(index, ending, attempt),
             Next::Undo(index) => self.settle_undo(index, ending, attempt),
-            Next::End(_) | Next::Hold | Next::Write => {
-                Err(Illegal { fact: "an attempt", why: "nothing was to be run" })
-            }
+            Next::End(_) | Next::Hold | Next::Write => Err(Illegal {
+                fact: "an attempt",
+                why: "nothing was to be run",
+            }),
         }
     }
 
@@ -300,7 +309,9 @@ impl Execution {
     /// The output of the last step of a completed saga.
     #[must_use]
     pub fn result(&self) -> Option<&Payload> {
-        self.outputs.last().filter(|_| self.course == Course::Over(Finish::Completed))
+        self.outputs
+            .last()
+            .filter(|_| self.course == Course::Over(Finish::Completed))
     }
 
     /// Why it turned back, once it did.

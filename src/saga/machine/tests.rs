@@ -8,7 +8,11 @@ use crate::saga::entry::{Class, Effect};
 
 fn shape() -> Arc<Shape> {
     let twice = NonZeroU32::new(2);
-    let step = |name, kind| StepShape::new(name, kind).attempts(twice).undo_attempts(twice);
+    let step = |name, kind| {
+        StepShape::new(name, kind)
+            .attempts(twice)
+            .undo_attempts(twice)
+    };
     Arc::new(Shape::new(
         "test",
         1,
@@ -37,7 +41,10 @@ impl Live {
         let begin = Execution::begin(&shape(), "nonce", one());
         let mut machine = Execution::new(shape());
         machine.written(&begin).unwrap();
-        Self { machine, log: vec![begin] }
+        Self {
+            machine,
+            log: vec![begin],
+        }
     }
 
     fn write(&mut self, facts: &[Fact]) {
@@ -50,7 +57,10 @@ impl Live {
         if self.machine.next() == Next::Write {
             self.write(&[]);
         }
-        let verdict = self.machine.settle(ending, Attempt::new(number, false)).unwrap();
+        let verdict = self
+            .machine
+            .settle(ending, Attempt::new(number, false))
+            .unwrap();
         if let Verdict::Record(facts) = &verdict {
             self.write(facts);
         }
@@ -101,7 +111,11 @@ fn rules_2_and_3_a_check_is_written_before_the_effect_after_it() {
     assert_eq!(live.machine.next(), Next::Write);
     assert_eq!(live.log.len(), 1, "nothing of it yet");
     live.crash();
-    assert_eq!(live.machine.next(), Next::Run(0), "it was forgotten, and nothing has depended on it");
+    assert_eq!(
+        live.machine.next(),
+        Next::Run(0),
+        "it was forgotten, and nothing has depended on it"
+    );
     live.done(2);
     assert_eq!(live.log.len(), 3, "start, check, effect");
 }
@@ -148,8 +162,16 @@ fn rule_6_a_check_has_no_effect() {
     for ending in [fail(), Ending::Unknown("?".into()), Ending::Panicked] {
         let mut live = Live::new();
         live.end(ending, 1);
-        assert_eq!(live.machine.next(), Next::End(Finish::Compensated), "there is nothing to undo");
-        assert_eq!(live.log.len(), 2, "failure, decision and end are one record");
+        assert_eq!(
+            live.machine.next(),
+            Next::End(Finish::Compensated),
+            "there is nothing to undo"
+        );
+        assert_eq!(
+            live.log.len(),
+            2,
+            "failure, decision and end are one record"
+        );
     }
 }
 
@@ -179,7 +201,13 @@ fn rule_8_undos_run_backwards() {
 
 #[test]
 fn rule_9_an_undo_is_tried_again_whatever_it_says_and_then_held() {
-    for ending in [fail(), retry(), Ending::Unknown("?".into()), Ending::Panicked, Ending::TimedOut] {
+    for ending in [
+        fail(),
+        retry(),
+        Ending::Unknown("?".into()),
+        Ending::Panicked,
+        Ending::TimedOut,
+    ] {
         let mut live = Live::new();
         live.done(2).end(fail(), 1);
         assert_eq!(live.end(ending.clone(), 1), Verdict::Again);
@@ -201,12 +229,22 @@ fn rule_10_a_pivot_in_doubt_is_held() {
     }
     let mut live = Live::new();
     live.done(3).crash().end(fail(), 1);
-    assert_eq!(class(&live), Class::UnknownOutcome, "an attempt before the crash may have been made");
+    assert_eq!(
+        class(&live),
+        Class::UnknownOutcome,
+        "an attempt before the crash may have been made"
+    );
 }
 
 #[test]
 fn rule_11_after_the_pivot_only_forward() {
-    for ending in [fail(), retry(), Ending::Unknown("?".into()), Ending::Panicked, Ending::TimedOut] {
+    for ending in [
+        fail(),
+        retry(),
+        Ending::Unknown("?".into()),
+        Ending::Panicked,
+        Ending::TimedOut,
+    ] {
         let mut live = Live::new();
         live.done(4);
         assert_eq!(live.end(ending.clone(), 1), Verdict::Again);
@@ -237,21 +275,42 @@ fn rule_13_an_operator_decides_and_the_direction_stays() {
     let mut live = Live::new();
     live.done(3).end(fail(), 1);
     live.end(Ending::Halt("look".into()), 1);
-    assert!(live.machine.settle(fail(), Attempt::new(1, false)).is_err(), "nothing is to be run");
+    assert!(
+        live.machine.settle(fail(), Attempt::new(1, false)).is_err(),
+        "nothing is to be run"
+    );
     let held = live.machine.held().unwrap().clone();
-    let mut abandoned = Live { machine: live.machine.clone(), log: live.log.clone() };
+    let mut abandoned = Live {
+        machine: live.machine.clone(),
+        log: live.log.clone(),
+    };
     live.write(&Execution::resolve(&held, Operation::Retry, "ann", "again"));
     assert_eq!(live.crash().machine.next(), Next::Undo(2));
-    abandoned.write(&Execution::resolve(&held, Operation::Abandon, "ann", "by hand"));
-    assert_eq!(abandoned.crash().machine.next(), Next::End(Finish::Abandoned));
+    abandoned.write(&Execution::resolve(
+        &held,
+        Operation::Abandon,
+        "ann",
+        "by hand",
+    ));
+    assert_eq!(
+        abandoned.crash().machine.next(),
+        Next::End(Finish::Abandoned)
+    );
 }
 
 #[test]
 fn rule_14_the_end_rides_with_the_last_fact() {
     let mut live = Live::new();
     live.done(5);
-    assert_eq!(live.log.len(), 6, "start, check, and one record for each of four effects");
-    assert!(matches!(live.log.last().unwrap().as_slice(), [Fact::Done { .. }, Fact::Finished(_)]));
+    assert_eq!(
+        live.log.len(),
+        6,
+        "start, check, and one record for each of four effects"
+    );
+    assert!(matches!(
+        live.log.last().unwrap().as_slice(),
+        [Fact::Done { .. }, Fact::Finished(_)]
+    ));
     let more = live.machine.written(&[Fact::Unwind]);
     assert!(more.is_err());
 }
@@ -268,10 +327,16 @@ fn rule_15_an_illegal_log_is_refused() {
     for gone in 0..facts.len() - 1 {
         let mut holed = facts.clone();
         let fact = holed.remove(gone);
-        assert!(Execution::replay(shape(), &holed).is_err(), "without {fact:?}");
+        assert!(
+            Execution::replay(shape(), &holed).is_err(),
+            "without {fact:?}"
+        );
         let mut doubled = facts.clone();
         doubled.insert(gone, fact);
-        assert!(Execution::replay(shape(), &doubled).is_err(), "twice fact {gone}");
+        assert!(
+            Execution::replay(shape(), &doubled).is_err(),
+            "twice fact {gone}"
+        );
     }
     // Half a record: the failure without the decision.
     let half = facts.iter().position(|fact| *fact == Fact::Unwind).unwrap();

@@ -40,7 +40,10 @@ pub struct Disturbance {
 
 impl Disturbance {
     pub(super) fn step(name: &str, fault: Fault) -> Self {
-        Self { steps: vec![(name.into(), fault)], ..Self::default() }
+        Self {
+            steps: vec![(name.into(), fault)],
+            ..Self::default()
+        }
     }
 
     pub(super) fn and_undo(mut self, name: &str, fault: Fault) -> Self {
@@ -58,14 +61,22 @@ impl Disturbance {
     pub(super) fn all_of(shape: &Shape) -> Vec<Self> {
         let mut all = Vec::new();
         for (index, step) in shape.steps.iter().enumerate() {
-            all.extend(faults(step.kind).iter().map(|fault| Self::step(&step.name, *fault)));
+            all.extend(
+                faults(step.kind)
+                    .iter()
+                    .map(|fault| Self::step(&step.name, *fault)),
+            );
             // A later step fails surely, so that this one is undone, and its undo misbehaves.
             let later = shape.steps.iter().skip(index.saturating_add(1));
-            let Some(breaks) = later.clone().find(|later| later.kind != Kind::Then) else { continue };
+            let Some(breaks) = later.clone().find(|later| later.kind != Kind::Then) else {
+                continue;
+            };
             if step.kind == Kind::Step {
-                all.extend([Fault::RetryBefore, Fault::RetryAfter, Fault::Twice].map(|fault| {
-                    Self::step(&breaks.name, Fault::Fails).and_undo(&step.name, fault)
-                }));
+                all.extend(
+                    [Fault::RetryBefore, Fault::RetryAfter, Fault::Twice].map(|fault| {
+                        Self::step(&breaks.name, Fault::Fails).and_undo(&step.name, fault)
+                    }),
+                );
             }
         }
         all
@@ -75,7 +86,12 @@ impl Disturbance {
 /// How a step of a kind can misbehave without the saga being stuck for good.
 const fn faults(kind: Kind) -> &'static [Fault] {
     match kind {
-        Kind::Check => &[Fault::Fails, Fault::UnknownBefore, Fault::RetryBefore, Fault::Twice],
+        Kind::Check => &[
+            Fault::Fails,
+            Fault::UnknownBefore,
+            Fault::RetryBefore,
+            Fault::Twice,
+        ],
         Kind::Step | Kind::Pivot => &[
             Fault::Fails,
             Fault::UnknownBefore,
@@ -93,10 +109,26 @@ const fn faults(kind: Kind) -> &'static [Fault] {
 impl fmt::Display for Disturbance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut parts = Vec::new();
-        parts.extend(self.steps.iter().map(|(step, fault)| format!("step {step}: {fault:?}")));
-        parts.extend(self.undos.iter().map(|(step, fault)| format!("undo of {step}: {fault:?}")));
-        parts.extend(self.crashes.iter().map(|place| format!("crash at place {place}")));
-        if parts.is_empty() { f.write_str("nothing") } else { f.write_str(&parts.join(", ")) }
+        parts.extend(
+            self.steps
+                .iter()
+                .map(|(step, fault)| format!("step {step}: {fault:?}")),
+        );
+        parts.extend(
+            self.undos
+                .iter()
+                .map(|(step, fault)| format!("undo of {step}: {fault:?}")),
+        );
+        parts.extend(
+            self.crashes
+                .iter()
+                .map(|place| format!("crash at place {place}")),
+        );
+        if parts.is_empty() {
+            f.write_str("nothing")
+        } else {
+            f.write_str(&parts.join(", "))
+        }
     }
 }
 
@@ -119,7 +151,10 @@ struct Notes {
 
 impl Meddler {
     pub(super) fn new(disturbance: Disturbance) -> Self {
-        Self { disturbance, notes: Mutex::default() }
+        Self {
+            disturbance,
+            notes: Mutex::default(),
+        }
     }
 
     fn notes(&self) -> MutexGuard<'_, Notes> {
@@ -135,7 +170,11 @@ impl Meddler {
     pub(super) fn story(&self) -> Vec<String> {
         let notes = self.notes();
         let mark = |(place, what): (usize, &String)| {
-            let crash = if self.disturbance.crashes.contains(&place) { " (crash)" } else { "" };
+            let crash = if self.disturbance.crashes.contains(&place) {
+                " (crash)"
+            } else {
+                ""
+            };
             format!("{place}: {what}{crash}")
         };
         notes.places.iter().enumerate().map(mark).collect()
@@ -144,8 +183,14 @@ impl Meddler {
     /// The first step that ran after an undo.
     pub(super) fn flipped(&self) -> Option<Box<str>> {
         let notes = self.notes();
-        let undone = notes.attempts.iter().skip_while(|(what, _)| *what != What::Undo);
-        undone.into_iter().find(|(what, _)| *what == What::Run).map(|(_, step)| step.clone())
+        let undone = notes
+            .attempts
+            .iter()
+            .skip_while(|(what, _)| *what != What::Undo);
+        undone
+            .into_iter()
+            .find(|(what, _)| *what == What::Run)
+            .map(|(_, step)| step.clone())
     }
 
     fn fault(&self, site: &Site) -> Option<Fault> {
@@ -154,19 +199,26 @@ impl Meddler {
             What::Undo => &self.disturbance.undos,
             What::Write => return None,
         };
-        faults.iter().find(|(step, _)| *step == site.step).map(|(_, fault)| *fault)
+        faults
+            .iter()
+            .find(|(step, _)| *step == site.step)
+            .map(|(_, fault)| *fault)
     }
 
     /// Notes a place and says whether the process dies there.
     fn dies(&self, site: &Site, when: &str) -> bool {
         let mut notes = self.notes();
         let place = notes.places.len();
-        notes.places.push(format!("{when} {:?} {}", site.what, site.step));
+        notes
+            .places
+            .push(format!("{when} {:?} {}", site.what, site.step));
         self.disturbance.crashes.contains(&place)
     }
 
     fn first(&self, site: &Site) -> bool {
-        self.notes().retried.insert((site.what == What::Undo, site.step.clone()))
+        self.notes()
+            .retried
+            .insert((site.what == What::Undo, site.step.clone()))
     }
 }
 
@@ -181,7 +233,9 @@ impl Probe for Meddler {
         match self.fault(site) {
             Some(Fault::Fails) => Wish::End(Ending::Fail("injected".into())),
             Some(Fault::UnknownBefore) => Wish::End(Ending::Unknown("injected".into())),
-            Some(Fault::RetryBefore) if self.first(site) => Wish::End(Ending::Retry("injected".into())),
+            Some(Fault::RetryBefore) if self.first(site) => {
+                Wish::End(Ending::Retry("injected".into()))
+            }
             Some(Fault::Twice) => Wish::Twice,
             _ => Wish::Go,
         }
@@ -193,7 +247,9 @@ impl Probe for Meddler {
         }
         match self.fault(site) {
             Some(Fault::UnknownAfter) => Wish::End(Ending::Unknown("injected".into())),
-            Some(Fault::RetryAfter) if self.first(site) => Wish::End(Ending::Retry("injected".into())),
+            Some(Fault::RetryAfter) if self.first(site) => {
+                Wish::End(Ending::Retry("injected".into()))
+            }
             _ => Wish::Go,
         }
     }

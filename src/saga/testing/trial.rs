@@ -60,7 +60,13 @@ pub struct Violation {
 
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}; done to the saga: {}; the run: {}", self.reason, self.disturbance, self.story.join(" | "))
+        write!(
+            f,
+            "{}; done to the saga: {}; the run: {}",
+            self.reason,
+            self.disturbance,
+            self.story.join(" | ")
+        )
     }
 }
 
@@ -73,7 +79,11 @@ where
     Output: DeserializeOwned + fmt::Debug,
 {
     /// A trial of a saga with this input. Each run has a world of its own.
-    pub fn new(saga: &Saga<App, Input, Output>, input: Input, world: impl Fn() -> App + 'static) -> Self {
+    pub fn new(
+        saga: &Saga<App, Input, Output>,
+        input: Input,
+        world: impl Fn() -> App + 'static,
+    ) -> Self {
         Self {
             saga: saga.clone(),
             input,
@@ -96,7 +106,10 @@ where
 
     /// What must hold after every run, whatever was done to it.
     #[must_use]
-    pub fn holds(mut self, rule: impl Fn(&App, &Ended<Output>) -> Result<(), String> + 'static) -> Self {
+    pub fn holds(
+        mut self,
+        rule: impl Fn(&App, &Ended<Output>) -> Result<(), String> + 'static,
+    ) -> Self {
         self.invariants.push(Box::new(rule));
         self
     }
@@ -138,7 +151,8 @@ where
         if self.double {
             for (crash, place, reached) in pairs {
                 for second in place.saturating_add(1)..reached {
-                    self.once(crash.clone().and_crash(second), &mut survey).await?;
+                    self.once(crash.clone().and_crash(second), &mut survey)
+                        .await?;
                 }
             }
         }
@@ -154,7 +168,11 @@ where
     /// # Cancel safety
     ///
     /// Dropping the future ends the run.
-    pub async fn once(&self, disturbance: Disturbance, survey: &mut Survey) -> Result<usize, Box<Violation>> {
+    pub async fn once(
+        &self,
+        disturbance: Disturbance,
+        survey: &mut Survey,
+    ) -> Result<usize, Box<Violation>> {
         survey.runs = survey.runs.saturating_add(1);
         if !disturbance.crashes.is_empty() {
             survey.crashed = survey.crashed.saturating_add(1);
@@ -162,7 +180,11 @@ where
         let meddler = Arc::new(Meddler::new(disturbance.clone()));
         match self.check(&meddler, &disturbance, survey).await {
             Ok(()) => Ok(meddler.places()),
-            Err(reason) => Err(Box::new(Violation { disturbance, reason, story: meddler.story() })),
+            Err(reason) => Err(Box::new(Violation {
+                disturbance,
+                reason,
+                story: meddler.story(),
+            })),
         }
     }
 
@@ -194,7 +216,9 @@ where
             Ended::Incident(_) | Ended::Abandoned { .. } => &mut survey.incidents,
         };
         *count = count.saturating_add(1);
-        self.invariants.iter().try_for_each(|rule| rule(&app, &ended))
+        self.invariants
+            .iter()
+            .try_for_each(|rule| rule(&app, &ended))
     }
 
     /// The life of one process: until the saga rests or the process dies.
@@ -226,7 +250,10 @@ where
 
     /// Whether the log and each of its beginnings could have been written by a correct engine.
     async fn legal(&self, id: SagaId, journal: &dyn Journal) -> Result<(), String> {
-        let log = journal.load(id.log()).await.map_err(|error| error.to_string())?;
+        let log = journal
+            .load(id.log())
+            .await
+            .map_err(|error| error.to_string())?;
         if log.head.status == Status::Running {
             return Err("it rests, and its log says that it runs".into());
         }
@@ -242,12 +269,18 @@ where
             Execution::replay(Arc::clone(&shape), facts.iter().take(end))
                 .map_err(|illegal| format!("record {record} is illegal: {illegal}"))?;
         }
-        if end == facts.len() { Ok(()) } else { Err("its log cannot be read in parts".into()) }
+        if end == facts.len() {
+            Ok(())
+        } else {
+            Err("its log cannot be read in parts".into())
+        }
     }
 }
 
 impl<App, Input, Output> fmt::Debug for Trial<App, Input, Output> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Trial").field("saga", &self.saga).finish_non_exhaustive()
+        f.debug_struct("Trial")
+            .field("saga", &self.saga)
+            .finish_non_exhaustive()
     }
 }
