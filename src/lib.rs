@@ -70,6 +70,11 @@ pub mod http;
 #[cfg(feature = "reqwest")]
 pub mod reqwest;
 
+#[cfg(feature = "saga")]
+pub mod journal;
+#[cfg(feature = "saga")]
+pub mod saga;
+
 #[cfg(feature = "tower")]
 pub mod observe;
 

@@ -1,0 +1,448 @@
+//! What a journal keeps: logs, their heads and their records.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::time::Timestamp;
+
+/// Names one log within its journal. Ids grow in the order in which logs are begun and are never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LogId(u64);
+
+impl LogId {
+    /// The log with this number.
+    #[must_use]
+    pub const fn new(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// The number.
+    #[must_use]
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Display for LogId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+/// The number of a writer's turn. Each claim of a log raises it, and an append of an earlier epoch is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Epoch(u64);
+
+impl Epoch {
+    /// The epoch in which every log begins.
+    pub const FIRST: Self = Self(1);
+
+    /// The epoch with this number.
+    #[must_use]
+    pub const fn new(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// The number, the fencing token that effects carry.
+    #[must_use]
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+
+    /// The epoch that follows.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+}
+
+impl fmt::Display for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+/// Where a log ends and whose turn it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Place {
+    /// Whose turn.
+    pub epoch: Epoch,
+    /// How many records the log has.
+    pub records: u64,
+}
+
+impl Place {
+    /// The place after `records` records in `epoch`.
+    #[must_use]
+    pub const fn new(epoch: Epoch, records: u64) -> Self {
+        Self { epoch, records }
+    }
+
+    /// The place after one more record in the same epoch.
+    #[must_use]
+    pub const fn after(self) -> Self {
+        Self {
+            epoch: self.epoch,
+            records: self.records.saturating_add(1),
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "record {} of epoch {}", self.records, self.epoch)
+    }
+}
+
+/// Whom the payloads of a log are about, and under which key they are sealed.
+///
+/// Every record carries these from the first version on, so that payloads can be encrypted per subject and erased by
+/// forgetting a key, without rewriting a journal.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Labels {
+    /// The tenant whose work this is; empty where there is only one.
+    pub tenant: String,
+    /// The person or company whose data the payloads hold.
+    pub subject: Option<String>,
+    /// The key under which the payloads are encrypted; `None` while they are plain.
+    pub key_id: Option<String>,
+}
+
+impl Labels {
+    /// Labels of a tenant's work about nobody in particular.
+    #[must_use]
+    pub fn new(tenant: impl Into<String>) -> Self {
+        Self {
+            tenant: tenant.into(),
+            subject: None,
+            key_id: None,
+        }
+    }
+
+    /// Whose data the payloads hold.
+    #[must_use]
+    pub fn subject(mut self, subject: impl Into<String>) -> Self {
+        self.subject = Some(subject.into());
+        self
+    }
+
+    /// Under which key the payloads are encrypted.
+    #[must_use]
+    pub fn key_id(mut self, key_id: impl Into<String>) -> Self {
+        self.key_id = Some(key_id.into());
+        self
+    }
+}
+
+/// What a log is waiting for, for those who list logs without reading them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Status {
+    /// Somebody must carry it on.
+    Running,
+    /// It waits for an operator.
+    Held,
+    /// Nothing will be added.
+    Ended,
+}
+
+impl Status {
+    /// The word that stores write.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Held => "held",
+            Self::Ended => "ended",
+        }
+    }
+
+    /// Reads the word back.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        match word {
+            "running" => Some(Self::Running),
+            "held" => Some(Self::Held),
+            "ended" => Some(Self::Ended),
+            _ => None,
+        }
+    }
+}
+
+/// Asks for a log under a business key, with its first record.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Begin {
+    /// Tenant, subject and key id of every record of this log.
+    pub labels: Arc<Labels>,
+    /// What kind of work: the definition's name.
+    pub kind: Arc<str>,
+    /// The business key, unique per (tenant, kind).
+    pub key: String,
+    /// A digest of what the work is to be done on, so that a second start with something else is noticed.
+    pub digest: String,
+    /// When.
+    pub at: Timestamp,
+    /// The version of the record format.
+    pub format: u16,
+    /// The first record.
+    pub body: String,
+}
+
+impl Begin {
+    /// Asks for a log; every argument is the field of that name.
+    pub fn new(
+        labels: Arc<Labels>,
+        kind: impl Into<Arc<str>>,
+        key: impl Into<String>,
+        digest: impl Into<String>,
+        format: u16,
+        body: impl Into<String>,
+        at: Timestamp,
+    ) -> Self {
+        Self {
+            labels,
+            kind: kind.into(),
+            key: key.into(),
+            digest: digest.into(),
+            at,
+            format,
+            body: body.into(),
+        }
+    }
+}
+
+/// The answer to [`Begin`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Begun {
+    /// The log is new, and its first record is durable.
+    Created(Head),
+    /// The key was taken; nothing was written. The caller compares the digests.
+    Existing(Head),
+}
+
+/// Adds a record to a log whose end the writer knows.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Append {
+    /// The log.
+    pub id: LogId,
+    /// Where the log must end for this record to follow.
+    pub expect: Place,
+    /// What the log is after this record.
+    pub status: Status,
+    /// The labels of the record.
+    pub labels: Arc<Labels>,
+    /// When.
+    pub at: Timestamp,
+    /// The version of the record format.
+    pub format: u16,
+    /// The record.
+    pub body: String,
+}
+
+impl Append {
+    /// Adds a record; every argument is the field of that name.
+    pub fn new(
+        id: LogId,
+        expect: Place,
+        status: Status,
+        labels: Arc<Labels>,
+        format: u16,
+        body: impl Into<String>,
+        at: Timestamp,
+    ) -> Self {
+        Self {
+            id,
+            expect,
+            status,
+            labels,
+            at,
+            format,
+            body: body.into(),
+        }
+    }
+}
+
+/// Takes over logs that nobody carries on.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Claim {
+    /// The kinds that the caller can carry on; others are left alone.
+    pub kinds: Vec<Arc<str>>,
+    /// Only logs after this one.
+    pub after: Option<LogId>,
+    /// At most so many.
+    pub limit: usize,
+}
+
+impl Claim {
+    /// Takes over at most `limit` logs of these kinds, oldest first.
+    #[must_use]
+    pub const fn new(kinds: Vec<Arc<str>>, limit: usize) -> Self {
+        Self {
+            kinds,
+            after: None,
+            limit,
+        }
+    }
+
+    /// Only logs after `id`.
+    #[must_use]
+    pub const fn after(mut self, id: LogId) -> Self {
+        self.after = Some(id);
+        self
+    }
+}
+
+/// Lists heads without taking them over.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Listing {
+    /// Only logs in this status.
+    pub status: Status,
+    /// Only logs after this one.
+    pub after: Option<LogId>,
+    /// At most so many.
+    pub limit: usize,
+}
+
+impl Listing {
+    /// At most `limit` logs in `status`, oldest first.
+    #[must_use]
+    pub const fn new(status: Status, limit: usize) -> Self {
+        Self {
+            status,
+            after: None,
+            limit,
+        }
+    }
+
+    /// Only logs after `id`.
+    #[must_use]
+    pub const fn after(mut self, id: LogId) -> Self {
+        self.after = Some(id);
+        self
+    }
+}
+
+/// What is known of a log without reading its records.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Head {
+    /// The log.
+    pub id: LogId,
+    /// The labels with which it began.
+    pub labels: Arc<Labels>,
+    /// What kind of work.
+    pub kind: Arc<str>,
+    /// The business key.
+    pub key: String,
+    /// The digest with which it began.
+    pub digest: String,
+    /// What it waits for.
+    pub status: Status,
+    /// Where it ends and whose turn it is.
+    pub place: Place,
+    /// How often it was claimed.
+    pub claims: u64,
+    /// When it began.
+    pub begun: Timestamp,
+}
+
+impl Head {
+    /// The head of a log that has its first record.
+    #[must_use]
+    pub fn of(id: LogId, begin: &Begin) -> Self {
+        Self {
+            id,
+            labels: Arc::clone(&begin.labels),
+            kind: Arc::clone(&begin.kind),
+            key: begin.key.clone(),
+            digest: begin.digest.clone(),
+            status: Status::Running,
+            place: Place::new(Epoch::FIRST, 1),
+            claims: 0,
+            begun: begin.at,
+        }
+    }
+}
+
+/// One record as it was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Record {
+    /// Its place in the log, the first is 1.
+    pub seq: u64,
+    /// The epoch of its writer.
+    pub epoch: Epoch,
+    /// The labels of its payloads.
+    pub labels: Labels,
+    /// When it was written, by the writer's wall clock.
+    pub at: Timestamp,
+    /// The version of its format.
+    pub format: u16,
+    /// The record.
+    pub body: String,
+}
+
+impl Record {
+    /// A record; every argument is the field of that name.
+    #[must_use]
+    pub const fn new(
+        seq: u64,
+        epoch: Epoch,
+        labels: Labels,
+        format: u16,
+        body: String,
+        at: Timestamp,
+    ) -> Self {
+        Self {
+            seq,
+            epoch,
+            labels,
+            at,
+            format,
+            body,
+        }
+    }
+}
+
+/// A whole log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Log {
+    /// Its head.
+    pub head: Head,
+    /// Its records in order, without a gap.
+    pub records: Vec<Record>,
+}
+
+impl Log {
+    /// Puts a log together and checks that no record is missing from it.
+    ///
+    /// # Errors
+    ///
+    /// [`JournalError::Damaged`](super::JournalError::Damaged) where the records do not count 1, 2, 3 up to the
+    /// number that the head knows: a log that was read in part must not be taken for the whole.
+    pub fn checked(head: Head, records: Vec<Record>) -> Result<Self, super::JournalError> {
+        let mut expected = 1_u64;
+        for record in &records {
+            if record.seq != expected {
+                let reason = format!("record {expected} is missing, {} follows", record.seq);
+                return Err(super::JournalError::damaged(head.id, reason));
+            }
+            expected = expected.saturating_add(1);
+        }
+        let found = expected.saturating_sub(1);
+        if found == head.place.records {
+            Ok(Self { head, records })
+        } else {
+            let reason = format!("{found} records of {} are there", head.place.records);
+            Err(super::JournalError::damaged(head.id, reason))
+        }
+    }
+}

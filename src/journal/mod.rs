@@ -1,0 +1,50 @@
+//! Durable append-only logs: the memory of a [saga](crate::saga), and of whatever else must finish.
+//!
+//! A [`Journal`] keeps many short logs. Each has a business key, unique per (tenant, kind), and one writer at a time:
+//! an append names the place at which the log must end, and the writer's epoch, so that a writer that lost its turn
+//! cannot write. What a record says is the writer's business; a store sees text.
+//!
+//! | store | for | survives |
+//! |---|---|---|
+//! | [`memory`] | tests, and work that may be forgotten | nothing |
+//! | `sqlite` (feature `sqlite`) | one process | `kill -9`, loss of power |
+//!
+//! Every store passes one contract suite, `tests/journal_contract.rs`. To watch or to disturb a store in a test, wrap
+//! it: a journal is an object, and its trait has five methods.
+//!
+//! # Example
+//!
+//! ```
+//! use std::sync::Arc;
+//! use mainstay::journal::{Append, Begin, Begun, Journal, Labels, Status, memory::MemoryJournal};
+//! use mainstay::time::Timestamp;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let journal = MemoryJournal::new();
+//! let labels = Arc::new(Labels::new("acme"));
+//! let at = Timestamp::from_millis(0);
+//!
+//! let begin = Begin::new(Arc::clone(&labels), "invoice_payment", "INV-1", "digest", 1, "{}", at);
+//! let Begun::Created(head) = journal.begin(begin).await? else { panic!("the key was free") };
+//!
+//! let append = Append::new(head.id, head.place, Status::Ended, labels, 1, "{}", at);
+//! journal.append(append.clone()).await?;
+//! journal.append(append).await?; // a reply may be lost: the same record again is the same record
+//! assert_eq!(journal.load(head.id).await?.records.len(), 2);
+//! # Ok(())
+//! # }
+//! ```
+
+mod error;
+mod log;
+pub mod memory;
+mod port;
+#[cfg(feature = "sqlite")]
+pub mod sqlite;
+
+pub use error::JournalError;
+pub use log::{
+    Append, Begin, Begun, Claim, Epoch, Head, Labels, Listing, Log, LogId, Place, Record, Status,
+};
+pub use port::{Answer, Journal};

@@ -1,0 +1,155 @@
+//! The embedded journal: one SQLite file, one writer thread, one sync for all that wait.
+//!
+//! # What is promised, and by what
+//!
+//! | promise | kept by |
+//! |---|---|
+//! | acknowledged work survives `kill -9` and loss of power | WAL with `synchronous = FULL`, **read back** after opening; an answer is sent after the commit |
+//! | a store that cannot know what is on its disk stops | any failed statement, commit or sync closes the store for good; it is never retried |
+//! | one writer | `<file>-lock`, an exclusive SQLite transaction on a file of its own, held until the journal is dropped |
+//! | concurrent sagas share one sync | the writer drains its queue into one transaction (group commit, no lingering) |
+//! | a log is read whole or not at all | records count 1, 2, 3 up to the number that the head knows |
+//! | nobody else reads the payloads | the file is created 0600; SQLite gives `-wal` and `-shm` the same mode |
+//!
+//! The lock is a file beside the journal, and not a lock of the journal itself, so that `sqlite3` can look at a running
+//! journal. Do not delete it while a program runs: a second one could then open the journal.
+//!
+//! # What to look at with `sqlite3`
+//!
+//! ```sql
+//! SELECT id, kind, key, status FROM log WHERE status <> 'ended';
+//! SELECT seq, body FROM record WHERE log = 17 ORDER BY seq;
+//! ```
+//!
+//! # Example
+//!
+//! ```
+//! use mainstay::journal::sqlite::SqliteJournal;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! # let path = folder.path().join("sagas.sqlite");
+//! let journal = SqliteJournal::open(&path)?;
+//! assert!(SqliteJournal::open(&path).is_err(), "one writer at a time");
+//! drop(journal);
+//! SqliteJournal::open(&path)?;
+//! # Ok(())
+//! # }
+//! ```
+
+mod file;
+mod schema;
+mod statements;
+mod writer;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+
+use tokio::sync::oneshot;
+
+use self::writer::{Op, Reply};
+use super::error::JournalError;
+use super::log::{Append, Begin, Begun, Claim, Head, Listing, Log, LogId};
+use super::port::{Answer, Journal};
+use crate::rt;
+
+/// A journal in one SQLite file. Share it as `Arc<dyn Journal>`.
+pub struct SqliteJournal {
+    path: PathBuf,
+    /// `None` only while dropping: the writer ends when its queue has no sender.
+    queue: Option<mpsc::Sender<Op>>,
+    writer: Option<JoinHandle<()>>,
+}
+
+impl SqliteJournal {
+    /// Opens the journal at `path`, creating it with mode 0600 when it is not there.
+    ///
+    /// Blocks for a few syncs; a program opens its journal before it serves.
+    ///
+    /// # Errors
+    ///
+    /// [`JournalError::InUse`] when another process or another opening has it, [`JournalError::Schema`] when it was
+    /// written by a later version of this crate or is not a journal, [`JournalError::Unsafe`] when SQLite does not
+    /// confirm WAL and full syncs (network file systems), [`JournalError::Backend`] for everything else.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, JournalError> {
+        let path = file::create(path.as_ref())?;
+        let lock = file::lock(&path)?;
+        let connection = schema::open(&path)?;
+        let (queue, ops) = mpsc::channel();
+        let writer = rt::thread("mainstay-journal", move || {
+            writer::run(connection, &ops);
+            // Released last: whoever opens next finds nothing under way.
+            drop(lock);
+        })
+        .map_err(JournalError::backend)?;
+        Ok(Self {
+            path,
+            queue: Some(queue),
+            writer: Some(writer),
+        })
+    }
+
+    /// Where the file is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn ask<T: Send + 'static>(&self, op: impl FnOnce(Reply<T>) -> Op) -> Answer<'_, T> {
+        let (reply, answer) = oneshot::channel();
+        let sent = self
+            .queue
+            .as_ref()
+            .is_some_and(|queue| queue.send(op(reply)).is_ok());
+        Box::pin(async move {
+            if !sent {
+                return Err(JournalError::Closed(None));
+            }
+            // The writer answers everything it takes; no answer means that it is gone.
+            answer.await.unwrap_or(Err(JournalError::Closed(None)))
+        })
+    }
+}
+
+/// Waits for the writer, so that the file is free when the drop is over.
+impl Drop for SqliteJournal {
+    fn drop(&mut self) {
+        drop(self.queue.take());
+        if let Some(writer) = self.writer.take() {
+            // A writer that panicked has answered nobody, and there is nobody left to tell.
+            drop(writer.join());
+        }
+    }
+}
+
+impl fmt::Debug for SqliteJournal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqliteJournal")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Journal for SqliteJournal {
+    fn begin(&self, begin: Begin) -> Answer<'_, Begun> {
+        self.ask(|reply| Op::Begin(begin, reply))
+    }
+
+    fn append(&self, append: Append) -> Answer<'_, ()> {
+        self.ask(|reply| Op::Append(append, reply))
+    }
+
+    fn claim(&self, claim: Claim) -> Answer<'_, Vec<Head>> {
+        self.ask(|reply| Op::Claim(claim, reply))
+    }
+
+    fn load(&self, id: LogId) -> Answer<'_, Log> {
+        self.ask(|reply| Op::Load(id, reply))
+    }
+
+    fn list(&self, listing: Listing) -> Answer<'_, Vec<Head>> {
+        self.ask(|reply| Op::List(listing, reply))
+    }
+}

@@ -1,0 +1,124 @@
+//! Tables, their version, and the settings that durability depends on.
+
+use std::path::Path;
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::file::PATIENCE;
+use crate::journal::JournalError;
+
+/// The version of the tables below, in `user_version`.
+const KNOWN: i64 = 1;
+
+/// "msty" in `application_id`: tells a journal from any other SQLite file.
+const APPLICATION: i64 = 0x6d73_7479;
+
+/// Ids are never used again after pruning (`AUTOINCREMENT`), and records lie in the order of their logs, which is the
+/// order in which they are read back.
+const TABLES: &str = "
+CREATE TABLE log (
+    id         INTEGER PRIMARY KEY AUTOINCREMENT,
+    tenant     TEXT    NOT NULL,
+    kind       TEXT    NOT NULL,
+    key        TEXT    NOT NULL,
+    subject    TEXT,
+    key_id     TEXT,
+    digest     TEXT    NOT NULL,
+    status     TEXT    NOT NULL,
+    epoch      INTEGER NOT NULL,
+    records    INTEGER NOT NULL,
+    claims     INTEGER NOT NULL,
+    begun      INTEGER NOT NULL,
+    UNIQUE (tenant, kind, key)
+) STRICT;
+CREATE INDEX log_open ON log (status, id) WHERE status <> 'ended';
+CREATE TABLE record (
+    log        INTEGER NOT NULL,
+    seq        INTEGER NOT NULL,
+    epoch      INTEGER NOT NULL,
+    at         INTEGER NOT NULL,
+    tenant     TEXT    NOT NULL,
+    subject    TEXT,
+    key_id     TEXT,
+    format     INTEGER NOT NULL,
+    body       TEXT    NOT NULL,
+    PRIMARY KEY (log, seq)
+) STRICT, WITHOUT ROWID;
+";
+
+/// Opens the file, creates or checks the tables, and checks that what is committed will stay.
+pub(super) fn open(path: &Path) -> Result<Connection, JournalError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags).map_err(JournalError::backend)?;
+    connection
+        .busy_timeout(PATIENCE)
+        .map_err(JournalError::backend)?;
+    check_owner(&connection)?;
+    // `fullfsync` matters on macOS, where fsync leaves data in the drive's cache.
+    connection
+        .execute_batch(
+            "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA fullfsync = ON; \
+             PRAGMA checkpoint_fullfsync = ON;",
+        )
+        .map_err(JournalError::backend)?;
+    // SQLite answers a setting that it does not take with silence, so each is read back.
+    let mode: String = read(&connection, "PRAGMA journal_mode")?;
+    if !mode.eq_ignore_ascii_case("wal") {
+        return Err(JournalError::Unsafe {
+            setting: "journal_mode",
+            found: mode,
+            needed: "wal",
+        });
+    }
+    let level: i64 = read(&connection, "PRAGMA synchronous")?;
+    if level != 2 {
+        let found = level.to_string();
+        return Err(JournalError::Unsafe {
+            setting: "synchronous",
+            found,
+            needed: "2 (full)",
+        });
+    }
+    migrate(&connection)?;
+    Ok(connection)
+}
+
+/// Refuses a file of somebody else before anything in it is changed.
+fn check_owner(connection: &Connection) -> Result<(), JournalError> {
+    let found: i64 = read(connection, "PRAGMA user_version")?;
+    let application: i64 = read(connection, "PRAGMA application_id")?;
+    let tables: i64 = read(connection, "SELECT count(*) FROM sqlite_schema")?;
+    let fresh = found == 0 && application == 0 && tables == 0;
+    if fresh || (application == APPLICATION && found == KNOWN) {
+        Ok(())
+    } else {
+        Err(JournalError::Schema {
+            found,
+            known: KNOWN,
+        })
+    }
+}
+
+fn migrate(connection: &Connection) -> Result<(), JournalError> {
+    let found: i64 = read(connection, "PRAGMA user_version")?;
+    if found == 0 {
+        // One transaction: a crash leaves an empty file or a whole one.
+        let all = format!(
+            "BEGIN IMMEDIATE; {TABLES} PRAGMA application_id = {APPLICATION}; \
+             PRAGMA user_version = {KNOWN}; COMMIT;"
+        );
+        connection
+            .execute_batch(&all)
+            .map_err(JournalError::backend)?;
+    }
+    Ok(())
+}
+
+fn read<T: rusqlite::types::FromSql>(
+    connection: &Connection,
+    statement: &str,
+) -> Result<T, JournalError> {
+    connection
+        .query_row(statement, [], |row| row.get(0))
+        .map_err(JournalError::backend)
+}

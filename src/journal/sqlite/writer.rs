@@ -1,0 +1,106 @@
+//! The writer thread: drains its queue into one transaction, commits, and only then answers.
+
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+
+use rusqlite::Connection;
+use tokio::sync::oneshot;
+
+use super::statements::{self, Fault};
+use crate::journal::{Append, Begin, Begun, Claim, Head, JournalError, Listing, Log, LogId};
+
+/// At most so many operations share a commit, so that the first of a long queue does not wait for the last.
+const BATCH: usize = 512;
+
+pub(super) type Reply<T> = oneshot::Sender<Result<T, JournalError>>;
+
+/// What the writer is asked to do.
+pub(super) enum Op {
+    Begin(Begin, Reply<Begun>),
+    Append(Append, Reply<()>),
+    Claim(Claim, Reply<Vec<Head>>),
+    Load(LogId, Reply<Log>),
+    List(Listing, Reply<Vec<Head>>),
+}
+
+/// An operation that is done but for the commit. Given the reason when the commit did not happen.
+type Waiting = Box<dyn FnOnce(Option<&JournalError>)>;
+
+/// Serves the queue until its last sender is gone or the store has to stop.
+pub(super) fn run(connection: Connection, ops: &Receiver<Op>) {
+    let mut connection = Some(connection);
+    let mut stopped = JournalError::Closed(None);
+    while let Ok(first) = ops.recv() {
+        let mut batch = vec![first];
+        batch.extend(ops.try_iter().take(BATCH.saturating_sub(1)));
+        let Some(open) = connection.as_ref() else {
+            batch.into_iter().for_each(|op| refuse(op, &stopped));
+            continue;
+        };
+        if let Err(cause) = commit(open, batch) {
+            // What the disk holds is unknown from here on. Closing the connection rolls back what is open.
+            stopped = cause;
+            connection = None;
+        }
+    }
+}
+
+/// Carries a batch out in one transaction. An error has been told to everyone in the batch and stops the store.
+fn commit(connection: &Connection, batch: Vec<Op>) -> Result<(), JournalError> {
+    let mut waiting: Vec<Waiting> = Vec::with_capacity(batch.len());
+    let mut ops = batch.into_iter();
+    let outcome = (|| {
+        connection.execute_batch("BEGIN IMMEDIATE")?;
+        for op in ops.by_ref() {
+            waiting.push(perform(connection, op)?);
+        }
+        connection.execute_batch("COMMIT")
+    })();
+    match outcome {
+        Ok(()) => {
+            waiting.into_iter().for_each(|done| done(None));
+            Ok(())
+        }
+        Err(error) => {
+            let cause = JournalError::Closed(Some(Arc::new(error)));
+            waiting.into_iter().for_each(|done| done(Some(&cause)));
+            ops.for_each(|op| refuse(op, &cause));
+            Err(cause)
+        }
+    }
+}
+
+/// Does one operation inside the transaction. An answer waits for the commit; a fault of the store ends the batch, and
+/// the operation that met it is told by the drop of its reply.
+fn perform(connection: &Connection, op: Op) -> Result<Waiting, rusqlite::Error> {
+    Ok(match op {
+        Op::Begin(begin, reply) => hold(reply, statements::begin(connection, &begin))?,
+        Op::Append(append, reply) => hold(reply, statements::append(connection, &append))?,
+        Op::Claim(claim, reply) => hold(reply, statements::claim(connection, &claim))?,
+        Op::Load(id, reply) => hold(reply, statements::load(connection, id))?,
+        Op::List(listing, reply) => hold(reply, statements::list(connection, &listing))?,
+    })
+}
+
+fn hold<T: 'static>(reply: Reply<T>, result: Result<T, Fault>) -> Result<Waiting, rusqlite::Error> {
+    let answer = match result {
+        Ok(value) => Ok(value),
+        Err(Fault::Answer(refusal)) => Err(refusal),
+        Err(Fault::Store(error)) => return Err(error),
+    };
+    // A caller that no longer listens is no reason to do anything else.
+    Ok(Box::new(move |failed| {
+        drop(reply.send(failed.map_or(answer, |cause| Err(cause.clone()))));
+    }))
+}
+
+fn refuse(op: Op, cause: &JournalError) {
+    let cause = cause.clone();
+    match op {
+        Op::Begin(_, reply) => drop(reply.send(Err(cause))),
+        Op::Append(_, reply) => drop(reply.send(Err(cause))),
+        Op::Claim(_, reply) => drop(reply.send(Err(cause))),
+        Op::Load(_, reply) => drop(reply.send(Err(cause))),
+        Op::List(_, reply) => drop(reply.send(Err(cause))),
+    }
+}

@@ -1,0 +1,154 @@
+//! How sagas end, and what operators are shown.
+
+use super::SagaId;
+use super::entry::{Class, Finish, Operation};
+use super::error::SagaError;
+use super::history::History;
+use super::payload::Payload;
+use crate::journal::Head;
+use crate::time::Timestamp;
+
+/// How a saga ended, or where it stopped. A domain result, not an error.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Ended<T> {
+    /// Every step is done; the output of the last one.
+    Completed(T),
+    /// A step failed, and everything that was done is undone.
+    #[non_exhaustive]
+    Compensated {
+        /// The step that failed.
+        step: Box<str>,
+        /// What it said.
+        reason: Box<str>,
+    },
+    /// It waits for an operator. It is not over: after the operator's decision it goes on.
+    Incident(Incident),
+    /// An operator gave it up half way.
+    #[non_exhaustive]
+    Abandoned {
+        /// Who.
+        actor: Box<str>,
+        /// Why.
+        reason: Box<str>,
+    },
+}
+
+/// A saga that waits for an operator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Incident {
+    /// The saga.
+    pub saga: SagaId,
+    /// Its definition.
+    pub definition: Box<str>,
+    /// Its tenant.
+    pub tenant: Box<str>,
+    /// Its business key.
+    pub key: Box<str>,
+    /// Counts the incidents of this saga from 1.
+    pub number: u32,
+    /// What kind of trouble.
+    pub class: Class,
+    /// The step that it is about, where it is about one.
+    pub step: Option<Box<str>>,
+    /// Whether the saga undoes (`true`) or goes forward.
+    pub unwinding: bool,
+    /// What the step or the engine said.
+    pub error: Box<str>,
+    /// How often it was tried, since the process last took the saga up.
+    pub attempts: u32,
+    /// When the saga began.
+    pub begun: Timestamp,
+}
+
+impl Incident {
+    /// What an operator can do about it.
+    #[must_use]
+    pub const fn operations(&self) -> &'static [Operation] {
+        match self.class {
+            // Nothing can be added to a log that cannot be read.
+            Class::Unreadable if self.number == 0 => &[],
+            _ => &[Operation::Abandon, Operation::Retry],
+        }
+    }
+
+    /// An incident of a log that cannot be read, so that it is not in the log.
+    pub(crate) fn unreadable(head: &Head, reason: &str) -> Self {
+        Self {
+            saga: head.id.into(),
+            definition: (&*head.kind).into(),
+            tenant: head.labels.tenant.as_str().into(),
+            key: head.key.as_str().into(),
+            number: 0,
+            class: Class::Unreadable,
+            step: None,
+            unwinding: false,
+            error: reason.into(),
+            attempts: 0,
+            begun: head.begun,
+        }
+    }
+
+    /// The open incident of a saga, as its log tells it.
+    pub(crate) fn of(head: &Head, history: &History) -> Option<Self> {
+        let held = history.held.as_ref()?;
+        Some(Self {
+            number: held.number,
+            class: held.class,
+            step: held.step.clone(),
+            unwinding: history.failure.is_some(),
+            error: held.error.clone(),
+            attempts: held.attempts,
+            ..Self::unreadable(head, "")
+        })
+    }
+}
+
+/// An end without the type of its output.
+#[derive(Clone, Debug)]
+pub(crate) enum Rest {
+    Completed(Payload),
+    Compensated { step: Box<str>, reason: Box<str> },
+    Incident(Incident),
+    Abandoned { actor: Box<str>, reason: Box<str> },
+}
+
+impl Rest {
+    /// Where a saga rests according to its log; `None` while it is under way.
+    pub(crate) fn of(head: &Head, history: &History) -> Option<Self> {
+        if let Some(incident) = Incident::of(head, history) {
+            return Some(Self::Incident(incident));
+        }
+        let rest = match history.finish? {
+            Finish::Completed => Self::Completed(history.result()?.clone()),
+            Finish::Compensated => {
+                let failure = history.failure.as_ref()?;
+                Self::Compensated {
+                    step: failure.step.clone(),
+                    reason: failure.error.clone(),
+                }
+            }
+            Finish::Abandoned => {
+                let by = history.abandonment()?;
+                Self::Abandoned {
+                    actor: by.actor.clone(),
+                    reason: by.reason.clone(),
+                }
+            }
+        };
+        Some(rest)
+    }
+
+    /// With the type of the output.
+    pub(crate) fn typed<T: serde::de::DeserializeOwned>(self) -> Result<Ended<T>, SagaError> {
+        Ok(match self {
+            Self::Completed(output) => {
+                Ended::Completed(output.read().map_err(|error| SagaError::Output(error.0))?)
+            }
+            Self::Compensated { step, reason } => Ended::Compensated { step, reason },
+            Self::Incident(incident) => Ended::Incident(incident),
+            Self::Abandoned { actor, reason } => Ended::Abandoned { actor, reason },
+        })
+    }
+}

@@ -1,0 +1,276 @@
+//! What all sagas of one engine share: definitions, who runs, and how much at once.
+
+use std::collections::{BTreeMap, HashMap};
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures::FutureExt as _;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::AbortHandle;
+
+use super::SagaId;
+use super::definition::Registered;
+use super::ended::Incident;
+use super::entry::Fact;
+use super::error::SagaError;
+use super::handle::Phase;
+use super::probe::{Probe, Site, Wish};
+use super::run::{Leave, Run};
+use crate::journal::{Head, Journal};
+use crate::rt;
+
+/// A name and a version.
+pub(super) type Edition = (Box<str>, u32);
+
+pub(super) struct Engine<App> {
+    pub(super) journal: Arc<dyn Journal>,
+    pub(super) app: Arc<App>,
+    pub(super) definitions: HashMap<Edition, Arc<dyn Registered<App>>>,
+    pub(super) probe: Option<Arc<dyn Probe>>,
+    permits: Arc<Semaphore>,
+    stop: watch::Sender<bool>,
+    live: watch::Sender<usize>,
+    tables: Mutex<Tables>,
+}
+
+/// What changes while sagas come and go. Every entry is removed by the task that it is about.
+#[derive(Default)]
+struct Tables {
+    cells: HashMap<BusinessKey, Arc<Cell>>,
+    tasks: HashMap<u64, AbortHandle>,
+    next_task: u64,
+    unreadable: BTreeMap<SagaId, Incident>,
+}
+
+/// What makes a saga the same saga for whoever starts it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct BusinessKey {
+    pub(super) tenant: Box<str>,
+    pub(super) definition: Box<str>,
+    pub(super) key: Box<str>,
+}
+
+impl BusinessKey {
+    pub(super) fn of(head: &Head) -> Self {
+        Self {
+            tenant: head.labels.tenant.as_str().into(),
+            definition: (&*head.kind).into(),
+            key: head.key.as_str().into(),
+        }
+    }
+}
+
+/// A saga that this process starts or carries on, for all who wait for it.
+pub(super) struct Cell {
+    pub(super) digest: String,
+    pub(super) phase: watch::Sender<Phase>,
+}
+
+impl Cell {
+    pub(super) fn new(digest: String, phase: Phase) -> Arc<Self> {
+        Arc::new(Self {
+            digest,
+            phase: watch::Sender::new(phase),
+        })
+    }
+}
+
+impl<App: Send + Sync + 'static> Engine<App> {
+    pub(super) fn new(
+        journal: Arc<dyn Journal>,
+        app: Arc<App>,
+        definitions: HashMap<Edition, Arc<dyn Registered<App>>>,
+        probe: Option<Arc<dyn Probe>>,
+        in_flight: usize,
+    ) -> Self {
+        Self {
+            journal,
+            app,
+            definitions,
+            probe,
+            permits: Arc::new(Semaphore::new(in_flight)),
+            stop: watch::Sender::new(false),
+            live: watch::Sender::new(0),
+            tables: Mutex::default(),
+        }
+    }
+
+    fn tables(&self) -> MutexGuard<'_, Tables> {
+        // Held for single changes, none of which can panic half way.
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn definition(&self, name: &str, version: u32) -> Option<Arc<dyn Registered<App>>> {
+        self.definitions.get(&(name.into(), version)).cloned()
+    }
+
+    // === stopping ===
+
+    pub(super) fn stop(&self) {
+        self.stop.send_replace(true);
+    }
+
+    pub(super) fn is_stopping(&self) -> bool {
+        *self.stop.borrow()
+    }
+
+    /// Completes when the engine stops.
+    pub(super) async fn stopping(&self) {
+        // The sender lives as long as `self`, so the wait ends with the value only.
+        drop(self.stop.subscribe().wait_for(|stop| *stop).await);
+    }
+
+    /// Completes when no task is left.
+    pub(super) async fn idle(&self) {
+        drop(self.live.subscribe().wait_for(|live| *live == 0).await);
+    }
+
+    pub(super) fn live(&self) -> usize {
+        *self.live.borrow()
+    }
+
+    pub(super) fn abort(&self) -> usize {
+        let tasks: Vec<AbortHandle> = self.tables().tasks.values().cloned().collect();
+        tasks.iter().for_each(AbortHandle::abort);
+        tasks.len()
+    }
+
+    /// Room for one more saga in flight; `None` when the engine stops first.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses the place in the queue and nothing else.
+    pub(super) async fn permit(&self) -> Option<OwnedSemaphorePermit> {
+        tokio::select! {
+            biased;
+            () = self.stopping() => None,
+            permit = Arc::clone(&self.permits).acquire_owned() => permit.ok(),
+        }
+    }
+
+    // === who runs ===
+
+    pub(super) fn cell(&self, key: &BusinessKey) -> Option<Arc<Cell>> {
+        self.tables().cells.get(key).cloned()
+    }
+
+    /// Enters a cell unless the key has one; then that one is returned.
+    pub(super) fn enter(&self, key: &BusinessKey, cell: &Arc<Cell>) -> Option<Arc<Cell>> {
+        let mut tables = self.tables();
+        if let Some(other) = tables.cells.get(key) {
+            return Some(Arc::clone(other));
+        }
+        tables.cells.insert(key.clone(), Arc::clone(cell));
+        None
+    }
+
+    pub(super) fn sagas(&self) -> usize {
+        self.tables().cells.len()
+    }
+
+    pub(super) fn keep_unreadable(&self, incident: Incident) {
+        self.tables().unreadable.insert(incident.saga, incident);
+    }
+
+    pub(super) fn unreadable(&self) -> Vec<Incident> {
+        self.tables().unreadable.values().cloned().collect()
+    }
+
+    /// Runs work on a task that is counted, can be stopped, and leaves nothing behind.
+    pub(super) fn spawn(self: &Arc<Self>, work: impl Future<Output = ()> + Send + 'static) {
+        let mut tables = self.tables();
+        let number = tables.next_task;
+        tables.next_task = number.wrapping_add(1);
+        self.live.send_modify(|live| *live = live.saturating_add(1));
+        let counted = Counted {
+            engine: Arc::clone(self),
+            number,
+        };
+        let task = rt::spawn(async move {
+            let _counted = counted;
+            // A panic of ours must not take the count with it; the saga is in the journal.
+            drop(AssertUnwindSafe(work).catch_unwind().await);
+        });
+        tables.tasks.insert(number, task.abort_handle());
+    }
+
+    /// Carries a saga on and tells all who wait. The cell must have been entered.
+    pub(super) async fn carry(
+        self: Arc<Self>,
+        head: Head,
+        facts: Option<Vec<Fact>>,
+        cell: Arc<Cell>,
+        permit: OwnedSemaphorePermit,
+    ) {
+        let leaving = Leaving {
+            engine: Arc::clone(&self),
+            key: BusinessKey::of(&head),
+            cell,
+        };
+        let phase = Run::new(self, head, permit).carry(facts).await;
+        leaving.tell(phase);
+    }
+
+    /// Lets a probe stop the process around a write.
+    pub(super) fn probed(&self, site: &Site, before: bool) -> Result<(), Leave> {
+        let Some(probe) = &self.probe else {
+            return Ok(());
+        };
+        let wish = if before {
+            probe.before(site)
+        } else {
+            probe.after(site)
+        };
+        match wish {
+            Wish::Crash => Err(Leave::Stopped(SagaError::Stopping)),
+            Wish::Go | Wish::End(_) | Wish::Twice => Ok(()),
+        }
+    }
+}
+
+/// Removes a task from the table, whichever way it ends.
+struct Counted<App: Send + Sync + 'static> {
+    engine: Arc<Engine<App>>,
+    number: u64,
+}
+
+impl<App: Send + Sync + 'static> Drop for Counted<App> {
+    fn drop(&mut self) {
+        self.engine.tables().tasks.remove(&self.number);
+        self.engine
+            .live
+            .send_modify(|live| *live = live.saturating_sub(1));
+    }
+}
+
+/// Removes a cell from the table, whichever way its task ends, and tells those who wait.
+pub(super) struct Leaving<App: Send + Sync + 'static> {
+    engine: Arc<Engine<App>>,
+    key: BusinessKey,
+    cell: Arc<Cell>,
+}
+
+impl<App: Send + Sync + 'static> Leaving<App> {
+    pub(super) const fn new(engine: Arc<Engine<App>>, key: BusinessKey, cell: Arc<Cell>) -> Self {
+        Self { engine, key, cell }
+    }
+
+    pub(super) fn tell(&self, phase: Phase) {
+        // First out of the table: who is told an end and starts again finds the journal's answer, not this one.
+        self.engine.tables().cells.remove(&self.key);
+        self.cell.phase.send_replace(phase);
+    }
+}
+
+impl<App: Send + Sync + 'static> Drop for Leaving<App> {
+    fn drop(&mut self) {
+        let unfinished = match &*self.cell.phase.borrow() {
+            Phase::Starting => Phase::Refused(SagaError::Stopping),
+            Phase::Running(id) => Phase::Stopped(*id, SagaError::Stopping),
+            Phase::Rested(..) | Phase::Elsewhere(_) | Phase::Refused(_) | Phase::Stopped(..) => {
+                return;
+            }
+        };
+        self.tell(unfinished);
+    }
+}

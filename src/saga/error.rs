@@ -1,0 +1,171 @@
+//! How steps, definitions and the engine say no.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+use super::SagaId;
+use super::entry::Class;
+use crate::journal::JournalError;
+
+/// Longer texts are cut, so that a reply that quotes a page does not fill a journal.
+const LONGEST: usize = 1_000;
+
+/// How an attempt of a step ended when it is not done.
+///
+/// `?` on any standard error is [`Retry`](Self::Retry): the call may or may not have arrived, and the same call with
+/// the same [idempotency key](super::Cx::idempotency_key) is safe. This type is not itself a standard error, which is
+/// what makes `?` possible.
+///
+/// The text goes to the journal, to the operator and to the caller, so it must not quote personal data.
+///
+/// # Example
+///
+/// ```
+/// use mainstay::saga::StepError;
+///
+/// fn amount(text: &str) -> Result<u64, StepError> {
+///     if text.is_empty() {
+///         return Err(StepError::fail("the invoice has no amount"));
+///     }
+///     Ok(text.parse()?)
+/// }
+///
+/// assert!(matches!(amount(""), Err(StepError::Fail(_))));
+/// assert!(matches!(amount("x"), Err(StepError::Retry(_))));
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StepError {
+    /// Trying again may help. What this attempt did is not known.
+    Retry(Box<str>),
+    /// It surely had no effect, under this idempotency key, and will not succeed.
+    Fail(Box<str>),
+    /// It may have had its effect, and trying again is not wanted.
+    Unknown(Box<str>),
+    /// An operator must look before anything else is done.
+    Halt(Box<str>),
+}
+
+impl StepError {
+    /// Trying again may help.
+    pub fn retry(why: impl fmt::Display) -> Self {
+        Self::Retry(cut(&why.to_string()))
+    }
+
+    /// It surely had no effect and will not succeed.
+    pub fn fail(why: impl fmt::Display) -> Self {
+        Self::Fail(cut(&why.to_string()))
+    }
+
+    /// It may have had its effect.
+    pub fn unknown(why: impl fmt::Display) -> Self {
+        Self::Unknown(cut(&why.to_string()))
+    }
+
+    /// An operator must look.
+    pub fn halt(why: impl fmt::Display) -> Self {
+        Self::Halt(cut(&why.to_string()))
+    }
+}
+
+impl<E: StdError + Send + Sync + 'static> From<E> for StepError {
+    fn from(error: E) -> Self {
+        let mut text = error.to_string();
+        let mut source = error.source();
+        while let Some(cause) = source {
+            text.push_str(": ");
+            text.push_str(&cause.to_string());
+            source = cause.source();
+        }
+        Self::Retry(cut(&text))
+    }
+}
+
+/// The first characters of a text.
+pub(crate) fn cut(text: &str) -> Box<str> {
+    text.chars().take(LONGEST).collect::<String>().into()
+}
+
+/// Why a definition is none.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DefinitionError {
+    /// A saga without a step.
+    #[error("a saga has at least one step")]
+    Empty,
+    /// A name that is empty, too long, or not made of letters, digits, `_`, `-`, `.` and `:`.
+    #[error("`{0}` is no name: 1 to 100 letters, digits, `_`, `-`, `.` or `:`")]
+    BadName(String),
+    /// Two steps of the same name: the journal could not tell them apart.
+    #[error("two steps have the name `{0}`")]
+    Duplicate(String),
+    /// A time that has passed before it begins.
+    #[error("`{0}` has no time, its timeout and deadline must be longer than zero")]
+    NoTime(String),
+    /// Versions count from 1.
+    #[error("versions count from 1")]
+    NoVersion,
+}
+
+/// Why a saga could not be started, or its end not be told.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SagaError {
+    /// The business key has been used, for another input.
+    #[error("saga {0} has this key and another input")]
+    OtherInput(SagaId),
+    /// The input cannot be written down; nothing was started.
+    #[error("the input cannot be recorded: {0}")]
+    Input(String),
+    /// The saga ended, and its output does not read as the type that is asked for.
+    #[error("the output cannot be read: {0}")]
+    Output(String),
+    /// This definition, in this version, was not registered when the engine was started.
+    #[error("definition {name} version {version} is not registered here")]
+    #[non_exhaustive]
+    Unregistered {
+        /// The definition's name.
+        name: String,
+        /// Its version.
+        version: u32,
+    },
+    /// Two different definitions were registered under one name and version.
+    #[error("definition {name} version {version} is registered twice and differs")]
+    #[non_exhaustive]
+    Ambiguous {
+        /// The definition's name.
+        name: String,
+        /// Its version.
+        version: u32,
+    },
+    /// The engine is shutting down, or has.
+    #[error("the engine is shutting down")]
+    Stopping,
+    /// The log of this saga cannot be read.
+    #[error("saga {id} cannot be read: {reason}")]
+    #[non_exhaustive]
+    Unreadable {
+        /// The saga.
+        id: SagaId,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// An operator's word about a saga that does not wait for one.
+    #[error("saga {0} has no open incident")]
+    NotHeld(SagaId),
+    /// An operator's word without a name or a reason to it.
+    #[error("an operator's decision needs an actor and a reason")]
+    Unsigned,
+    /// Going on is not possible, because the reason to stop is still there.
+    #[error("saga {id} cannot go on: {class:?}")]
+    #[non_exhaustive]
+    StillHeld {
+        /// The saga.
+        id: SagaId,
+        /// Why.
+        class: Class,
+    },
+    /// The journal refused.
+    #[error("the journal refused")]
+    Journal(#[from] JournalError),
+}

@@ -1,0 +1,133 @@
+//! One saga in the hands of whoever started it.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use tokio::sync::watch;
+
+use super::SagaId;
+use super::codec;
+use super::ended::{Ended, Rest};
+use super::error::SagaError;
+use super::history::History;
+use crate::journal::Journal;
+use crate::rt;
+
+/// How long to wait before looking again for the end of a saga that another engine carries on.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
+
+/// What is known in this process about a saga that was started or recovered here.
+#[derive(Clone, Debug)]
+pub(super) enum Phase {
+    /// The journal has not answered yet.
+    Starting,
+    /// It is carried on here.
+    Running(SagaId),
+    /// It rests.
+    Rested(SagaId, Rest),
+    /// It is in the journal, and carried on by somebody else or by nobody.
+    Elsewhere(SagaId),
+    /// It was not started.
+    Refused(SagaError),
+    /// This process will not carry it on; the journal has it.
+    Stopped(SagaId, SagaError),
+}
+
+/// A saga that was started: await its [end](Self::ended).
+///
+/// Dropping the handle changes nothing; the saga goes on.
+pub struct Handle<T> {
+    id: SagaId,
+    phase: watch::Receiver<Phase>,
+    journal: Arc<dyn Journal>,
+    output: PhantomData<fn() -> T>,
+}
+
+impl<T: DeserializeOwned> Handle<T> {
+    pub(super) fn new(
+        id: SagaId,
+        phase: watch::Receiver<Phase>,
+        journal: Arc<dyn Journal>,
+    ) -> Self {
+        Self {
+            id,
+            phase,
+            journal,
+            output: PhantomData,
+        }
+    }
+
+    /// The saga.
+    #[must_use]
+    pub const fn id(&self) -> SagaId {
+        self.id
+    }
+
+    /// Waits until the saga has ended, or waits for an operator.
+    ///
+    /// What it returns is durable. It may be called again, for instance after an operator's decision.
+    ///
+    /// # Errors
+    ///
+    /// [`SagaError::Stopping`] when the engine stopped before the end (the journal has the saga, and the next engine
+    /// carries it on), [`SagaError::Journal`] when the journal stopped, [`SagaError::Output`] when the output does not
+    /// read as a `T`.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future only stops the waiting.
+    pub async fn ended(&self) -> Result<Ended<T>, SagaError> {
+        let mut phase = self.phase.clone();
+        let known = phase
+            .wait_for(|phase| !matches!(phase, Phase::Starting | Phase::Running(_)))
+            .await;
+        match known.map(|phase| phase.clone()) {
+            // Its sender is gone: the task was stopped from outside.
+            Err(_) => Err(SagaError::Stopping),
+            Ok(Phase::Refused(error) | Phase::Stopped(_, error)) => Err(error),
+            // An incident may have been resolved since.
+            Ok(Phase::Rested(_, Rest::Incident(_))) => self.watched().await,
+            Ok(Phase::Rested(_, rest)) => rest.typed(),
+            Ok(Phase::Elsewhere(_) | Phase::Starting | Phase::Running(_)) => self.watched().await,
+        }
+    }
+
+    /// Waits for an end that only the journal tells.
+    async fn watched(&self) -> Result<Ended<T>, SagaError> {
+        loop {
+            if let Some(rest) = look(&*self.journal, self.id).await? {
+                return rest.typed();
+            }
+            rt::sleep(LOOK_AGAIN).await;
+        }
+    }
+}
+
+/// Where a saga rests according to the journal; `None` while it is under way.
+pub(super) async fn look(journal: &dyn Journal, id: SagaId) -> Result<Option<Rest>, SagaError> {
+    let log = journal.load(id.log()).await?;
+    let facts = codec::decode(&log).map_err(|reason| SagaError::Unreadable { id, reason })?;
+    Ok(Rest::of(&log.head, &History::of(&facts)))
+}
+
+impl<T> Clone for Handle<T> {
+    fn clone(&self) -> Self {
+        Self {
+            id: self.id,
+            phase: self.phase.clone(),
+            journal: Arc::clone(&self.journal),
+            output: PhantomData,
+        }
+    }
+}
+
+impl<T> fmt::Debug for Handle<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,67 @@
+//! What a log says about a saga without knowing its definition.
+//!
+//! Operators and callers of ended sagas ask this, and so does recovery before it trusts a definition.
+
+use super::entry::{Class, Fact, Failure, Finish, Operation, Resolution, Started, Trouble};
+use super::payload::Payload;
+
+/// The outline of a saga.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct History {
+    pub(crate) started: Option<Started>,
+    pub(crate) failure: Option<Failure>,
+    pub(crate) held: Option<Trouble>,
+    pub(crate) incidents: u32,
+    pub(crate) resolution: Option<Resolution>,
+    pub(crate) finish: Option<Finish>,
+    pub(crate) last_output: Option<Payload>,
+}
+
+impl History {
+    pub(crate) fn of(facts: &[Fact]) -> Self {
+        let mut history = Self::default();
+        for fact in facts {
+            match fact {
+                Fact::Started(started) => history.started = Some(started.clone()),
+                Fact::Done { output, .. } => history.last_output = Some(output.clone()),
+                Fact::Failed(failure) => history.failure = Some(failure.clone()),
+                Fact::Incident(trouble) => {
+                    history.incidents = trouble.number;
+                    history.held = Some(trouble.clone());
+                }
+                Fact::Resolved(resolution) => {
+                    history.held = None;
+                    history.resolution = Some(resolution.clone());
+                }
+                Fact::Finished(finish) => history.finish = Some(*finish),
+                Fact::Unwind | Fact::Undone { .. } => {}
+            }
+        }
+        history
+    }
+
+    /// The output of a completed saga.
+    pub(crate) fn result(&self) -> Option<&Payload> {
+        self.last_output
+            .as_ref()
+            .filter(|_| self.finish == Some(Finish::Completed))
+    }
+
+    /// The next incident, about the saga as a whole.
+    pub(crate) fn trouble(&self, class: Class, error: impl Into<Box<str>>) -> Trouble {
+        Trouble {
+            number: self.incidents.saturating_add(1),
+            class,
+            step: None,
+            error: error.into(),
+            attempts: 0,
+        }
+    }
+
+    /// Who gave it up and why.
+    pub(crate) fn abandonment(&self) -> Option<&Resolution> {
+        self.resolution
+            .as_ref()
+            .filter(|resolution| resolution.operation == Operation::Abandon)
+    }
+}

@@ -1,0 +1,36 @@
+//! sagas
+mod action;
+mod builder;
+mod codec;
+mod cx;
+mod definition;
+mod digest;
+mod ended;
+mod engine;
+pub mod entry;
+mod error;
+mod handle;
+mod history;
+mod id;
+pub mod machine;
+mod operator;
+mod payload;
+mod policy;
+mod probe;
+mod run;
+mod sagas;
+mod shape;
+pub mod testing;
+
+pub use action::{Action, Recorded};
+pub use builder::{After, Before, Builder, WithoutUndo};
+pub use cx::Cx;
+pub use definition::Saga;
+pub use ended::{Ended, Incident};
+pub use error::{DefinitionError, SagaError, StepError};
+pub use handle::Handle;
+pub use id::SagaId;
+pub use payload::{MAX_PAYLOAD, Payload};
+pub use policy::{Settings, Step};
+pub use sagas::{Drained, Key, Sagas, SagasBuilder};
+pub use shape::{Kind, Shape, StepShape};

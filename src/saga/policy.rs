@@ -1,0 +1,168 @@
+//! How often and how long a step is tried.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use super::error::DefinitionError;
+use super::shape::Kind;
+use crate::num::Attempts;
+use crate::retry::{Backoff, RetryConfig};
+
+/// What a step was told about its attempts; what it was not told is its kind's default.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    attempts: Option<Limit>,
+    backoff: Option<Backoff>,
+    timeout: Option<Duration>,
+    deadline: Option<Duration>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Limit {
+    Forever,
+    Times(Attempts),
+}
+
+/// A step's function with settings of its own.
+///
+/// # Example
+///
+/// ```
+/// use std::time::Duration;
+/// use mainstay::retry::Attempts;
+/// use mainstay::saga::{Cx, Saga, Step, StepError};
+///
+/// async fn post(cx: Cx<(), String>, (): ()) -> Result<u64, StepError> {
+///     Ok(cx.input().len() as u64)
+/// }
+///
+/// let saga = Saga::builder("posting")
+///     .pivot("post", Step::new(post).attempts(Attempts::total(5)).timeout(Duration::from_secs(3)))
+///     .build()?;
+/// # Ok::<(), mainstay::saga::DefinitionError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Step<A> {
+    pub(super) action: A,
+    pub(super) settings: Settings,
+}
+
+impl<A> Step<A> {
+    /// A step with the defaults of its kind.
+    pub fn new(action: A) -> Self {
+        Self {
+            action,
+            settings: Settings::default(),
+        }
+    }
+
+    /// Tries at most so often in all, the first time included.
+    ///
+    /// Defaults to 3 for a check and a step (the stack below has retried what is worth it), to 10 for an undo, and to
+    /// [no end](Self::until_done) for a pivot and what follows it: giving up there leaves work for people.
+    #[must_use]
+    pub const fn attempts(mut self, attempts: Attempts) -> Self {
+        self.settings.attempts = Some(Limit::Times(attempts));
+        self
+    }
+
+    /// Tries until it is done, or fails in a way that is not worth trying again.
+    #[must_use]
+    pub const fn until_done(mut self) -> Self {
+        self.settings.attempts = Some(Limit::Forever);
+        self
+    }
+
+    /// How long to wait between attempts. Defaults to 100 ms, doubling to 5 s for a check and a step and to 30 s for
+    /// everything else, which may have to outlast an outage.
+    #[must_use]
+    pub const fn backoff(mut self, backoff: Backoff) -> Self {
+        self.settings.backoff = Some(backoff);
+        self
+    }
+
+    /// Attempts and delays of a retry policy, for instance of a preset. Its budget is left out: it guards a service
+    /// against callers in a hurry, and a saga is not in one.
+    #[must_use]
+    pub const fn retry(self, policy: &RetryConfig) -> Self {
+        self.attempts(policy.attempts()).backoff(policy.delays())
+    }
+
+    /// How long one attempt may take. Defaults to 30 s. What took longer may have had its effect.
+    #[must_use]
+    pub const fn timeout(mut self, timeout: Duration) -> Self {
+        self.settings.timeout = Some(timeout);
+        self
+    }
+
+    /// How long all attempts may take together, from the first one in this process. Defaults to no limit. A step
+    /// after the pivot becomes an incident then.
+    #[must_use]
+    pub const fn deadline(mut self, deadline: Duration) -> Self {
+        self.settings.deadline = Some(deadline);
+        self
+    }
+}
+
+/// Settings with every default filled in.
+#[derive(Clone, Debug)]
+pub(crate) struct Policy {
+    pub(crate) attempts: Option<NonZeroU32>,
+    pub(crate) backoff: Backoff,
+    pub(crate) timeout: Duration,
+    pub(crate) deadline: Option<Duration>,
+}
+
+impl Policy {
+    pub(crate) fn of_step(
+        name: &str,
+        kind: Kind,
+        settings: &Settings,
+    ) -> Result<Self, DefinitionError> {
+        match kind {
+            Kind::Check | Kind::Step => resolve(
+                name,
+                settings,
+                Limit::Times(Attempts::total(3)),
+                Duration::from_secs(5),
+            ),
+            Kind::Pivot | Kind::Then => {
+                resolve(name, settings, Limit::Forever, Duration::from_secs(30))
+            }
+        }
+    }
+
+    pub(crate) fn of_undo(name: &str, settings: &Settings) -> Result<Self, DefinitionError> {
+        resolve(
+            name,
+            settings,
+            Limit::Times(Attempts::total(10)),
+            Duration::from_secs(30),
+        )
+    }
+}
+
+fn resolve(
+    name: &str,
+    settings: &Settings,
+    attempts: Limit,
+    longest: Duration,
+) -> Result<Policy, DefinitionError> {
+    let attempts = match settings.attempts.unwrap_or(attempts) {
+        Limit::Forever => None,
+        Limit::Times(times) => NonZeroU32::new(times.get()),
+    };
+    let timeout = settings.timeout.unwrap_or(Duration::from_secs(30));
+    if timeout.is_zero() || settings.deadline.is_some_and(|deadline| deadline.is_zero()) {
+        return Err(DefinitionError::NoTime(name.to_owned()));
+    }
+    let backoff = settings
+        .backoff
+        .unwrap_or_else(|| Backoff::exponential(Duration::from_millis(100), longest));
+    Ok(Policy {
+        attempts,
+        backoff,
+        timeout,
+        deadline: settings.deadline,
+    })
+}

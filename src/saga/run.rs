@@ -1,0 +1,399 @@
+//! Carries one saga on: asks the machine, does what it says, writes what became true.
+//!
+//! The barriers, in the words of the code below:
+//!
+//! 1. The start is durable before `start` returns and before the first effect (`Engine::begin`).
+//! 2. An output is durable before the next effect: `record` returns before the loop asks the machine again.
+//! 3. The decision to unwind is durable before the first undo: the same.
+//! 4. An undo is durable before the one that follows it: the same.
+//! 5. The end is durable before anybody is told: the phase changes after the last `record`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::SagaId;
+use super::codec;
+use super::cx::{Call, Purpose, idempotency_key};
+use super::definition::{Opened, Registered};
+use super::ended::{Incident, Rest};
+use super::engine::Engine;
+use super::entry::{Class, FORMAT, Fact, Started};
+use super::error::SagaError;
+use super::handle::Phase;
+use super::history::History;
+use super::machine::{Attempt, Ending, Execution, Next, Verdict};
+use super::probe::{Site, What, Wish};
+use crate::journal::{Append, Head, JournalError, Place, Status};
+use crate::retry::Backoff;
+use crate::rng::Rng;
+use crate::rt;
+
+/// Between tries to write what happened, while the journal fails for a reason that may pass.
+const WRITE_AGAIN: Backoff =
+    Backoff::exponential(Duration::from_millis(50), Duration::from_secs(5));
+
+/// Why a run ends before its saga does.
+pub(super) enum Leave {
+    /// The engine stops, or the journal has.
+    Stopped(SagaError),
+    /// Somebody else carries the saga on.
+    Elsewhere,
+    /// Its log cannot be read; nothing may be added to it.
+    Unreadable(String),
+}
+
+impl From<JournalError> for Leave {
+    fn from(error: JournalError) -> Self {
+        match error {
+            JournalError::Conflict { .. } => Self::Elsewhere,
+            JournalError::Damaged { reason, .. } => Self::Unreadable(reason),
+            other => Self::Stopped(other.into()),
+        }
+    }
+}
+
+/// One saga, taken up.
+pub(super) struct Run<App> {
+    engine: Arc<Engine<App>>,
+    head: Head,
+    place: Place,
+    permit: Option<OwnedSemaphorePermit>,
+    rng: Rng,
+}
+
+impl<App: Send + Sync + 'static> Run<App> {
+    pub(super) fn new(engine: Arc<Engine<App>>, head: Head, permit: OwnedSemaphorePermit) -> Self {
+        let place = head.place;
+        Self {
+            engine,
+            head,
+            place,
+            permit: Some(permit),
+            rng: Rng::new(rt::entropy()),
+        }
+    }
+
+    fn id(&self) -> SagaId {
+        self.head.id.into()
+    }
+
+    /// Carries the saga to its rest, or as far as this process gets. `facts` are those of a saga that has just begun;
+    /// without them the log is read.
+    pub(super) async fn carry(mut self, facts: Option<Vec<Fact>>) -> Phase {
+        let id = self.id();
+        match self.go(facts).await {
+            Ok(rest) => Phase::Rested(id, rest),
+            Err(Leave::Stopped(error)) => Phase::Stopped(id, error),
+            Err(Leave::Elsewhere) => Phase::Elsewhere(id),
+            Err(Leave::Unreadable(reason)) => {
+                let incident = Incident::unreadable(&self.head, &reason);
+                self.engine.keep_unreadable(incident.clone());
+                Phase::Rested(id, Rest::Incident(incident))
+            }
+        }
+    }
+
+    async fn go(&mut self, facts: Option<Vec<Fact>>) -> Result<Rest, Leave> {
+        let fresh = facts.is_some();
+        let facts = match facts {
+            Some(facts) => facts,
+            None => self.read().await?,
+        };
+        let mut history = History::of(&facts);
+        if let Some(rest) = Rest::of(&self.head, &history) {
+            return Ok(rest);
+        }
+        let Some(started) = history.started.take() else {
+            return Err(Leave::Unreadable("it does not begin with a start".into()));
+        };
+        let definition = match self.engine.definition(&started.definition, started.version) {
+            Some(definition) if definition.fingerprint() == &*started.fingerprint => definition,
+            found => {
+                let why = changed(found.as_deref().map(Registered::fingerprint), &started);
+                return self.hold(history, Class::DefinitionChanged, why).await;
+            }
+        };
+        let opened =
+            match Arc::clone(&definition).open(Arc::clone(&self.engine.app), &started.input) {
+                Ok(opened) => opened,
+                Err(error) => {
+                    return self
+                        .hold(history, Class::Unreadable, format!("the input: {error}"))
+                        .await;
+                }
+            };
+        let shape = Arc::clone(definition.shape());
+        let mut execution = if fresh {
+            let mut execution = Execution::new(shape);
+            execution.written(&facts).map(|()| execution)
+        } else {
+            Execution::replay(shape, &facts)
+        }
+        .map_err(|illegal| Leave::Unreadable(illegal.to_string()))?;
+        drop(facts);
+        self.steps(&mut execution, &*definition, &*opened, &started)
+            .await
+    }
+
+    async fn read(&self) -> Result<Vec<Fact>, Leave> {
+        let log = self.engine.journal.load(self.head.id).await?;
+        codec::decode(&log).map_err(Leave::Unreadable)
+    }
+
+    /// Stops before anything is done, for a reason that concerns the saga as a whole.
+    async fn hold(&mut self, history: History, class: Class, error: String) -> Result<Rest, Leave> {
+        let trouble = history.trouble(class, error);
+        let facts = [Fact::Incident(trouble.clone())];
+        self.write(&facts).await?;
+        let held = History {
+            held: Some(trouble),
+            ..history
+        };
+        Rest::of(&self.head, &held)
+            .ok_or_else(|| Leave::Unreadable("an incident that is none".into()))
+    }
+
+    async fn steps(
+        &mut self,
+        execution: &mut Execution,
+        definition: &dyn Registered<App>,
+        opened: &dyn Opened,
+        started: &Started,
+    ) -> Result<Rest, Leave> {
+        loop {
+            self.go_on()?;
+            match execution.next() {
+                Next::Write => self.record(execution, &[]).await?,
+                Next::Run(step) => {
+                    self.step(execution, definition, opened, started, step, false)
+                        .await?
+                }
+                Next::Undo(step) => {
+                    self.step(execution, definition, opened, started, step, true)
+                        .await?
+                }
+                Next::Hold | Next::End(_) => {
+                    return rest(&self.head, execution)
+                        .ok_or_else(|| Leave::Unreadable("an end that is none".into()));
+                }
+            }
+        }
+    }
+
+    /// Makes attempts of one step or undo until something about it is durable, or may wait for the next record.
+    async fn step(
+        &mut self,
+        execution: &mut Execution,
+        definition: &dyn Registered<App>,
+        opened: &dyn Opened,
+        started: &Started,
+        step: usize,
+        undo: bool,
+    ) -> Result<(), Leave> {
+        let (Some(policy), Some(name)) = (
+            definition.policy(step, undo),
+            definition.shape().steps.get(step).map(|step| &step.name),
+        ) else {
+            return Err(Leave::Unreadable(
+                "a step that the definition does not have".into(),
+            ));
+        };
+        let purpose = if undo { Purpose::Undo } else { Purpose::Do };
+        let site = Site {
+            what: if undo { What::Undo } else { What::Run },
+            step: name.clone(),
+        };
+        let key = idempotency_key(self.id(), started, name, purpose);
+        let undoes = undo.then(|| idempotency_key(self.id(), started, name, Purpose::Do));
+        let business_key: Arc<str> = self.head.key.as_str().into();
+        let given = if undo {
+            execution.output_of(step)
+        } else {
+            execution.input_of(step)
+        }
+        .cloned();
+        let first = rt::now();
+        let over = policy.deadline.map(|deadline| first + deadline);
+        let mut delay = Duration::ZERO;
+        for number in 1_u32.. {
+            self.go_on()?;
+            let until = rt::now() + policy.timeout;
+            let call = || Call {
+                saga: self.id(),
+                step: name.clone(),
+                key: key.clone(),
+                undoes: undoes.clone(),
+                attempt: number,
+                epoch: self.place.epoch,
+                labels: Arc::clone(&self.head.labels),
+                business_key: Arc::clone(&business_key),
+                deadline: over.map_or(until, |over| over.min(until)),
+            };
+            let attempt = || opened.attempt(step, undo, call(), given.clone());
+            let ending = if over.is_some_and(|over| rt::now() >= over) {
+                // The wait before this attempt took the rest of the time.
+                Ending::TimedOut
+            } else {
+                self.attempt(&site, attempt).await?
+            };
+            let last = over.is_some_and(|over| rt::now() >= over);
+            match execution.settle(ending, Attempt::new(number, last)) {
+                Ok(Verdict::Ride) => return Ok(()),
+                Ok(Verdict::Record(facts)) => return self.record(execution, &facts).await,
+                Ok(Verdict::Again) => {
+                    delay = policy.backoff.delay(number, delay, &mut self.rng);
+                    self.wait(delay).await?;
+                }
+                Err(illegal) => return Err(Leave::Unreadable(illegal.to_string())),
+            }
+        }
+        // 2³² attempts take longer than the backoff of any policy lets a process live.
+        Err(Leave::Stopped(SagaError::Stopping))
+    }
+
+    /// One attempt, and what a probe wants around it.
+    async fn attempt(
+        &self,
+        site: &Site,
+        attempt: impl Fn() -> futures::future::BoxFuture<'static, Ending>,
+    ) -> Result<Ending, Leave> {
+        let Some(probe) = &self.engine.probe else {
+            return Ok(attempt().await);
+        };
+        let mut ending = match probe.before(site) {
+            Wish::Crash => return Err(Leave::Stopped(SagaError::Stopping)),
+            Wish::End(ending) => return Ok(ending),
+            Wish::Go => attempt().await,
+            Wish::Twice => {
+                drop(attempt().await);
+                attempt().await
+            }
+        };
+        match probe.after(site) {
+            Wish::Crash => return Err(Leave::Stopped(SagaError::Stopping)),
+            Wish::End(other) => ending = other,
+            Wish::Twice => ending = attempt().await,
+            Wish::Go => {}
+        }
+        Ok(ending)
+    }
+
+    /// Waits between attempts. Waiting sagas do not count as in flight, so that they hold up no others.
+    async fn wait(&mut self, delay: Duration) -> Result<(), Leave> {
+        drop(self.permit.take());
+        let engine = Arc::clone(&self.engine);
+        let woken = async {
+            rt::sleep(delay).await;
+            engine.permit().await
+        };
+        tokio::select! {
+            biased;
+            () = self.engine.stopping() => Err(Leave::Stopped(SagaError::Stopping)),
+            permit = woken => {
+                self.permit = Some(permit.ok_or(Leave::Stopped(SagaError::Stopping))?);
+                Ok(())
+            }
+        }
+    }
+
+    fn go_on(&self) -> Result<(), Leave> {
+        if self.engine.is_stopping() {
+            Err(Leave::Stopped(SagaError::Stopping))
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Makes the facts durable, together with those that waited, and only then true.
+    async fn record(&mut self, execution: &mut Execution, facts: &[Fact]) -> Result<(), Leave> {
+        let entry = execution.entry(facts);
+        self.write(&entry).await?;
+        execution
+            .written(facts)
+            .map_err(|illegal| Leave::Unreadable(illegal.to_string()))
+    }
+
+    async fn write(&mut self, facts: &[Fact]) -> Result<(), Leave> {
+        let body = codec::encode(facts).map_err(|error| {
+            Leave::Unreadable(format!("a record that cannot be written: {error}"))
+        })?;
+        let append = Append::new(
+            self.head.id,
+            self.place,
+            status(facts),
+            Arc::clone(&self.head.labels),
+            FORMAT,
+            body,
+            rt::wall(),
+        );
+        let site = Site {
+            what: What::Write,
+            step: "".into(),
+        };
+        self.engine.probed(&site, true)?;
+        let mut delay = Duration::ZERO;
+        for number in 1_u32.. {
+            match self.engine.journal.append(append.clone()).await {
+                Ok(()) => break,
+                // The same record at the same place: if it is there already, the journal says so.
+                Err(error) if error.is_transient() => {
+                    delay = WRITE_AGAIN.delay(number, delay, &mut self.rng);
+                    tokio::select! {
+                        biased;
+                        () = self.engine.stopping() => return Err(Leave::Stopped(error.into())),
+                        () = rt::sleep(delay) => {}
+                    }
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.place = self.place.after();
+        self.engine.probed(&site, false)
+    }
+}
+
+/// What a log is after these facts.
+pub(super) fn status(facts: &[Fact]) -> Status {
+    match facts.last() {
+        Some(Fact::Incident(_)) => Status::Held,
+        Some(Fact::Finished(_)) => Status::Ended,
+        _ => Status::Running,
+    }
+}
+
+/// Where the machine rests.
+fn rest(head: &Head, execution: &Execution) -> Option<Rest> {
+    if let Some(held) = execution.held() {
+        let history = History {
+            held: Some(held.clone()),
+            failure: execution.failure().cloned(),
+            ..History::default()
+        };
+        return Rest::of(head, &history);
+    }
+    match execution.next() {
+        Next::End(super::entry::Finish::Completed) => {
+            execution.result().cloned().map(Rest::Completed)
+        }
+        Next::End(super::entry::Finish::Compensated) => {
+            execution.failure().map(|failure| Rest::Compensated {
+                step: failure.step.clone(),
+                reason: failure.error.clone(),
+            })
+        }
+        _ => None,
+    }
+}
+
+fn changed(found: Option<&str>, started: &Started) -> String {
+    let (name, version) = (&started.definition, started.version);
+    match found {
+        Some(found) => format!(
+            "{name} version {version} began with fingerprint {}, this program has {found}",
+            started.fingerprint
+        ),
+        None => format!("{name} version {version} is not registered here"),
+    }
+}

@@ -1,0 +1,116 @@
+//! What a definition looks like from outside: names, kinds and how often each is tried.
+
+use std::num::NonZeroU32;
+
+use super::digest::Digest;
+
+/// What kind of step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Kind {
+    /// Reads, changes nothing.
+    Check,
+    /// Can be undone.
+    Step,
+    /// The point of no return.
+    Pivot,
+    /// After the point of no return: retried until done.
+    Then,
+}
+
+impl Kind {
+    /// The word for it, in fingerprints and events.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Check => "check",
+            Self::Step => "step",
+            Self::Pivot => "pivot",
+            Self::Then => "then",
+        }
+    }
+}
+
+/// One step of a [`Shape`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StepShape {
+    /// Its name, unique in the definition.
+    pub name: Box<str>,
+    /// What kind of step.
+    pub kind: Kind,
+    /// How often it is tried; `None` is until it is done.
+    pub attempts: Option<NonZeroU32>,
+    /// How often its undo is tried before an operator is asked; `None` is until it is done.
+    pub undo_attempts: Option<NonZeroU32>,
+}
+
+impl StepShape {
+    /// A step of this kind that is tried once, and so is its undo.
+    pub fn new(name: impl Into<Box<str>>, kind: Kind) -> Self {
+        Self {
+            name: name.into(),
+            kind,
+            attempts: Some(NonZeroU32::MIN),
+            undo_attempts: Some(NonZeroU32::MIN),
+        }
+    }
+
+    /// How often the step is tried.
+    #[must_use]
+    pub const fn attempts(mut self, attempts: Option<NonZeroU32>) -> Self {
+        self.attempts = attempts;
+        self
+    }
+
+    /// How often the undo is tried.
+    #[must_use]
+    pub const fn undo_attempts(mut self, attempts: Option<NonZeroU32>) -> Self {
+        self.undo_attempts = attempts;
+        self
+    }
+}
+
+/// The chain of steps of one version of a definition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Shape {
+    /// The definition's name.
+    pub name: Box<str>,
+    /// The definition's version.
+    pub version: u32,
+    /// Its steps in order.
+    pub steps: Vec<StepShape>,
+}
+
+impl Shape {
+    /// A chain of steps. The definition builder checks the order of kinds; whoever calls this answers for it.
+    pub fn new(name: impl Into<Box<str>>, version: u32, steps: Vec<StepShape>) -> Self {
+        Self {
+            name: name.into(),
+            version,
+            steps,
+        }
+    }
+
+    /// What must not change while sagas are under way: the name, the version, and each step's name and kind in order.
+    ///
+    /// Types are not part of it, since their names change with the compiler; an output that no longer reads as the
+    /// type of the next step is found when it is read, and held. Settings are not part of it either: more attempts
+    /// are no other saga.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        let start = Digest::new()
+            .field(b"mainstay saga 1")
+            .field(self.name.as_bytes())
+            .field(&self.version.to_be_bytes());
+        self.steps
+            .iter()
+            .fold(start, |digest, step| {
+                digest
+                    .field(step.kind.as_str().as_bytes())
+                    .field(step.name.as_bytes())
+            })
+            .hex(16)
+    }
+}

@@ -1,0 +1,295 @@
+//! What only the SQLite journal promises: its file, its lock, its syncs, and that it stops when it must.
+
+#![expect(clippy::unwrap_used, reason = "a test panics to fail")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "its child processes are told by the environment what to do"
+)]
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+
+use mainstay::journal::sqlite::SqliteJournal;
+use mainstay::journal::{Append, Begin, Begun, Head, Journal, JournalError, Labels, Place, Status};
+use mainstay::time::Timestamp;
+use rusqlite::Connection;
+
+fn begin(key: &str, body: &str) -> Begin {
+    let labels = Arc::new(Labels::new("acme"));
+    Begin::new(
+        labels,
+        "pay",
+        key,
+        "digest",
+        1,
+        body,
+        Timestamp::from_millis(0),
+    )
+}
+
+async fn create(journal: &SqliteJournal, key: &str) -> Head {
+    match journal.begin(begin(key, "[]")).await.unwrap() {
+        Begun::Created(head) => head,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn append(head: &Head, place: Place, body: &str) -> Append {
+    let labels = Arc::clone(&head.labels);
+    Append::new(
+        head.id,
+        place,
+        Status::Running,
+        labels,
+        1,
+        body,
+        Timestamp::from_millis(0),
+    )
+}
+
+/// Runs one ignored test of this file in a process of its own.
+fn child(test: &str, path: &Path) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
+        .args(["--exact", test, "--ignored", "--nocapture"])
+        .env("MAINSTAY_TEST_FILE", path);
+    command
+}
+
+fn file() -> std::path::PathBuf {
+    std::env::var_os("MAINSTAY_TEST_FILE").unwrap().into()
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn only_the_owner_can_read_it() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("journal.sqlite");
+    let journal = SqliteJournal::open(&path).unwrap();
+    create(&journal, "1").await;
+    for entry in std::fs::read_dir(folder.path()).unwrap() {
+        let entry = entry.unwrap();
+        let mode = entry.metadata().unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, 0o600, "{:?}", entry.path());
+    }
+}
+
+#[test]
+fn a_second_opening_in_this_process_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("journal.sqlite");
+    let journal = SqliteJournal::open(&path).unwrap();
+    assert!(matches!(
+        SqliteJournal::open(&path),
+        Err(JournalError::InUse(_))
+    ));
+    // By another name too.
+    let detour = folder
+        .path()
+        .join(".")
+        .join("..")
+        .join(folder.path().file_name().unwrap());
+    let detour = SqliteJournal::open(detour.join("journal.sqlite"));
+    assert!(matches!(detour, Err(JournalError::InUse(_))));
+    drop(journal);
+    SqliteJournal::open(&path).unwrap();
+}
+
+#[test]
+#[ignore = "a child process of the test below"]
+fn child_opens() {
+    println!("opened: {:?}", SqliteJournal::open(file()).map(drop));
+}
+
+#[test]
+fn a_second_process_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("journal.sqlite");
+    let journal = SqliteJournal::open(&path).unwrap();
+    let output = child("child_opens", &path).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains("opened: Err(InUse"), "{said}");
+    drop(journal);
+    let output = child("child_opens", &path).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains("opened: Ok"), "{said}");
+}
+
+#[tokio::test]
+async fn a_shell_can_look_at_it_while_it_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("journal.sqlite");
+    let journal = SqliteJournal::open(&path).unwrap();
+    create(&journal, "1").await;
+    let shell = Connection::open(&path).unwrap();
+    let (kind, status): (String, String) = shell
+        .query_row("SELECT kind, status FROM log", [], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })
+        .unwrap();
+    assert_eq!((kind.as_str(), status.as_str()), ("pay", "running"));
+    create(&journal, "2").await;
+}
+
+#[test]
+fn a_later_schema_is_refused_and_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("journal.sqlite");
+    drop(SqliteJournal::open(&path).unwrap());
+    Connection::open(&path)
+        .unwrap()
+        .execute_batch("PRAGMA user_version = 2")
+        .unwrap();
+    let refused = SqliteJournal::open(&path).unwrap_err();
+    assert!(
+        matches!(
+            refused,
+            JournalError::Schema {
+                found: 2,
+                known: 1,
+                ..
+            }
+        ),
+        "{refused:?}"
+    );
+}
+
+#[test]
+fn a_file_of_somebody_else_is_refused_and_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("other.sqlite");
+    Connection::open(&path)
+        .unwrap()
+        .execute_batch("CREATE TABLE theirs (x)")
+        .unwrap();
+    assert!(matches!(
+        SqliteJournal::open(&path),
+        Err(JournalError::Schema { .. })
+    ));
+    let tables: i64 = Connection::open(&path)
+        .unwrap()
+        .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(tables, 1);
+    // A file that is no database at all.
+    let path = folder.path().join("letter.txt");
+    std::fs::write(
+        &path,
+        "dear reader, this is no database, whatever its size may be",
+    )
+    .unwrap();
+    assert!(SqliteJournal::open(&path).is_err());
+}
+
+#[tokio::test]
+async fn a_record_that_is_missing_damages_its_log_and_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("journal.sqlite");
+    let journal = SqliteJournal::open(&path).unwrap();
+    let (holed, short, whole) = (
+        create(&journal, "1").await,
+        create(&journal, "2").await,
+        create(&journal, "3").await,
+    );
+    for head in [&holed, &short, &whole] {
+        journal
+            .append(append(head, head.place, "[1]"))
+            .await
+            .unwrap();
+        journal
+            .append(append(head, head.place.after(), "[2]"))
+            .await
+            .unwrap();
+    }
+    drop(journal);
+    let shell = Connection::open(&path).unwrap();
+    shell
+        .execute("DELETE FROM record WHERE log = ?1 AND seq = 2", [1])
+        .unwrap();
+    shell
+        .execute("DELETE FROM record WHERE log = ?1 AND seq = 3", [2])
+        .unwrap();
+    drop(shell);
+    let journal = SqliteJournal::open(&path).unwrap();
+    for id in [holed.id, short.id] {
+        let refused = journal.load(id).await.unwrap_err();
+        assert!(
+            matches!(refused, JournalError::Damaged { id: found, .. } if found == id),
+            "{refused:?}"
+        );
+    }
+    assert_eq!(journal.load(whole.id).await.unwrap().records.len(), 3);
+}
+
+#[tokio::test]
+#[ignore = "a child process of the test below"]
+async fn child_fills_the_disk() {
+    let journal = SqliteJournal::open(file()).unwrap();
+    let mut head = create(&journal, "1").await;
+    let page = "x".repeat(4_000);
+    for number in 1.. {
+        match journal.append(append(&head, head.place, &page)).await {
+            Ok(()) => head.place = head.place.after(),
+            Err(error) => {
+                println!("acknowledged {number}");
+                println!("refused {}", matches!(error, JournalError::Closed(Some(_))));
+                break;
+            }
+        }
+    }
+    // Stopped for good, for reading too: nobody is told what may not be on the disk.
+    let after = journal.append(append(&head, head.place, "[]")).await;
+    println!(
+        "stopped {}",
+        matches!(after, Err(JournalError::Closed(Some(_))))
+    );
+    println!(
+        "unread {}",
+        matches!(
+            journal.load(head.id).await,
+            Err(JournalError::Closed(Some(_)))
+        )
+    );
+}
+
+/// Rule 5: a file that may not grow stands for a full disk and for a failed sync.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_failed_commit_stops_the_store_and_loses_nothing_acknowledged() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("journal.sqlite");
+    let this = std::env::current_exe().unwrap();
+    let script = "trap '' XFSZ; ulimit -f 2000; exec \"$0\" --exact child_fills_the_disk --ignored --nocapture";
+    let output = Command::new("sh")
+        .args(["-c", script])
+        .arg(this)
+        .env("MAINSTAY_TEST_FILE", &path)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        said.contains("refused true"),
+        "{said} {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert!(
+        said.contains("stopped true") && said.contains("unread true"),
+        "{said}"
+    );
+    let acknowledged: usize = said
+        .lines()
+        .find_map(|line| line.strip_prefix("acknowledged "))
+        .and_then(|number| number.parse().ok())
+        .unwrap();
+    let journal = SqliteJournal::open(&path).unwrap();
+    let head = match journal.begin(begin("1", "[]")).await.unwrap() {
+        Begun::Existing(head) => head,
+        other => panic!("{other:?}"),
+    };
+    let records = journal.load(head.id).await.unwrap().records;
+    println!("{acknowledged} acknowledged, {} there", records.len());
+    assert!(records.len() >= acknowledged && acknowledged > 20);
+    assert_eq!(records[0].body, "[]");
+}
