@@ -12,7 +12,6 @@ use crate::outcome::Classify;
 use crate::reject::Refuse;
 
 /// The service of [`BreakerLayer`](super::BreakerLayer).
-#[derive(Clone)]
 pub struct BreakerService<S, C, R, U> {
     inner: S,
     /// Whether the inner service said that it is ready and has not been called since.
@@ -44,16 +43,14 @@ where
     type Future = ResponseFuture<S::Future, S::Response, S::Error, C, R, U>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        match self.inner.poll_ready(cx) {
-            Poll::Ready(Ok(())) => {
-                self.ready = true;
-                Poll::Ready(Ok(()))
-            }
-            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-            // The refusal does not need the inner service, so nobody waits for it to be ready.
-            Poll::Pending if self.circuit.rejects() => Poll::Ready(Ok(())),
-            Poll::Pending => Poll::Pending,
+        // Asked first: a refusal does not need the inner service, so nobody waits for it, and nothing is reserved in it
+        // that a refused call would not give back.
+        if self.circuit.rejects() {
+            return Poll::Ready(Ok(()));
         }
+        let ready = self.inner.poll_ready(cx);
+        self.ready = matches!(ready, Poll::Ready(Ok(())));
+        ready
     }
 
     fn call(&mut self, request: Req) -> Self::Future {
@@ -70,6 +67,17 @@ where
             }
             Err(rejected) => ResponseFuture::rejected(rejected, self.policy.clone()),
         }
+    }
+}
+
+impl<S: Clone, C: Clone, R: Clone, U: Clone> Clone for BreakerService<S, C, R, U> {
+    fn clone(&self) -> Self {
+        // Not ready: readiness belongs to the clone of the inner service that said so.
+        Self::new(
+            self.inner.clone(),
+            Arc::clone(&self.circuit),
+            self.policy.clone(),
+        )
     }
 }
 
