@@ -38,6 +38,8 @@ pub enum LayerKind {
     Breaker,
     /// A total deadline.
     Deadline,
+    /// A retry, whose wait ended after the deadline.
+    Retry,
 }
 
 impl LayerKind {
@@ -47,6 +49,7 @@ impl LayerKind {
         match self {
             Self::Breaker => "breaker",
             Self::Deadline => "deadline",
+            Self::Retry => "retry",
         }
     }
 }

@@ -12,11 +12,14 @@
 //! | `mainstay_retries_given_up_total` | counter | `policy`, `reason` |
 //! | `mainstay_attempt_timeouts_total` | counter | `policy` |
 
-use std::sync::Arc;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use metrics::{Key, Label, Level, Metadata};
+
 use crate::breaker::{State, Transition};
-use crate::error::Rejected;
+use crate::error::{Reason, Rejected};
 use crate::retry::GaveUp;
 
 /// The name of a policy, as it appears in labels.
@@ -26,14 +29,60 @@ fn label(name: &Name) -> metrics::SharedString {
     metrics::SharedString::from_shared(Arc::clone(name))
 }
 
-pub(crate) fn rejected(policy: &Name, rejected: &Rejected) {
-    let (layer, reason) = (rejected.layer().as_str(), rejected.reason().as_str());
-    metrics::counter!(
-        "mainstay_rejections_total",
-        "policy" => label(policy), "layer" => layer, "reason" => reason
-    )
-    .increment(1);
-    tracing::debug!(policy = &**policy, layer, reason, retry_after = ?rejected.hint(), "rejected");
+/// Tells of the refusals of one policy.
+///
+/// Its keys are made with the first refusal of each kind, so that under overload a refusal costs no allocation.
+pub(crate) struct Rejections {
+    policy: Name,
+    circuit_open: OnceLock<Key>,
+    deadline_exceeded: OnceLock<Key>,
+    probes_busy: OnceLock<Key>,
+}
+
+impl Rejections {
+    /// Of a policy that is always the same kind of layer.
+    pub(crate) const fn new(policy: Name) -> Self {
+        Self {
+            policy,
+            circuit_open: OnceLock::new(),
+            deadline_exceeded: OnceLock::new(),
+            probes_busy: OnceLock::new(),
+        }
+    }
+
+    pub(crate) const fn policy(&self) -> &Name {
+        &self.policy
+    }
+
+    pub(crate) fn note(&self, rejected: &Rejected) {
+        static METADATA: Metadata<'_> =
+            Metadata::new(module_path!(), Level::INFO, Some(module_path!()));
+        let (layer, reason) = (rejected.layer().as_str(), rejected.reason().as_str());
+        let key = match rejected.reason() {
+            Reason::CircuitOpen => &self.circuit_open,
+            Reason::DeadlineExceeded => &self.deadline_exceeded,
+            Reason::ProbesBusy => &self.probes_busy,
+        };
+        let key = key.get_or_init(|| {
+            let labels = vec![
+                Label::new("policy", label(&self.policy)),
+                Label::new("layer", layer),
+                Label::new("reason", reason),
+            ];
+            Key::from_parts("mainstay_rejections_total", labels)
+        });
+        metrics::with_recorder(|recorder| recorder.register_counter(key, &METADATA).increment(1));
+        let policy = &*self.policy;
+        tracing::debug!(policy, layer, reason, retry_after = ?rejected.hint(), "rejected");
+    }
+}
+
+impl fmt::Debug for Rejections {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rejections")
+            .field("policy", &self.policy)
+            .finish_non_exhaustive()
+    }
 }
 
 pub(crate) fn transition(policy: &Name, transition: &Transition) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::config::BreakerConfig;
 use super::machine::{Breaker, Permit, State, Transition};
 use crate::error::{LayerKind, Reason, Rejected};
-use crate::observe::{self, Name};
+use crate::observe::{self, Name, Rejections};
 use crate::outcome::Outcome;
 use crate::rt;
 use crate::time::Tick;
@@ -22,7 +22,7 @@ const FLAGS: u32 = 2;
 /// The machine under its mutex is the truth. What the success path needs of it is republished after every change in
 /// one word, `generation << 2 | MINDS | FREE`, so that a call through a closed circuit takes no lock.
 pub(super) struct Circuit {
-    name: Name,
+    rejections: Rejections,
     word: AtomicU64,
     machine: Mutex<Tracked>,
 }
@@ -38,7 +38,7 @@ impl Circuit {
         let breaker = Breaker::new(config);
         let word = AtomicU64::new(word(&breaker));
         Self {
-            name,
+            rejections: Rejections::new(name),
             word,
             machine: Mutex::new(Tracked {
                 breaker,
@@ -62,7 +62,7 @@ impl Circuit {
             (admission.verdict, admission.transition)
         });
         if let Err(rejected) = &verdict {
-            observe::rejected(&self.name, rejected);
+            self.rejections.note(rejected);
         }
         verdict
     }
@@ -86,7 +86,7 @@ impl Circuit {
         let over =
             || Rejected::new(LayerKind::Breaker, Reason::CircuitOpen).retry_after(Duration::ZERO);
         let rejected = refusal.unwrap_or_else(over);
-        observe::rejected(&self.name, &rejected);
+        self.rejections.note(&rejected);
         rejected
     }
 
@@ -138,7 +138,7 @@ impl Circuit {
             (result, transition)
         };
         if let Some(transition) = transition {
-            observe::transition(&self.name, &transition);
+            observe::transition(self.rejections.policy(), &transition);
         }
         result
     }
@@ -206,7 +206,7 @@ impl BreakerHandle {
 impl fmt::Debug for BreakerHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BreakerHandle")
-            .field("name", &self.circuit.name)
+            .field("name", self.circuit.rejections.policy())
             .field("state", &self.state())
             .field("last_change", &self.last_change())
             .finish()

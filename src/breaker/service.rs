@@ -14,8 +14,8 @@ use crate::reject::Refuse;
 /// The service of [`BreakerLayer`](super::BreakerLayer).
 pub struct BreakerService<S, C, R, U> {
     inner: S,
-    /// Whether the last `poll_ready` was ready only to refuse, the inner service being pending.
-    refusing: bool,
+    /// Whether the inner service said that it is ready and has not been called since.
+    ready: bool,
     circuit: Arc<Circuit>,
     policy: Policy<C, R, U>,
 }
@@ -24,21 +24,10 @@ impl<S, C, R, U> BreakerService<S, C, R, U> {
     pub(super) const fn new(inner: S, circuit: Arc<Circuit>, policy: Policy<C, R, U>) -> Self {
         Self {
             inner,
-            refusing: false,
+            ready: false,
             circuit,
             policy,
         }
-    }
-}
-
-/// A clone shares the circuit and not the readiness.
-impl<S: Clone, C: Clone, R: Clone, U: Clone> Clone for BreakerService<S, C, R, U> {
-    fn clone(&self) -> Self {
-        Self::new(
-            self.inner.clone(),
-            Arc::clone(&self.circuit),
-            self.policy.clone(),
-        )
     }
 }
 
@@ -54,22 +43,22 @@ where
     type Future = ResponseFuture<S::Future, S::Response, S::Error, C, R, U>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        let ready = self.inner.poll_ready(cx);
-        // A refusal does not need the inner service, so nobody waits for it to be ready.
-        self.refusing = ready.is_pending() && self.circuit.rejects();
-        if self.refusing {
-            Poll::Ready(Ok(()))
-        } else {
-            ready
+        // Asked first: a refusal does not need the inner service, so nobody waits for it, and nothing is reserved in it
+        // that a refused call would not give back.
+        if self.circuit.rejects() {
+            return Poll::Ready(Ok(()));
         }
+        let ready = self.inner.poll_ready(cx);
+        self.ready = matches!(ready, Poll::Ready(Ok(())));
+        ready
     }
 
     fn call(&mut self, request: Req) -> Self::Future {
-        // Had the circuit's wait ended meanwhile, the inner service still could not be called.
-        let admitted = if std::mem::take(&mut self.refusing) {
-            Err(self.circuit.refusal())
-        } else {
+        // Ready only to refuse: had the circuit's wait ended meanwhile, the inner service still could not be called.
+        let admitted = if std::mem::take(&mut self.ready) {
             self.circuit.admit()
+        } else {
+            Err(self.circuit.refusal())
         };
         match admitted {
             Ok(permit) => {
@@ -78,6 +67,17 @@ where
             }
             Err(rejected) => ResponseFuture::rejected(rejected, self.policy.clone()),
         }
+    }
+}
+
+impl<S: Clone, C: Clone, R: Clone, U: Clone> Clone for BreakerService<S, C, R, U> {
+    fn clone(&self) -> Self {
+        // Not ready: readiness belongs to the clone of the inner service that said so.
+        Self::new(
+            self.inner.clone(),
+            Arc::clone(&self.circuit),
+            self.policy.clone(),
+        )
     }
 }
 

@@ -6,12 +6,13 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use pin_project::pin_project;
+use tokio::task::{Unconstrained, unconstrained};
 use tokio::time::Sleep;
 use tower::{Layer, Service};
 
 use crate::error::{LayerKind, Reason, Rejected, TimedOut};
 use crate::num::Period;
-use crate::observe::{self, Name};
+use crate::observe::{self, Name, Rejections};
 use crate::reject::{AsError, GiveUp, Refuse};
 use crate::rt;
 use crate::scope::Scope;
@@ -24,7 +25,7 @@ use crate::time::Tick;
 /// The timer is made when the inner service is first found pending, a call that is answered at once has none.
 #[derive(Clone, Debug)]
 pub struct DeadlineLayer<R = AsError> {
-    name: Name,
+    rejections: Arc<Rejections>,
     limit: Period,
     refuse: R,
 }
@@ -34,7 +35,7 @@ impl DeadlineLayer {
     #[must_use]
     pub fn new(name: impl Into<Arc<str>>, limit: Period) -> Self {
         Self {
-            name: name.into(),
+            rejections: Arc::new(Rejections::new(name.into())),
             limit,
             refuse: AsError,
         }
@@ -46,7 +47,7 @@ impl<R> DeadlineLayer<R> {
     #[must_use]
     pub fn refuse_with<R2>(self, refuse: R2) -> DeadlineLayer<R2> {
         DeadlineLayer {
-            name: self.name,
+            rejections: self.rejections,
             limit: self.limit,
             refuse,
         }
@@ -90,7 +91,7 @@ where
         let at = scope.deadline().unwrap_or(Tick::NEVER);
         let future = (at > now).then(|| scope.enter(|| self.inner.call(request)));
         let end = Total {
-            name: Arc::clone(&self.layer.name),
+            rejections: Arc::clone(&self.layer.rejections),
             refuse: self.layer.refuse.clone(),
         };
         ResponseFuture {
@@ -203,14 +204,14 @@ pub trait End<Res, Err> {
 /// The end of a whole call.
 #[derive(Debug)]
 pub struct Total<R> {
-    name: Name,
+    rejections: Arc<Rejections>,
     refuse: R,
 }
 
 impl<R: Refuse<Res, Err>, Res, Err> End<Res, Err> for Total<R> {
     fn end(&self) -> Result<Res, Err> {
         let rejected = Rejected::new(LayerKind::Deadline, Reason::DeadlineExceeded);
-        observe::rejected(&self.name, &rejected);
+        self.rejections.note(&rejected);
         self.refuse.refuse(rejected)
     }
 }
@@ -240,8 +241,9 @@ pub struct ResponseFuture<F, E> {
     /// `None` once the time is over.
     #[pin]
     future: Option<F>,
+    /// Outside of the task's budget: a callee that uses the budget up must not hold off its own end.
     #[pin]
-    sleep: Option<Sleep>,
+    sleep: Option<Unconstrained<Sleep>>,
     scope: Scope,
     at: Tick,
     end: E,
@@ -264,7 +266,8 @@ where
             return Poll::Ready(result);
         }
         if this.sleep.is_none() {
-            this.sleep.set(Some(rt::sleep_until(*this.at)));
+            let sleep = unconstrained(rt::sleep_until(*this.at));
+            this.sleep.set(Some(sleep));
         }
         match this.sleep.as_mut().as_pin_mut().map(|sleep| sleep.poll(cx)) {
             Some(Poll::Ready(())) => {

@@ -12,6 +12,7 @@ use super::layer::Policy;
 use super::policy::{Decision, GaveUp, Retry};
 use super::replay::Replay;
 use super::service::Spare;
+use crate::error::{LayerKind, Reason, Rejected};
 use crate::outcome::{Classify, Outcome};
 use crate::reject::Refuse;
 use crate::rt;
@@ -154,6 +155,15 @@ where
                 StateProj::Ready { service, request } => {
                     ready!(scope.enter(|| service.poll_ready(cx)))?;
                     let attempt = this.retry.as_ref().map_or(1, Retry::attempt);
+                    // The wait can end late, on a runtime that was held up or for want of readiness.
+                    if scope.deadline().is_some_and(|at| rt::now() >= at) {
+                        this.spare
+                            .shared
+                            .gave_up(attempt.saturating_sub(1), GaveUp::Deadline);
+                        this.state.set(State::Done);
+                        let over = Rejected::new(LayerKind::Retry, Reason::DeadlineExceeded);
+                        return Poll::Ready(this.policy.refuse.refuse(over));
+                    }
                     *this.scope = scope.attempt(attempt);
                     match request.take() {
                         Some(request) => {

@@ -4,7 +4,8 @@
 //! 2. After the last attempt the result is final.
 //! 3. The next attempt starts after the backoff's delay and never before the callee's own hint.
 //! 4. A hint longer than `longest_hint` ends the call with the callee's answer, hint included.
-//! 5. No retry starts at or after the deadline, and none is waited for that would.
+//! 5. No retry starts at or after the deadline, and none is waited for that would. Where a wait ends late, the call is
+//!    refused, since the callee's answer is gone by then.
 //! 6. A retry that everything else allows takes one token of the budget; without one the result is final.
 //! 7. Giving up returns the callee's own last answer, never an error about retrying.
 

@@ -1,0 +1,13 @@
+//! The contract suite: what every layer of mainstay must keep, whatever it does besides.
+//!
+//! - [`probe`]: the service below, which notes how it is treated.
+//! - [`checks`]: one function per rule, run against each layer by `tower_contract.rs`.
+//! - the other modules: what only some layers can be asked.
+
+pub(crate) mod checks;
+pub(crate) mod probe;
+
+mod breaker;
+mod deadline;
+mod depth;
+mod retry;

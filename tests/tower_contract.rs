@@ -1,0 +1,123 @@
+//! One set of checks, run against each layer: readiness, clones, drops, panics, errors, wakers, scope, allocations.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test panics to fail, and waits on the paused clock"
+)]
+
+mod contract;
+
+use contract::checks;
+use contract::probe::Probe;
+use mainstay::breaker::{BreakerLayer, Trip};
+use mainstay::context::Call;
+use mainstay::deadline::{DeadlineLayer, TimeoutLayer};
+use mainstay::http::{AtEnd, DeadlineHeader};
+use mainstay::num::{Attempts, Period};
+use mainstay::retry::{RetryConfig, RetryLayer};
+use mainstay::scope::CallLayer;
+use mainstay::standard::Stack;
+use mainstay::{grpc, http};
+use tower::{Layer, ServiceBuilder};
+
+#[global_allocator]
+static ALLOCATOR: mainstay_test_support::Counting = mainstay_test_support::Counting;
+
+fn breaker() -> BreakerLayer {
+    BreakerLayer::new("contract", Trip::consecutive(3))
+}
+
+fn retry() -> RetryLayer {
+    RetryLayer::new("contract", RetryConfig::new(Attempts::total(3)))
+}
+
+fn deadline() -> DeadlineLayer {
+    DeadlineLayer::new("contract", Period::secs(5))
+}
+
+fn timeout() -> TimeoutLayer {
+    TimeoutLayer::new("contract", Period::secs(1))
+}
+
+fn of<S>(layer: impl Layer<Probe, Service = S>) -> impl Fn(Probe) -> S {
+    move |probe| layer.layer(probe)
+}
+
+macro_rules! contract {
+    (@checks $wrap:expr; $($check:ident),*) => {$(
+        #[tokio::test(start_paused = true)]
+        async fn $check() {
+            checks::$check($wrap).await;
+        }
+    )*};
+    ($($name:ident: $wrap:expr;)*) => {$(
+        mod $name {
+            use super::*;
+            contract!(@checks $wrap;
+                readiness, clones_have_their_own_readiness, errors_pass_unchanged,
+                a_dropped_call_leaves_nothing, a_panic_below_does_no_harm, spurious_polls_do_nothing,
+                the_scope_ends_with_the_poll);
+        }
+    )*};
+}
+
+macro_rules! without_allocation {
+    ($($name:ident: $wrap:expr;)*) => {
+        mod success_allocates_nothing {
+            use super::*;
+            $(
+                #[tokio::test(start_paused = true)]
+                async fn $name() {
+                    checks::success_allocates_nothing($wrap).await;
+                }
+            )*
+        }
+    };
+}
+
+contract! {
+    breaker_at_head: of(breaker());
+    breaker_in_window: of(BreakerLayer::new("contract", Trip::in_window(3, Period::secs(60))));
+    breaker_by_rate: of(BreakerLayer::new("contract", mainstay::breaker::BreakerConfig::default()));
+    breaker_http: of(breaker().classify(http::ByStatus).refuse_with(http::AsResponse));
+    breaker_http_at_end: of(breaker().classify(http::ByStatus).refuse_with(http::AsResponse)
+        .until(AtEnd::new(http::ByStatus)));
+    breaker_grpc_at_end: of(breaker().classify(grpc::ByStatus).refuse_with(grpc::AsResponse)
+        .until(AtEnd::new(grpc::ByStatus)));
+    retry_by_clone: of(retry());
+    retry_by_replay: of(retry().classify(http::ByStatus).refuse_with(http::AsResponse)
+        .replay_with(http::ReplayRequest::new(1024)));
+    deadline_as_error: of(deadline());
+    deadline_http: of(deadline().refuse_with(http::AsResponse));
+    deadline_grpc: of(deadline().refuse_with(grpc::AsResponse));
+    timeout_as_error: of(timeout());
+    timeout_http: of(timeout().refuse_with(http::AsResponse));
+    timeout_grpc: of(timeout().refuse_with(grpc::AsResponse));
+    carry: of(DeadlineHeader::default().carry());
+    honour: of(DeadlineHeader::grpc().honour());
+    call: |probe| ServiceBuilder::new().map_request(Call::new).layer(CallLayer::new()).service(probe);
+    stack: { let stack = Stack::standard("contract"); move |probe| stack.service(probe) };
+    stack_grpc: {
+        let stack = Stack::standard("contract");
+        move |probe: Probe| ServiceBuilder::new()
+            .map_request(|request: contract::probe::Req| request.map(tonic::body::Body::new))
+            .service(stack.grpc(probe))
+    };
+}
+
+// The replay of a body keeps it on the heap, and a header with the time left is a string: those two allocate.
+without_allocation! {
+    breaker_at_head: of(breaker());
+    breaker_in_window: of(BreakerLayer::new("contract", Trip::in_window(3, Period::secs(60))));
+    breaker_by_rate: of(BreakerLayer::new("contract", mainstay::breaker::BreakerConfig::default()));
+    breaker_http_at_end: of(breaker().classify(http::ByStatus).refuse_with(http::AsResponse)
+        .until(AtEnd::new(http::ByStatus)));
+    retry_by_clone: of(retry());
+    deadline_as_error: of(deadline());
+    timeout_as_error: of(timeout());
+    carry: of(DeadlineHeader::default().carry());
+    honour: of(DeadlineHeader::grpc().honour());
+    call: |probe| ServiceBuilder::new().map_request(Call::new).layer(CallLayer::new()).service(probe);
+    stack: { let stack = Stack::standard("contract"); move |probe| stack.service(probe) };
+}
