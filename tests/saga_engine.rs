@@ -617,6 +617,45 @@ async fn a_pivot_in_doubt_and_a_halt_are_incidents() {
 // === recovery ===
 
 #[tokio::test(start_paused = true)]
+async fn sagas_of_a_definition_that_was_taken_out_are_seen_and_left_alone() {
+    async fn stuck(_cx: Cx<Counter, u32>, _: ()) -> Result<u32, StepError> {
+        Err(StepError::retry("later"))
+    }
+    let (_, journal) = memory();
+    let gone = Saga::builder("gone").pivot("stuck", stuck).build().unwrap();
+    let stays = Saga::builder("stays")
+        .pivot("first", first)
+        .build()
+        .unwrap();
+    let app = Arc::new(Counter::default());
+    let sagas = Sagas::builder(Arc::clone(&journal), Arc::clone(&app))
+        .register(&gone)
+        .start();
+    let sagas = sagas.await.unwrap();
+    let id = sagas.start(&gone, "k", 7).await.unwrap().id();
+    drop(sagas);
+    let before = journal.load(id.log()).await.unwrap();
+    let sagas = Sagas::builder(Arc::clone(&journal), app)
+        .register(&stays)
+        .start()
+        .await
+        .unwrap();
+    let seen = sagas.unregistered().await.unwrap();
+    assert_eq!(
+        seen.iter()
+            .map(|head| (head.id, &*head.key))
+            .collect::<Vec<_>>(),
+        [(id.log(), "k")]
+    );
+    assert_eq!(
+        journal.load(id.log()).await.unwrap(),
+        before,
+        "not even claimed"
+    );
+    assert!(sagas.incidents().await.unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_changed_definition_is_held_and_stops_no_other() {
     async fn stuck(_cx: Cx<Counter, u32>, _: u32) -> Result<u32, StepError> {
         Err(StepError::retry("later"))

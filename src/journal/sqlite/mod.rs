@@ -12,7 +12,8 @@
 //! | nobody else reads the payloads | the file is created 0600; SQLite gives `-wal` and `-shm` the same mode |
 //!
 //! The lock is a file beside the journal, and not a lock of the journal itself, so that `sqlite3` can look at a running
-//! journal. Do not delete it while a program runs: a second one could then open the journal.
+//! journal (and only look: a shell that holds a write transaction for longer than ten seconds stops the store). Do not
+//! delete it while a program runs: a second one could then open the journal.
 //!
 //! # What to look at with `sqlite3`
 //!
@@ -51,8 +52,9 @@ use tokio::sync::oneshot;
 
 use self::writer::{Op, Reply};
 use super::error::JournalError;
-use super::log::{Append, Begin, Begun, Claim, Head, Listing, Log, LogId};
+use super::log::{Head, Log, LogId};
 use super::port::{Answer, Journal};
+use super::request::{Append, Begin, Begun, Claim, Listing};
 use crate::rt;
 
 /// A journal in one SQLite file. Share it as `Arc<dyn Journal>`.
