@@ -397,6 +397,41 @@ async fn a_deadline_ends_the_attempts() {
     );
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_hint_is_waited_out_and_so_is_a_rejection_of_ones_own_stack() {
+    use mainstay::error::{LayerKind, Reason, Rejected};
+    async fn hints(cx: Cx<Counter, u32>, (): ()) -> Result<u32, StepError> {
+        match cx.app().run() {
+            1 => Err(StepError::retry_after("busy", Duration::from_secs(7))),
+            2 => {
+                let open = Rejected::new(LayerKind::Breaker, Reason::CircuitOpen);
+                Err(open.retry_after(Duration::from_secs(11)))?
+            }
+            _ => Ok(1),
+        }
+    }
+    let (_, journal) = memory();
+    let saga = Saga::builder("hints")
+        .pivot("hints", hints)
+        .build()
+        .unwrap();
+    let sagas = Sagas::builder(journal, Counter::default())
+        .register(&saga)
+        .start()
+        .await
+        .unwrap();
+    let before = mainstay::rt::now();
+    let ended = sagas
+        .start(&saga, "k", 7)
+        .await
+        .unwrap()
+        .ended()
+        .await
+        .unwrap();
+    assert_eq!(ended, Ended::Completed(1));
+    assert!(mainstay::rt::now().since(before) >= Duration::from_secs(18));
+}
+
 // === incidents ===
 
 /// The undo fails until it is repaired.
