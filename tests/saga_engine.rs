@@ -174,8 +174,13 @@ async fn a_caller_that_goes_away_leaves_a_saga_that_runs() {
 
 // === attempts ===
 
+// B-87: the documents' saga forgot that the step that failed may have had its effect, kept its progress in memory, tried
+// a compensation once and on a context that others had changed, and knew no point of no return. The tests below and
+// those of `saga_crash.rs` hold each of these: undone without output, recovered from the journal, tried again by policy
+// on the recorded input, and a pivot that is never undone.
+
 #[tokio::test(start_paused = true)]
-async fn attempts_are_bounded_and_then_the_step_is_undone_without_output() {
+async fn b_87_attempts_are_bounded_and_then_the_step_is_undone_without_output() {
     let (_, journal) = memory();
     async fn flaky(cx: Cx<Counter, u32>, _: u32) -> Result<u32, StepError> {
         assert_eq!(cx.attempt(), cx.app().run());
@@ -395,6 +400,41 @@ async fn a_deadline_ends_the_attempts() {
         took >= Duration::from_secs(3) && took < Duration::from_secs(8),
         "{took:?}"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hint_is_waited_out_and_so_is_a_rejection_of_ones_own_stack() {
+    use mainstay::error::{LayerKind, Reason, Rejected};
+    async fn hints(cx: Cx<Counter, u32>, (): ()) -> Result<u32, StepError> {
+        match cx.app().run() {
+            1 => Err(StepError::retry_after("busy", Duration::from_secs(7))),
+            2 => {
+                let open = Rejected::new(LayerKind::Breaker, Reason::CircuitOpen);
+                Err(open.retry_after(Duration::from_secs(11)))?
+            }
+            _ => Ok(1),
+        }
+    }
+    let (_, journal) = memory();
+    let saga = Saga::builder("hints")
+        .pivot("hints", hints)
+        .build()
+        .unwrap();
+    let sagas = Sagas::builder(journal, Counter::default())
+        .register(&saga)
+        .start()
+        .await
+        .unwrap();
+    let before = mainstay::rt::now();
+    let ended = sagas
+        .start(&saga, "k", 7)
+        .await
+        .unwrap()
+        .ended()
+        .await
+        .unwrap();
+    assert_eq!(ended, Ended::Completed(1));
+    assert!(mainstay::rt::now().since(before) >= Duration::from_secs(18));
 }
 
 // === incidents ===
@@ -617,6 +657,45 @@ async fn a_pivot_in_doubt_and_a_halt_are_incidents() {
 // === recovery ===
 
 #[tokio::test(start_paused = true)]
+async fn sagas_of_a_definition_that_was_taken_out_are_seen_and_left_alone() {
+    async fn stuck(_cx: Cx<Counter, u32>, _: ()) -> Result<u32, StepError> {
+        Err(StepError::retry("later"))
+    }
+    let (_, journal) = memory();
+    let gone = Saga::builder("gone").pivot("stuck", stuck).build().unwrap();
+    let stays = Saga::builder("stays")
+        .pivot("first", first)
+        .build()
+        .unwrap();
+    let app = Arc::new(Counter::default());
+    let sagas = Sagas::builder(Arc::clone(&journal), Arc::clone(&app))
+        .register(&gone)
+        .start();
+    let sagas = sagas.await.unwrap();
+    let id = sagas.start(&gone, "k", 7).await.unwrap().id();
+    drop(sagas);
+    let before = journal.load(id.log()).await.unwrap();
+    let sagas = Sagas::builder(Arc::clone(&journal), app)
+        .register(&stays)
+        .start()
+        .await
+        .unwrap();
+    let seen = sagas.unregistered().await.unwrap();
+    assert_eq!(
+        seen.iter()
+            .map(|head| (head.id, &*head.key))
+            .collect::<Vec<_>>(),
+        [(id.log(), "k")]
+    );
+    assert_eq!(
+        journal.load(id.log()).await.unwrap(),
+        before,
+        "not even claimed"
+    );
+    assert!(sagas.incidents().await.unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_changed_definition_is_held_and_stops_no_other() {
     async fn stuck(_cx: Cx<Counter, u32>, _: u32) -> Result<u32, StepError> {
         Err(StepError::retry("later"))
@@ -812,6 +891,52 @@ async fn a_second_engine_on_a_journal_shuts_the_first_one_out() {
     assert_eq!(first.ended().await.unwrap(), Ended::Completed(2));
     let second = owner.start(&saga, "k", 1).await.unwrap();
     assert_eq!(second.ended().await.unwrap(), Ended::Completed(2));
+}
+
+// === what it costs ===
+
+#[tokio::test]
+async fn a_lone_saga_of_six_steps_costs_six_syncs_and_many_share_theirs() {
+    use mainstay::journal::sqlite::SqliteJournal;
+    let folder = tempfile::tempdir().unwrap();
+    let journal = Arc::new(SqliteJournal::open(folder.path().join("journal.sqlite")).unwrap());
+    let saga = recommended().unwrap();
+    let store: Arc<dyn Journal> = Arc::clone(&journal) as _;
+    let sagas = Sagas::builder(store, Erp::default())
+        .register(&saga)
+        .start()
+        .await
+        .unwrap();
+    let before = journal.written();
+    sagas
+        .start(&saga, "lone", invoice())
+        .await
+        .unwrap()
+        .ended()
+        .await
+        .unwrap();
+    let lone = journal.written().commits - before.commits;
+    assert_eq!(
+        lone, 6,
+        "the start, both checks, and one for each of four effects; the end rides along"
+    );
+
+    let before = journal.written();
+    let many = (0..200).map(|n| sagas.start(&saga, n.to_string(), invoice()));
+    for handle in futures::future::join_all(many).await {
+        handle.unwrap().ended().await.unwrap();
+    }
+    let after = journal.written();
+    let (operations, commits) = (
+        after.operations - before.operations,
+        after.commits - before.commits,
+    );
+    println!("{operations} writes in {commits} commits");
+    assert_eq!(operations, 200 * 6);
+    assert!(
+        commits * 4 < operations,
+        "{operations} writes in {commits} commits"
+    );
 }
 
 // === shutdown and leaks ===

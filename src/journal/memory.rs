@@ -7,8 +7,9 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::error::JournalError;
-use super::log::{Append, Begin, Begun, Claim, Head, Listing, Log, LogId, Place, Record, Status};
+use super::log::{Head, Log, LogId, Place, Record, Status};
 use super::port::{Answer, Journal};
+use super::request::{Append, Begin, Begun, Claim, Listing};
 
 /// Logs in memory. Clones share them, so that a test can drop everything else and recover from what "was written".
 #[derive(Clone, Default)]

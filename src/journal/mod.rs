@@ -40,11 +40,11 @@ mod error;
 mod log;
 pub mod memory;
 mod port;
+mod request;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 
 pub use error::JournalError;
-pub use log::{
-    Append, Begin, Begun, Claim, Epoch, Head, Labels, Listing, Log, LogId, Place, Record, Status,
-};
+pub use log::{Epoch, Head, Labels, Log, LogId, Place, Record, Status};
 pub use port::{Answer, Journal};
+pub use request::{Append, Begin, Begun, Claim, Listing};

@@ -5,7 +5,8 @@ use std::future::Future;
 use std::pin::Pin;
 
 use super::error::JournalError;
-use super::log::{Append, Begin, Begun, Claim, Head, Listing, Log, LogId};
+use super::log::{Head, Log, LogId};
+use super::request::{Append, Begin, Begun, Claim, Listing};
 
 /// What the methods of a journal return: a journal is an object, so its futures are boxed.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, JournalError>> + Send + 'a>>;

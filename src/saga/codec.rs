@@ -29,3 +29,41 @@ pub(crate) fn decode(log: &Log) -> Result<Vec<Fact>, String> {
     }
     Ok(all)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What version 1 of the format looks like. Journals of today are read by the programs of tomorrow: a line that no
+    /// longer reads, or is no longer written like this, is a new version of the format.
+    const VERSION_1: [&str; 7] = [
+        r#"[{"started":{"definition":"invoice_payment","version":1,"fingerprint":"9c","nonce":"51","input":{"no":"INV-1","minor":129900}}}]"#,
+        r#"[{"done":{"step":"validate","output":null}},{"done":{"step":"budget","output":18446744073709551616}}]"#,
+        r#"[{"failed":{"step":"post_gl","effect":"possible","error":"it took too long","attempts":3}},"unwind"]"#,
+        r#"[{"failed":{"step":"validate","effect":"none","error":"no amount","attempts":1}},"unwind",{"finished":"compensated"}]"#,
+        r#"[{"undone":{"step":"create_payment"}},{"finished":"compensated"}]"#,
+        r#"[{"incident":{"number":1,"class":"undo_failed","step":"create_payment","error":"shut","attempts":10}}]"#,
+        r#"[{"resolved":{"incident":1,"operation":"abandon","actor":"ann","reason":"by hand"}},{"finished":"abandoned"}]"#,
+    ];
+
+    #[test]
+    fn version_1_is_read_and_written_letter_by_letter() {
+        for line in VERSION_1 {
+            let facts: Vec<Fact> = serde_json::from_str(line).unwrap();
+            assert_eq!(encode(&facts).unwrap(), line);
+        }
+    }
+
+    #[test]
+    fn a_fact_or_a_field_that_is_not_known_is_refused() {
+        for line in [
+            r#"[{"teleported":{"step":"a"}}]"#,
+            r#"[{"undone":{"step":"a","twice":true}}]"#,
+            r#"[{"incident":{"number":1,"class":"bored","step":null,"error":"","attempts":1}}]"#,
+            r#"{"undone":{"step":"a"}}"#,
+            "",
+        ] {
+            assert!(serde_json::from_str::<Vec<Fact>>(line).is_err(), "{line}");
+        }
+    }
+}

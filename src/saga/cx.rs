@@ -167,3 +167,42 @@ pub(crate) fn idempotency_key(
         .field(purpose)
         .hex(16)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+    use crate::journal::LogId;
+    use crate::saga::payload::Payload;
+
+    #[test]
+    fn keys_differ_by_all_that_names_them_and_by_nothing_else() {
+        let started = |definition: &str, nonce: &str, version| Started {
+            definition: definition.into(),
+            version,
+            fingerprint: "f".into(),
+            nonce: nonce.into(),
+            input: Payload::unit(),
+        };
+        let id = |number| LogId::new(number).into();
+        let one = idempotency_key(id(1), &started("pay", "n", 1), "a", Purpose::Do);
+        let mut keys = HashSet::from([one.clone()]);
+        for other in [
+            idempotency_key(id(1), &started("pay", "n", 1), "a", Purpose::Undo),
+            idempotency_key(id(1), &started("pay", "n", 1), "b", Purpose::Do),
+            idempotency_key(id(2), &started("pay", "n", 1), "a", Purpose::Do),
+            idempotency_key(id(1), &started("pay", "m", 1), "a", Purpose::Do),
+            idempotency_key(id(1), &started("refund", "n", 1), "a", Purpose::Do),
+        ] {
+            assert!(keys.insert(other));
+        }
+        // A migrated saga keeps its keys.
+        assert_eq!(
+            one,
+            idempotency_key(id(1), &started("pay", "n", 2), "a", Purpose::Do)
+        );
+        // A key of today is the key of every later version of this crate: a receiver remembers it.
+        assert_eq!(one, "569f16332c65a72834ae77eb2c240829");
+    }
+}

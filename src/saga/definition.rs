@@ -190,6 +190,8 @@ fn ending<Output: Recorded>(answer: Result<Output, StepError>) -> Ending {
             Err(error) => Ending::Unrecordable(error.0.into()),
         },
         Err(StepError::Retry(why)) => Ending::Retry(why),
+        Err(StepError::RetryAfter(why, after)) => Ending::RetryAfter(why, after),
+        Err(StepError::Refused(why)) => Ending::Refused(why),
         Err(StepError::Fail(why)) => Ending::Fail(why),
         Err(StepError::Unknown(why)) => Ending::Unknown(why),
         Err(StepError::Halt(why)) => Ending::Halt(why),

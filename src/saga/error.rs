@@ -2,9 +2,11 @@
 
 use std::error::Error as StdError;
 use std::fmt;
+use std::time::Duration;
 
 use super::SagaId;
 use super::entry::Class;
+use crate::error::Rejected;
 use crate::journal::JournalError;
 
 /// Longer texts are cut, so that a reply that quotes a page does not fill a journal.
@@ -13,8 +15,9 @@ const LONGEST: usize = 1_000;
 /// How an attempt of a step ended when it is not done.
 ///
 /// `?` on any standard error is [`Retry`](Self::Retry): the call may or may not have arrived, and the same call with
-/// the same [idempotency key](super::Cx::idempotency_key) is safe. This type is not itself a standard error, which is
-/// what makes `?` possible.
+/// the same [idempotency key](super::Cx::idempotency_key) is safe. A rejection by a layer of one's own stack, anywhere
+/// in the error's chain, is waited out ([`RetryAfter`](Self::RetryAfter)). This type is not itself a standard error,
+/// which is what makes `?` possible.
 ///
 /// The text goes to the journal, to the operator and to the caller, so it must not quote personal data.
 ///
@@ -38,8 +41,14 @@ const LONGEST: usize = 1_000;
 pub enum StepError {
     /// Trying again may help. What this attempt did is not known.
     Retry(Box<str>),
-    /// It surely had no effect, under this idempotency key, and will not succeed.
+    /// Trying again may help, but not before this time is over.
+    RetryAfter(Box<str>, Duration),
+    /// This attempt surely had no effect, and trying again will not help. An earlier attempt that ended without an
+    /// answer, also one before a crash, may have had one: then the step counts as one that may have happened.
     Fail(Box<str>),
+    /// No attempt under this idempotency key has had an effect or ever will: whoever receives it refuses the key. Stronger
+    /// than [`Fail`](Self::Fail); only a receiver that remembers keys can say it.
+    Refused(Box<str>),
     /// It may have had its effect, and trying again is not wanted.
     Unknown(Box<str>),
     /// An operator must look before anything else is done.
@@ -52,7 +61,17 @@ impl StepError {
         Self::Retry(cut(&why.to_string()))
     }
 
-    /// It surely had no effect and will not succeed.
+    /// Trying again may help, but not before `after` is over. The wait is the longer one of this and the backoff's.
+    pub fn retry_after(why: impl fmt::Display, after: Duration) -> Self {
+        Self::RetryAfter(cut(&why.to_string()), after)
+    }
+
+    /// No attempt under this idempotency key has had an effect or ever will.
+    pub fn refused(why: impl fmt::Display) -> Self {
+        Self::Refused(cut(&why.to_string()))
+    }
+
+    /// This attempt surely had no effect and another will not succeed.
     pub fn fail(why: impl fmt::Display) -> Self {
         Self::Fail(cut(&why.to_string()))
     }
@@ -77,7 +96,10 @@ impl<E: StdError + Send + Sync + 'static> From<E> for StepError {
             text.push_str(&cause.to_string());
             source = cause.source();
         }
-        Self::Retry(cut(&text))
+        match crate::error::find::<Rejected>(&error).and_then(Rejected::hint) {
+            Some(after) => Self::RetryAfter(cut(&text), after),
+            None => Self::Retry(cut(&text)),
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use super::history::History;
 use super::machine::Execution;
 use super::run::status;
 use super::sagas::Sagas;
-use crate::journal::{Append, Listing, Log, Status};
+use crate::journal::{Append, Head, Listing, Log, Status};
 use crate::rt;
 
 /// Incidents are listed in pages of this size.
@@ -51,6 +51,35 @@ impl<App: Send + Sync + 'static> Sagas<App> {
         }
         incidents.sort_by_key(|incident| incident.saga);
         Ok(incidents)
+    }
+
+    /// Unfinished sagas of definitions that were not registered here, oldest first. Nobody in this process carries them
+    /// on: after a definition was taken out of a program, this is where its sagas are seen.
+    ///
+    /// # Errors
+    ///
+    /// [`SagaError::Journal`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Changes nothing.
+    pub async fn unregistered(&self) -> Result<Vec<Head>, SagaError> {
+        let engine = self.engine();
+        let mut found = Vec::new();
+        let mut listing = Listing::new(Status::Running, PAGE);
+        loop {
+            let page = engine.journal.list(listing.clone()).await?;
+            let Some(last) = page.last() else { break };
+            listing = listing.after(last.id);
+            let unknown = |head: &Head| {
+                engine
+                    .definitions
+                    .keys()
+                    .all(|(name, _)| **name != *head.kind)
+            };
+            found.extend(page.into_iter().filter(unknown));
+        }
+        Ok(found)
     }
 
     /// Lets a saga that waits go on where it stopped, in the direction it had.

@@ -29,7 +29,7 @@ enum Limit {
 ///
 /// ```
 /// use std::time::Duration;
-/// use mainstay::retry::Attempts;
+/// use mainstay::num::Attempts;
 /// use mainstay::saga::{Cx, Saga, Step, StepError};
 ///
 /// async fn post(cx: Cx<(), String>, (): ()) -> Result<u64, StepError> {

@@ -238,13 +238,19 @@ impl<App: Send + Sync + 'static> Run<App> {
             } else {
                 self.attempt(&site, attempt).await?
             };
+            let hint = match &ending {
+                Ending::RetryAfter(_, after) => *after,
+                _ => Duration::ZERO,
+            };
             let last = over.is_some_and(|over| rt::now() >= over);
             match execution.settle(ending, Attempt::new(number, last)) {
                 Ok(Verdict::Ride) => return Ok(()),
                 Ok(Verdict::Record(facts)) => return self.record(execution, &facts).await,
                 Ok(Verdict::Again) => {
                     delay = policy.backoff.delay(number, delay, &mut self.rng);
-                    self.wait(delay).await?;
+                    // No longer than there is time: its end is to be noticed when it comes.
+                    let left = over.map_or(Duration::MAX, |over| over.since(rt::now()));
+                    self.wait(delay.max(hint).min(left)).await?;
                 }
                 Err(illegal) => return Err(Leave::Unreadable(illegal.to_string())),
             }

@@ -18,10 +18,10 @@ pub(super) struct Lock(#[expect(dead_code, reason = "held, never used")] Connect
 
 /// Creates the file if it is not there, and returns its one name.
 pub(super) fn create(path: &Path) -> Result<PathBuf, JournalError> {
-    if touch(path).map_err(JournalError::backend)? {
-        // A file whose name is lost with the power is a journal that was never there.
-        sync_folder(path).map_err(JournalError::backend)?;
-    }
+    touch(path).map_err(JournalError::backend)?;
+    // A file whose name is lost with the power is a journal that was never there. Also when it was there already: the
+    // process that created it may have died before it came to this line.
+    sync_folder(path).map_err(JournalError::backend)?;
     // Two names of one file (a link, a relative path) must find the same lock.
     path.canonicalize().map_err(JournalError::backend)
 }
@@ -54,15 +54,15 @@ pub(super) fn lock(path: &Path) -> Result<Lock, JournalError> {
     }
 }
 
-/// Creates an empty file for its owner only; says whether it did.
-fn touch(path: &Path) -> io::Result<bool> {
+/// Creates an empty file for its owner only, unless it is there.
+fn touch(path: &Path) -> io::Result<()> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     match options.open(path) {
-        Ok(file) => file.sync_all().map(|()| true),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Ok(file) => file.sync_all(),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(error),
     }
 }

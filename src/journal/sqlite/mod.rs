@@ -12,7 +12,8 @@
 //! | nobody else reads the payloads | the file is created 0600; SQLite gives `-wal` and `-shm` the same mode |
 //!
 //! The lock is a file beside the journal, and not a lock of the journal itself, so that `sqlite3` can look at a running
-//! journal. Do not delete it while a program runs: a second one could then open the journal.
+//! journal (and only look: a shell that holds a write transaction for longer than ten seconds stops the store). Do not
+//! delete it while a program runs: a second one could then open the journal.
 //!
 //! # What to look at with `sqlite3`
 //!
@@ -44,15 +45,17 @@ mod writer;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 
 use tokio::sync::oneshot;
 
-use self::writer::{Op, Reply};
+use self::writer::{Counts, Op, Reply};
 use super::error::JournalError;
-use super::log::{Append, Begin, Begun, Claim, Head, Listing, Log, LogId};
+use super::log::{Head, Log, LogId};
 use super::port::{Answer, Journal};
+use super::request::{Append, Begin, Begun, Claim, Listing};
 use crate::rt;
 
 /// A journal in one SQLite file. Share it as `Arc<dyn Journal>`.
@@ -61,6 +64,17 @@ pub struct SqliteJournal {
     /// `None` only while dropping: the writer ends when its queue has no sender.
     queue: Option<mpsc::Sender<Op>>,
     writer: Option<JoinHandle<()>>,
+    counts: Arc<Counts>,
+}
+
+/// What a journal has written since it was opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Written {
+    /// Operations that asked for a write.
+    pub operations: u64,
+    /// Transactions that they shared, a sync each.
+    pub commits: u64,
 }
 
 impl SqliteJournal {
@@ -78,8 +92,10 @@ impl SqliteJournal {
         let lock = file::lock(&path)?;
         let connection = schema::open(&path)?;
         let (queue, ops) = mpsc::channel();
+        let counts = Arc::new(Counts::default());
+        let counted = Arc::clone(&counts);
         let writer = rt::thread("mainstay-journal", move || {
-            writer::run(connection, &ops);
+            writer::run(connection, &ops, &counted);
             // Released last: whoever opens next finds nothing under way.
             drop(lock);
         })
@@ -88,6 +104,7 @@ impl SqliteJournal {
             path,
             queue: Some(queue),
             writer: Some(writer),
+            counts,
         })
     }
 
@@ -95,6 +112,15 @@ impl SqliteJournal {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// How much was written, in how many commits: their quotient is how many writers share a sync.
+    #[must_use]
+    pub fn written(&self) -> Written {
+        Written {
+            operations: self.counts.writes.load(Ordering::Relaxed),
+            commits: self.counts.commits.load(Ordering::Relaxed),
+        }
     }
 
     fn ask<T: Send + 'static>(&self, op: impl FnOnce(Reply<T>) -> Op) -> Answer<'_, T> {

@@ -1,6 +1,7 @@
 //! The writer thread: drains its queue into one transaction, commits, and only then answers.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Receiver;
 
 use rusqlite::Connection;
@@ -26,8 +27,27 @@ pub(super) enum Op {
 /// An operation that is done but for the commit. Given the reason when the commit did not happen.
 type Waiting = Box<dyn FnOnce(Option<&JournalError>)>;
 
+/// What the writer has done, for those who look.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    /// Operations that wrote.
+    pub(super) writes: AtomicU64,
+    /// Commits that synced.
+    pub(super) commits: AtomicU64,
+}
+
+impl Op {
+    /// Whether it can change anything, and so costs a sync.
+    const fn writes(&self) -> bool {
+        match self {
+            Self::Begin(..) | Self::Append(..) | Self::Claim(..) => true,
+            Self::Load(..) | Self::List(..) => false,
+        }
+    }
+}
+
 /// Serves the queue until its last sender is gone or the store has to stop.
-pub(super) fn run(connection: Connection, ops: &Receiver<Op>) {
+pub(super) fn run(connection: Connection, ops: &Receiver<Op>, counts: &Counts) {
     let mut connection = Some(connection);
     let mut stopped = JournalError::Closed(None);
     while let Ok(first) = ops.recv() {
@@ -37,6 +57,12 @@ pub(super) fn run(connection: Connection, ops: &Receiver<Op>) {
             batch.into_iter().for_each(|op| refuse(op, &stopped));
             continue;
         };
+        let writes = batch.iter().filter(|op| op.writes()).count();
+        // Counted before anybody is answered, so that who is answered sees it.
+        counts.writes.fetch_add(writes as u64, Ordering::Relaxed);
+        counts
+            .commits
+            .fetch_add(u64::from(writes > 0), Ordering::Relaxed);
         if let Err(cause) = commit(open, batch) {
             // What the disk holds is unknown from here on. Closing the connection rolls back what is open.
             stopped = cause;

@@ -30,6 +30,9 @@ impl Execution {
             Ending::Unrecordable(error) => {
                 return Ok(self.incident(Class::Unrecordable, &step, error, attempt));
             }
+            Ending::Refused(error) if step.kind != Kind::Then => {
+                return Ok(self.fail(&step, Effect::None, error, attempt));
+            }
             Ending::Fail(error) if step.kind != Kind::Then => {
                 let sure = step.kind == Kind::Check || !self.uncertain;
                 let effect = if sure { Effect::None } else { Effect::Possible };
@@ -150,7 +153,9 @@ fn has_more(allowed: Option<NonZeroU32>, attempt: Attempt) -> bool {
 
 fn words(ending: Ending) -> Box<str> {
     match ending {
-        Ending::Retry(error)
+        Ending::RetryAfter(error, _)
+        | Ending::Refused(error)
+        | Ending::Retry(error)
         | Ending::Fail(error)
         | Ending::Unknown(error)
         | Ending::Halt(error) => error,

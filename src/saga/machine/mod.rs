@@ -16,7 +16,8 @@
 //!
 //! Failure before the pivot
 //!
-//! 4. `Fail` in a step of which no attempt ended without an answer surely had no effect: the steps before it are undone.
+//! 4. `Refused`, and `Fail` in a step of which no attempt ended without an answer, surely had no effect: the steps before
+//!    it are undone.
 //! 5. In every other failure (`Unknown`, a panic, attempts used up, `Fail` after an attempt without an answer, also one
 //!    of an earlier process) the step may have had its effect: it is undone too, first, with `None`.
 //! 6. A check has no effect, however it fails.
@@ -47,6 +48,7 @@ mod tests;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::entry::{Fact, Failure, Finish, Operation, Resolution, Started, Trouble};
 use super::payload::Payload;
@@ -102,8 +104,12 @@ pub enum Ending {
     Done(Payload),
     /// It said that trying again may help.
     Retry(Box<str>),
-    /// It said that it surely had no effect and will not succeed.
+    /// It said that trying again may help after this time.
+    RetryAfter(Box<str>, Duration),
+    /// It said that this attempt surely had no effect and another will not succeed.
     Fail(Box<str>),
+    /// It said that no attempt has had an effect or will.
+    Refused(Box<str>),
     /// It said that it may have had its effect and cannot tell.
     Unknown(Box<str>),
     /// It said that an operator must look.

@@ -130,6 +130,16 @@ fn rule_4_a_sure_failure_is_not_undone() {
 }
 
 #[test]
+fn rule_4_a_refused_key_speaks_for_every_attempt() {
+    let mut live = Live::new();
+    live.done(3).end(retry(), 1);
+    live.crash()
+        .end(Ending::Refused("the period is closed".into()), 1);
+    assert_eq!(live.machine.failure().unwrap().effect, Effect::None);
+    assert_eq!(live.machine.next(), Next::Undo(2), "even at the pivot");
+}
+
+#[test]
 fn rule_5_what_may_have_happened_is_undone_first_without_output() {
     let endings: [fn(&mut Live); 6] = [
         |live| drop(live.end(Ending::Unknown("?".into()), 1)),
