@@ -74,6 +74,11 @@ impl ClassifyEnd for ByStatus {
             None => Outcome::Failure(Failure::Error),
         }
     }
+
+    /// A trailers-only answer has its status in the head, and a proxy's own answer has none at all.
+    fn is_final(&self, status: StatusCode, headers: &HeaderMap) -> bool {
+        status != StatusCode::OK || headers.contains_key(Status::GRPC_STATUS)
+    }
 }
 
 /// How a call counts that ended with this status.

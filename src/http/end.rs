@@ -2,7 +2,7 @@ use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use http::{HeaderMap, Response};
+use http::{HeaderMap, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
 
@@ -13,6 +13,11 @@ use crate::outcome::{Failure, Outcome};
 pub trait ClassifyEnd {
     /// The outcome of an answer with these trailers, `None` where it had none.
     fn at_end(&self, trailers: Option<&HeaderMap>) -> Outcome;
+
+    /// Whether an answer with this head has said all that counts. Defaults to no.
+    fn is_final(&self, _status: StatusCode, _headers: &HeaderMap) -> bool {
+        false
+    }
 }
 
 /// A call ends with the end of its body, where gRPC puts its status.
@@ -38,7 +43,7 @@ impl<B: Body, C: ClassifyEnd + Clone> Until<Response<B>> for AtEnd<C> {
 
     fn track(&self, response: Response<B>, head: Outcome, settle: Settle) -> Self::Response {
         // A rejection, a failure or an ignored answer does not become anything else by its end.
-        if head != Outcome::Success {
+        if head != Outcome::Success || self.0.is_final(response.status(), response.headers()) {
             settle.settle(head);
             return self.plain(response);
         }
