@@ -214,7 +214,7 @@ mod grpc {
         Arc, BreakerService, DeadlineLayer, DeadlineService, Layer, RetryService, ServiceBuilder,
         Stack, TimeoutLayer, TimeoutService,
     };
-    use crate::grpc::{AsResponse, ByStatus};
+    use crate::grpc::{AsResponse, BodyDeadlineLayer, BodyDeadlineService, ByStatus};
     use crate::http::{
         AtEnd, CarryService, DeadlineHeader, HonourService, ReplayBody, ReplayRequest,
     };
@@ -226,7 +226,7 @@ mod grpc {
         DeadlineService<
             RetryService<
                 BreakerService<
-                    TimeoutService<CarryService<S>, AsResponse>,
+                    BodyDeadlineService<TimeoutService<CarryService<S>, AsResponse>>,
                     ByStatus,
                     AsResponse,
                     AtEnd<ByStatus>,
@@ -246,7 +246,8 @@ mod grpc {
         /// Puts the stack around a tonic channel, or anything that a generated client takes in its place.
         ///
         /// Each call honours the timeout that the caller set on its request, and carries the time left in
-        /// `grpc-timeout`. The breaker judges a call by its trailers; the retry by its head, since an answer that has
+        /// `grpc-timeout`. The deadline covers the whole call, streams included: a stream that is meant to stay open
+        /// belongs to a stack with longer times. The breaker judges a call by its trailers; the retry by its head, since an answer that has
         /// begun cannot be taken back.
         pub fn grpc<S: Clone>(&self, channel: S) -> Grpc<S> {
             let replay = ReplayRequest::new(self.replay_bound)
@@ -269,6 +270,7 @@ mod grpc {
                 .layer(deadline.refuse_with(AsResponse))
                 .layer(retry.replay_with(replay))
                 .layer(breaker.until(AtEnd::new(ByStatus)))
+                .layer(BodyDeadlineLayer)
                 .layer(attempt.refuse_with(AsResponse))
                 .service(DeadlineHeader::grpc().carry().layer(channel))
         }

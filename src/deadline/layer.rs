@@ -199,6 +199,11 @@ pub trait End<Res, Err> {
     ///
     /// That is the point, where it leaves as an error.
     fn end(&self) -> Result<Res, Err>;
+
+    /// Whether `result` says in other words that the time until `at` is over. Defaults to no.
+    fn is_expiry(&self, _result: Result<&Res, &Err>, _at: Tick) -> bool {
+        false
+    }
 }
 
 /// The end of a whole call.
@@ -228,6 +233,10 @@ impl<R: GiveUp<Res, Err>, Res, Err> End<Res, Err> for Attempt<R> {
     fn end(&self) -> Result<Res, Err> {
         observe::timed_out(&self.name, self.after);
         self.give_up.give_up(TimedOut::new(self.after))
+    }
+
+    fn is_expiry(&self, result: Result<&Res, &Err>, at: Tick) -> bool {
+        self.give_up.is_expiry(result, at)
     }
 }
 
@@ -263,7 +272,8 @@ where
             return Poll::Ready(this.end.end());
         };
         if let Poll::Ready(result) = scope.enter(|| future.poll(cx)) {
-            return Poll::Ready(result);
+            let expired = this.end.is_expiry(result.as_ref(), *this.at);
+            return Poll::Ready(if expired { this.end.end() } else { result });
         }
         if this.sleep.is_none() {
             let sleep = unconstrained(rt::sleep_until(*this.at));
