@@ -37,7 +37,7 @@ mod body;
 
 #[doc(inline)]
 pub use crate::standard::{Grpc, GrpcChannel};
-pub use body::{BodyDeadlineLayer, BodyDeadlineService, Bounded, ResponseFuture};
+pub use body::{BodyDeadlineLayer, BodyDeadlineService, DeadlineTrailers, ResponseFuture};
 
 /// Counts a gRPC answer by its status, wherever it stands.
 ///
