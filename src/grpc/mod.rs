@@ -83,6 +83,10 @@ impl ClassifyEnd for ByStatus {
         }
     }
 
+    fn in_trailers(&self) -> bool {
+        true
+    }
+
     /// A trailers-only answer has its status in the head, and a proxy's own answer has none at all.
     fn is_final(&self, status: StatusCode, headers: &HeaderMap) -> bool {
         status != StatusCode::OK || headers.contains_key(Status::GRPC_STATUS)
