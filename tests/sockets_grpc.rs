@@ -8,6 +8,8 @@
 
 #[path = "common/echo/mod.rs"]
 mod echo;
+#[path = "common/frames.rs"]
+mod frames;
 #[path = "common/raw.rs"]
 mod raw;
 
@@ -49,6 +51,10 @@ fn keyed<T>(message: T) -> Request<T> {
     let key = "7".parse().unwrap();
     request.metadata_mut().insert("idempotency-key", key);
     request
+}
+
+fn url_of(listener: &tokio::net::TcpListener) -> String {
+    format!("http://{}", listener.local_addr().unwrap())
 }
 
 fn failures(stack: &Stack) -> u32 {
@@ -133,10 +139,10 @@ async fn an_answer_counts_by_what_the_wire_says() {
             grpc_ok_head as fn() -> Response<Body>,
         ),
         ("ok in the trailers", false, || {
-            grpc_body(vec![raw::trailers("grpc-status", "0")])
+            grpc_body(vec![ok_trailers()])
         }),
         ("broken off", true, || {
-            grpc_body(vec![raw::data(b"\0\0\0\0\0"), raw::broken()])
+            grpc_body(vec![raw::data(b"\0\0\0\0\0"), frames::broken()])
         }),
         ("ended without a status", true, || {
             grpc_body(vec![raw::data(b"\0\0\0\0\0")])
@@ -146,12 +152,13 @@ async fn an_answer_counts_by_what_the_wire_says() {
     ] {
         let server = Server::start(move |_, _| async move { answer() }).await;
         let stack = once();
-        let mut client = EchoClient::new(stack.grpc(channel(server.address)));
+        let mut client = EchoClient::new(stack.grpc(channel(server.url())));
         if let Ok(answers) = client.server_stream(said("a")).await {
             let mut answers = answers.into_inner();
             while let Ok(Some(_)) = answers.message().await {}
         }
         assert_eq!(failures(&stack), u32::from(fails), "{name}");
+        assert_eq!(server.calls(), 1, "{name}");
     }
 }
 
@@ -164,12 +171,16 @@ fn grpc_ok_head() -> Response<Body> {
     response
 }
 
-fn grpc_body(
-    frames: Vec<Result<http_body::Frame<bytes::Bytes>, std::io::Error>>,
-) -> Response<Body> {
+fn ok_trailers() -> Result<http_body::Frame<bytes::Bytes>, std::io::Error> {
+    let mut trailers = http::HeaderMap::new();
+    trailers.insert("grpc-status", http::HeaderValue::from_static("0"));
+    Ok(http_body::Frame::trailers(trailers))
+}
+
+fn grpc_body(sent: Vec<Result<http_body::Frame<bytes::Bytes>, std::io::Error>>) -> Response<Body> {
     Response::builder()
         .header("content-type", "application/grpc")
-        .body(raw::frames(frames))
+        .body(frames::frames(sent))
         .unwrap()
 }
 
@@ -244,7 +255,7 @@ async fn a_callee_that_only_accepts_trips_the_breaker() {
         .await
         .unwrap();
     let stack = once().attempt_timeout(Period::millis(20));
-    let mut client = EchoClient::new(stack.grpc(channel(listener.local_addr().unwrap())));
+    let mut client = EchoClient::new(stack.grpc(channel(url_of(&listener))));
     for _ in 0..3 {
         let status = client.unary(said("a")).await.unwrap_err();
         assert_eq!(status.code(), Code::DeadlineExceeded);
@@ -257,7 +268,7 @@ async fn a_callee_that_is_not_there_is_unavailable_and_trips_the_breaker() {
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0))
         .await
         .unwrap();
-    let nobody = listener.local_addr().unwrap();
+    let nobody = url_of(&listener);
     drop(listener);
     let stack = once();
     let mut client = EchoClient::new(stack.grpc(channel(nobody)));
@@ -278,7 +289,7 @@ async fn the_deadline_holds_for_the_body_too() {
     })
     .await;
     let stack = once().deadline(Period::millis(60));
-    let mut client = EchoClient::new(stack.grpc(channel(server.address)));
+    let mut client = EchoClient::new(stack.grpc(channel(server.url())));
     for _ in 0..3 {
         let call = client.unary(said("a"));
         let ended = tokio::time::timeout(Duration::from_secs(5), call).await;

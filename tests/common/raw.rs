@@ -7,9 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use axum::Router;
 use axum::body::Body;
-use http::{HeaderMap, Request, Response};
+use http::{Request, Response};
 use http_body::Frame;
-use http_body_util::StreamBody;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
@@ -72,31 +71,8 @@ pub(crate) fn status(code: u16) -> Response<Body> {
         .unwrap()
 }
 
-/// A body of these frames; an `Err` breaks it off.
-pub(crate) fn frames(
-    frames: impl IntoIterator<
-        Item = Result<Frame<bytes::Bytes>, std::io::Error>,
-        IntoIter: Send + 'static,
-    >,
-) -> Body {
-    Body::new(StreamBody::new(tokio_stream::iter(frames)))
-}
-
 pub(crate) fn data(bytes: &'static [u8]) -> Result<Frame<bytes::Bytes>, std::io::Error> {
     Ok(Frame::data(bytes::Bytes::from_static(bytes)))
-}
-
-pub(crate) fn trailers(
-    name: &'static str,
-    value: &'static str,
-) -> Result<Frame<bytes::Bytes>, std::io::Error> {
-    let mut map = HeaderMap::new();
-    map.insert(name, value.parse().unwrap());
-    Ok(Frame::trailers(map))
-}
-
-pub(crate) fn broken() -> Result<Frame<bytes::Bytes>, std::io::Error> {
-    Err(std::io::ErrorKind::ConnectionReset.into())
 }
 
 /// A body that never goes on, and never ends.

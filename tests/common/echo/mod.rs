@@ -113,7 +113,7 @@ impl Callee {
     }
 
     pub(crate) fn channel(&self) -> Channel {
-        channel(self.address)
+        channel(format!("http://{}", self.address))
     }
 
     pub(crate) fn seen(&self) -> Vec<Seen> {
@@ -126,10 +126,8 @@ impl Callee {
     }
 }
 
-pub(crate) fn channel(address: SocketAddr) -> Channel {
-    Endpoint::from_shared(format!("http://{address}"))
-        .unwrap()
-        .connect_lazy()
+pub(crate) fn channel(url: String) -> Channel {
+    Endpoint::from_shared(url).unwrap().connect_lazy()
 }
 
 /// A client without a stack, to say what no stack would.
