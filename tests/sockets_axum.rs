@@ -105,7 +105,7 @@ async fn a_deadline_is_504_and_counts_against_the_route() {
     let breaker = breaker();
     let handle = breaker.handle();
     let app = Router::new()
-        .route("/stock", get(|| std::future::pending::<StatusCode>()))
+        .route("/stock", get(std::future::pending::<StatusCode>))
         .layer(breaker)
         .layer(deadline(Period::millis(30)))
         .layer(DeadlineHeader::default().honour());
@@ -208,7 +208,7 @@ async fn a_caller_that_goes_away_says_nothing_about_the_route() {
     let breaker = breaker();
     let handle = breaker.handle();
     let app = Router::new()
-        .route("/hangs", get(|| std::future::pending::<StatusCode>()))
+        .route("/hangs", get(std::future::pending::<StatusCode>))
         .route(
             "/stalls",
             get(|| async { Response::new(Body::new(raw::Stalled)) }),
