@@ -22,7 +22,7 @@ use crate::observe::Name;
 use crate::outcome::ByResult;
 use crate::reject::AsError;
 use crate::retry::{CloneRequest, RetryConfig, RetryHandle, RetryLayer, RetryService};
-use tower::{Layer, ServiceBuilder};
+use tower::ServiceBuilder;
 
 /// The settings of a standard stack, and the circuit and budget that everything built from it shares.
 ///
@@ -211,13 +211,15 @@ impl StackHandle {
 #[cfg(feature = "grpc")]
 mod grpc {
     use super::{
-        Arc, BreakerService, DeadlineLayer, DeadlineService, Layer, RetryService, ServiceBuilder,
-        Stack, TimeoutLayer, TimeoutService,
+        Arc, BreakerService, DeadlineLayer, DeadlineService, RetryService, ServiceBuilder, Stack,
+        TimeoutLayer, TimeoutService,
     };
     use crate::grpc::{AsResponse, BodyDeadlineLayer, BodyDeadlineService, ByStatus};
     use crate::http::{
         AtEnd, CarryService, DeadlineHeader, HonourService, ReplayBody, ReplayRequest,
     };
+
+    use tower::Layer;
 
     type Wrap = fn(ReplayBody<tonic::body::Body>) -> tonic::body::Body;
 
