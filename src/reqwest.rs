@@ -39,7 +39,8 @@ impl Stack {
     /// Puts the stack around a reqwest client.
     ///
     /// A refusal is an error: `reqwest_middleware::Error::Middleware`, which
-    /// [`AsRejected`] tells from any other. A request is retried when it is idempotent
+    /// [`AsRejected`] tells from any other; [`Rejected::is_untried`] says whether the request surely was not sent. A
+    /// request is retried when it is idempotent
     /// ([`is_idempotent`], or [`Stack::idempotent`] vouches) and its body can be cloned: a stream cannot. The deadline
     /// holds for the body of the answer too.
     #[must_use]

@@ -187,6 +187,7 @@ async fn a_refusal_is_told_from_every_other_error_and_sends_nothing() {
         let error = client.get(server.url()).send().await.unwrap_err();
         let rejected = error.as_rejected().unwrap();
         assert_eq!(rejected.reason(), Reason::CircuitOpen);
+        assert!(rejected.is_untried());
         assert!(rejected.hint().unwrap() <= Duration::from_secs(5));
         let wrapped = Error::middleware(Outer(error));
         assert!(
@@ -284,7 +285,7 @@ async fn a_callee_that_is_not_there_counts() {
 #[tokio::test]
 async fn the_deadline_holds_for_the_body_too() {
     let server = Server::start(|_, _| async { Response::new(Body::new(raw::Stalled)) }).await;
-    let stack = once().deadline(Period::millis(60));
+    let stack = once().deadline(Period::millis(300));
     let client = stack.reqwest(reqwest::Client::new());
     let response = client.get(server.url()).send().await.unwrap();
     assert_eq!(response.url().as_str(), server.url());

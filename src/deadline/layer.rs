@@ -147,6 +147,7 @@ where
         let end = Total {
             rejections: Arc::clone(&self.layer.rejections),
             refuse: self.layer.refuse.clone(),
+            started: in_time,
         };
         ResponseFuture {
             future,
@@ -265,13 +266,18 @@ pub trait End<Res, Err> {
 pub struct Total<R> {
     rejections: Arc<Rejections>,
     refuse: R,
+    started: bool,
 }
 
 impl<R: Refuse<Res, Err>, Res, Err> End<Res, Err> for Total<R> {
     fn end(&self) -> Result<Res, Err> {
         let rejected = Rejected::new(LayerKind::Deadline, Reason::DeadlineExceeded);
         self.rejections.note(&rejected);
-        self.refuse.refuse(rejected)
+        self.refuse.refuse(if self.started {
+            rejected.tried()
+        } else {
+            rejected
+        })
     }
 }
 

@@ -74,7 +74,7 @@ async fn work_whose_time_is_over_is_not_started() {
     for deadline in [rt::now(), rt::now().back(Duration::from_secs(9))] {
         let call = Call::new(request()).within(CallContext::new().deadline(deadline));
         let refused = service.clone().oneshot(call).await.unwrap_err();
-        assert!(refused.as_rejected().is_some());
+        assert!(refused.as_rejected().unwrap().is_untried());
     }
     assert_eq!(probe.calls(), 0);
 }
