@@ -57,7 +57,8 @@ impl LayerKind {
 /// A refusal with an answer in it: why, by which layer, and when it is worth coming back.
 ///
 /// It is a decision of this process, not a word of the callee: a breaker never counts one and a retry never retries
-/// one. It is 16 bytes and travels by value.
+/// one. Whether the callee may have seen the call all the same, [`is_untried`](Self::is_untried) tells. It is 16 bytes
+/// and travels by value.
 ///
 /// # Example
 ///
@@ -76,6 +77,7 @@ pub struct Rejected {
     retry_after: u64,
     reason: Reason,
     layer: LayerKind,
+    tried: bool,
 }
 
 impl Rejected {
@@ -85,7 +87,22 @@ impl Rejected {
             retry_after: u64::MAX,
             reason,
             layer,
+            tried: false,
         }
+    }
+
+    /// The same refusal of a call of which an attempt was sent before.
+    pub const fn tried(mut self) -> Self {
+        self.tried = true;
+        self
+    }
+
+    /// Whether no attempt of the call was sent: then it surely had no effect.
+    ///
+    /// Not so when a retry was refused after a first attempt, or when time ran out under way.
+    #[must_use]
+    pub const fn is_untried(&self) -> bool {
+        !self.tried
     }
 
     /// The same refusal with the time after which a new call may be let in.
@@ -138,6 +155,7 @@ impl fmt::Debug for Rejected {
             .field("layer", &self.layer)
             .field("reason", &self.reason)
             .field("retry_after", &self.hint())
+            .field("untried", &self.is_untried())
             .finish()
     }
 }

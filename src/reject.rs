@@ -6,6 +6,7 @@
 //! `http::AsResponse` and `grpc::AsResponse`. Either way the value is one level deep, however many layers it passes.
 
 use crate::error::{AsRejected, Rejected, TimedOut};
+use crate::time::Tick;
 
 /// Turns a refusal into what the service returns, and recognises one that a layer below made.
 #[diagnostic::on_unimplemented(
@@ -41,6 +42,13 @@ pub trait GiveUp<Res, Err> {
     ///
     /// That is the point, where timeouts leave as errors.
     fn give_up(&self, timed_out: TimedOut) -> Result<Res, Err>;
+
+    /// Whether `result` is how a transport or a callee that was told of the limit `at` says that time is over.
+    ///
+    /// Theirs may be the first timer to fire, and the caller sees the same whichever it was. Defaults to no.
+    fn is_expiry(&self, _result: Result<&Res, &Err>, _at: Tick) -> bool {
+        false
+    }
 }
 
 /// Refusals leave as errors: the service's error type is made from them.

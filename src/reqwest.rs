@@ -10,29 +10,39 @@
 //! # let _ = request;
 //! ```
 
+use std::error::Error as StdError;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use ::reqwest::{Client, Request, Response};
+use ::reqwest::{Body, Client, Request, Response, ResponseBuilderExt};
 use http::Extensions;
+use http_body::{Body as HttpBody, Frame};
+use http_body_util::BodyExt;
 use reqwest_middleware::{ClientBuilder, ClientWithMiddleware, Error, Middleware, Next};
-use tower::{Service, ServiceBuilder};
+use tower::{BoxError, Service, ServiceBuilder};
 
 use crate::deadline::{DeadlineLayer, TimeoutLayer};
 use crate::error::{AsRejected, Rejected, TimedOut, find};
-use crate::http::{AsResponse, ByStatus, DeadlineHeader, is_idempotent, of_head, problem};
+use crate::http::{
+    AsResponse, Bounded, ByStatus, DeadlineHeader, Expire, is_idempotent, of_head, problem,
+};
 use crate::outcome::{Classify, Failure, Outcome};
 use crate::reject::{GiveUp, Refuse};
 use crate::retry::Replay;
+use crate::rt;
+use crate::scope::Scope;
 use crate::standard::Stack;
+use crate::time::Tick;
 
 impl Stack {
     /// Puts the stack around a reqwest client.
     ///
     /// A refusal is an error: `reqwest_middleware::Error::Middleware`, which
-    /// [`AsRejected`] tells from any other. A request is retried when it is idempotent
-    /// ([`is_idempotent`], or [`Stack::idempotent`] vouches) and its body can be cloned: a stream cannot.
+    /// [`AsRejected`] tells from any other; [`Rejected::is_untried`] says whether the request surely was not sent. A
+    /// request is retried when it is idempotent
+    /// ([`is_idempotent`], or [`Stack::idempotent`] vouches) and its body can be cloned: a stream cannot. The deadline
+    /// holds for the body of the answer too.
     #[must_use]
     pub fn reqwest(&self, client: Client) -> ClientWithMiddleware {
         ClientBuilder::new(client)
@@ -78,8 +88,34 @@ impl Middleware for StackMiddleware {
             .layer(stack.breaker.clone().classify(ByStatus))
             .layer(TimeoutLayer::new(stack.name.clone(), stack.attempt_timeout))
             .service(attempt);
+        let until = Scope::current().until(rt::now() + stack.deadline.get());
         poll_fn(|cx| service.poll_ready(cx)).await?;
-        service.call(request).await
+        let response = service.call(request).await?;
+        Ok(bounded(response, until.deadline().unwrap_or(Tick::NEVER)))
+    }
+}
+
+/// The answer with a body that ends at the deadline as well: a callee that stalls after the head has not answered.
+fn bounded(response: Response, at: Tick) -> Response {
+    let url = response.url().clone();
+    let (mut head, body) = http::Response::from(response).into_parts();
+    // The URL is no part of an `http::Response`; reqwest reads it back from the extensions.
+    if let Ok(told) = http::Response::builder().url(url).body(()) {
+        head.extensions.extend(told.into_parts().0.extensions);
+    }
+    let body = Bounded::new(body.map_err(BoxError::from), at, TimedOutBody);
+    http::Response::from_parts(head, Body::wrap(body)).into()
+}
+
+/// Ends a body with an error of which `reqwest::Error::is_timeout` is true.
+struct TimedOutBody;
+
+impl<B: HttpBody<Error = BoxError>> Expire<B> for TimedOutBody {
+    fn expire(&self) -> Option<Result<Frame<B::Data>, BoxError>> {
+        // No `Rejected`: the request was sent, and answered in part.
+        let late = "the deadline has passed";
+        let error = std::io::Error::new(std::io::ErrorKind::TimedOut, late);
+        Some(Err(error.into()))
     }
 }
 
@@ -201,8 +237,19 @@ impl From<TimedOut> for Error {
 impl AsRejected for Error {
     fn as_rejected(&self) -> Option<&Rejected> {
         match self {
-            Self::Middleware(error) => error.downcast_ref(),
+            Self::Middleware(error) => rejected_in(error.as_ref()),
             Self::Reqwest(error) => find(error),
         }
+    }
+}
+
+/// An `Error` shows its cause's source for its own, so a search through the sources alone would pass by the cause.
+fn rejected_in<'e>(error: &'e (dyn StdError + 'static)) -> Option<&'e Rejected> {
+    if let Some(nested) = error.downcast_ref::<Error>() {
+        return nested.as_rejected();
+    }
+    match error.downcast_ref() {
+        Some(rejected) => Some(rejected),
+        None => rejected_in(error.source()?),
     }
 }

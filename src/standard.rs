@@ -22,7 +22,7 @@ use crate::observe::Name;
 use crate::outcome::ByResult;
 use crate::reject::AsError;
 use crate::retry::{CloneRequest, RetryConfig, RetryHandle, RetryLayer, RetryService};
-use tower::{Layer, ServiceBuilder};
+use tower::ServiceBuilder;
 
 /// The settings of a standard stack, and the circuit and budget that everything built from it shares.
 ///
@@ -211,13 +211,15 @@ impl StackHandle {
 #[cfg(feature = "grpc")]
 mod grpc {
     use super::{
-        Arc, BreakerService, DeadlineLayer, DeadlineService, Layer, RetryService, ServiceBuilder,
-        Stack, TimeoutLayer, TimeoutService,
+        Arc, BreakerService, DeadlineLayer, DeadlineService, RetryService, ServiceBuilder, Stack,
+        TimeoutLayer, TimeoutService,
     };
-    use crate::grpc::{AsResponse, ByStatus};
+    use crate::grpc::{AsResponse, BodyDeadlineLayer, BodyDeadlineService, ByStatus};
     use crate::http::{
         AtEnd, CarryService, DeadlineHeader, HonourService, ReplayBody, ReplayRequest,
     };
+
+    use tower::Layer;
 
     type Wrap = fn(ReplayBody<tonic::body::Body>) -> tonic::body::Body;
 
@@ -226,7 +228,7 @@ mod grpc {
         DeadlineService<
             RetryService<
                 BreakerService<
-                    TimeoutService<CarryService<S>, AsResponse>,
+                    BodyDeadlineService<TimeoutService<CarryService<S>, AsResponse>>,
                     ByStatus,
                     AsResponse,
                     AtEnd<ByStatus>,
@@ -246,7 +248,8 @@ mod grpc {
         /// Puts the stack around a tonic channel, or anything that a generated client takes in its place.
         ///
         /// Each call honours the timeout that the caller set on its request, and carries the time left in
-        /// `grpc-timeout`. The breaker judges a call by its trailers; the retry by its head, since an answer that has
+        /// `grpc-timeout`. The deadline covers the whole call, streams included: a stream that is meant to stay open
+        /// belongs to a stack with longer times. The breaker judges a call by its trailers; the retry by its head, since an answer that has
         /// begun cannot be taken back.
         pub fn grpc<S: Clone>(&self, channel: S) -> Grpc<S> {
             let replay = ReplayRequest::new(self.replay_bound)
@@ -269,6 +272,7 @@ mod grpc {
                 .layer(deadline.refuse_with(AsResponse))
                 .layer(retry.replay_with(replay))
                 .layer(breaker.until(AtEnd::new(ByStatus)))
+                .layer(BodyDeadlineLayer)
                 .layer(attempt.refuse_with(AsResponse))
                 .service(DeadlineHeader::grpc().carry().layer(channel))
         }

@@ -91,6 +91,7 @@ contract! {
     deadline_as_error: of(deadline());
     deadline_http: of(deadline().refuse_with(http::AsResponse));
     deadline_grpc: of(deadline().refuse_with(grpc::AsResponse));
+    grpc_body_deadline: of(grpc::BodyDeadlineLayer);
     timeout_as_error: of(timeout());
     timeout_http: of(timeout().refuse_with(http::AsResponse));
     timeout_grpc: of(timeout().refuse_with(grpc::AsResponse));
@@ -116,6 +117,7 @@ without_allocation! {
     retry_by_clone: of(retry());
     deadline_as_error: of(deadline());
     timeout_as_error: of(timeout());
+    grpc_body_deadline: of(grpc::BodyDeadlineLayer);
     carry: of(DeadlineHeader::default().carry());
     honour: of(DeadlineHeader::grpc().honour());
     call: |probe| ServiceBuilder::new().map_request(Call::new).layer(CallLayer::new()).service(probe);

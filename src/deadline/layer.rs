@@ -21,7 +21,8 @@ use crate::time::Tick;
 /// Bounds a call as a whole.
 ///
 /// The nearest of this limit and the deadline of the scope holds. A call whose time is over is refused without being
-/// started; one that runs out of time is dropped and refused. It belongs outermost. Clones share nothing but the name.
+/// started; one that runs out of time is dropped and refused. A service that is not ready is waited for as long as a
+/// call may take, and then the call is refused. It belongs outermost. Clones share nothing but the name.
 /// The timer is made when the inner service is first found pending, a call that is answered at once has none.
 #[derive(Clone, Debug)]
 pub struct DeadlineLayer<R = AsError> {
@@ -58,18 +59,58 @@ impl<S, R: Clone> Layer<S> for DeadlineLayer<R> {
     type Service = DeadlineService<S, R>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        DeadlineService {
-            inner,
-            layer: self.clone(),
-        }
+        DeadlineService::new(inner, self.clone())
     }
 }
 
 /// The service of [`DeadlineLayer`].
-#[derive(Clone, Debug)]
 pub struct DeadlineService<S, R> {
     inner: S,
     layer: DeadlineLayer<R>,
+    /// Present from when the inner service is first found not ready until it is, or until the next call.
+    wait: Option<Wait>,
+}
+
+/// A wait for the inner service to be ready.
+struct Wait {
+    at: Tick,
+    sleep: Pin<Box<Unconstrained<Sleep>>>,
+}
+
+impl Wait {
+    fn until(at: Tick) -> Self {
+        let sleep = Box::pin(unconstrained(rt::sleep_until(at)));
+        Self { at, sleep }
+    }
+
+    /// Whoever began this wait has left: it was not looked at when it ended. The next caller has a time of its own.
+    fn is_stale(&self, now: Tick) -> bool {
+        now > self.at + Duration::from_secs(1)
+    }
+}
+
+impl<S, R> DeadlineService<S, R> {
+    const fn new(inner: S, layer: DeadlineLayer<R>) -> Self {
+        Self {
+            inner,
+            layer,
+            wait: None,
+        }
+    }
+}
+
+impl<S: Clone, R: Clone> Clone for DeadlineService<S, R> {
+    fn clone(&self) -> Self {
+        Self::new(self.inner.clone(), self.layer.clone())
+    }
+}
+
+impl<S: fmt::Debug, R> fmt::Debug for DeadlineService<S, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DeadlineService")
+            .field("inner", &self.inner)
+            .finish_non_exhaustive()
+    }
 }
 
 impl<S, Req, R> Service<Req> for DeadlineService<S, R>
@@ -82,17 +123,31 @@ where
     type Future = ResponseFuture<S::Future, Total<R>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(cx)
+        if let Poll::Ready(result) = self.inner.poll_ready(cx) {
+            self.wait = None;
+            return Poll::Ready(result);
+        }
+        let now = rt::now();
+        if self.wait.as_ref().is_none_or(|wait| wait.is_stale(now)) {
+            self.wait = Some(Wait::until(now + self.layer.limit.get()));
+        }
+        // Its time over, it is ready to refuse; the wait that is still there tells `call`.
+        match self.wait.as_mut().map(|wait| wait.sleep.as_mut().poll(cx)) {
+            Some(Poll::Ready(())) => Poll::Ready(Ok(())),
+            Some(Poll::Pending) | None => Poll::Pending,
+        }
     }
 
     fn call(&mut self, request: Req) -> Self::Future {
         let now = rt::now();
         let scope = Scope::current().until(now + self.layer.limit.get());
         let at = scope.deadline().unwrap_or(Tick::NEVER);
-        let future = (at > now).then(|| scope.enter(|| self.inner.call(request)));
+        let in_time = at > now && self.wait.take().is_none();
+        let future = in_time.then(|| scope.enter(|| self.inner.call(request)));
         let end = Total {
             rejections: Arc::clone(&self.layer.rejections),
             refuse: self.layer.refuse.clone(),
+            started: in_time,
         };
         ResponseFuture {
             future,
@@ -199,6 +254,11 @@ pub trait End<Res, Err> {
     ///
     /// That is the point, where it leaves as an error.
     fn end(&self) -> Result<Res, Err>;
+
+    /// Whether `result` says in other words that the time until `at` is over. Defaults to no.
+    fn is_expiry(&self, _result: Result<&Res, &Err>, _at: Tick) -> bool {
+        false
+    }
 }
 
 /// The end of a whole call.
@@ -206,13 +266,18 @@ pub trait End<Res, Err> {
 pub struct Total<R> {
     rejections: Arc<Rejections>,
     refuse: R,
+    started: bool,
 }
 
 impl<R: Refuse<Res, Err>, Res, Err> End<Res, Err> for Total<R> {
     fn end(&self) -> Result<Res, Err> {
         let rejected = Rejected::new(LayerKind::Deadline, Reason::DeadlineExceeded);
         self.rejections.note(&rejected);
-        self.refuse.refuse(rejected)
+        self.refuse.refuse(if self.started {
+            rejected.tried()
+        } else {
+            rejected
+        })
     }
 }
 
@@ -228,6 +293,10 @@ impl<R: GiveUp<Res, Err>, Res, Err> End<Res, Err> for Attempt<R> {
     fn end(&self) -> Result<Res, Err> {
         observe::timed_out(&self.name, self.after);
         self.give_up.give_up(TimedOut::new(self.after))
+    }
+
+    fn is_expiry(&self, result: Result<&Res, &Err>, at: Tick) -> bool {
+        self.give_up.is_expiry(result, at)
     }
 }
 
@@ -263,7 +332,8 @@ where
             return Poll::Ready(this.end.end());
         };
         if let Poll::Ready(result) = scope.enter(|| future.poll(cx)) {
-            return Poll::Ready(result);
+            let expired = this.end.is_expiry(result.as_ref(), *this.at);
+            return Poll::Ready(if expired { this.end.end() } else { result });
         }
         if this.sleep.is_none() {
             let sleep = unconstrained(rt::sleep_until(*this.at));

@@ -19,17 +19,25 @@
 //! # }
 //! ```
 
+use std::any::Any;
+use std::time::Duration;
+
 use http::{HeaderMap, Response, StatusCode};
-use tonic::{Code, Status};
+use tonic::{Code, Status, TimeoutExpired};
 use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::error::{AsRejected, Reason, Rejected, TimedOut, find};
 use crate::http::ClassifyEnd;
 use crate::outcome::{Classify, Failure, Outcome};
 use crate::reject::{GiveUp, Refuse};
+use crate::rt;
+use crate::time::Tick;
+
+mod body;
 
 #[doc(inline)]
 pub use crate::standard::{Grpc, GrpcChannel};
+pub use body::{BodyDeadlineLayer, BodyDeadlineService, DeadlineTrailers, ResponseFuture};
 
 /// Counts a gRPC answer by its status, wherever it stands.
 ///
@@ -73,6 +81,15 @@ impl ClassifyEnd for ByStatus {
             Some(status) => of_status(&status),
             None => Outcome::Failure(Failure::Error),
         }
+    }
+
+    fn in_trailers(&self) -> bool {
+        true
+    }
+
+    /// A trailers-only answer has its status in the head, and a proxy's own answer has none at all.
+    fn is_final(&self, status: StatusCode, headers: &HeaderMap) -> bool {
+        status != StatusCode::OK || headers.contains_key(Status::GRPC_STATUS)
     }
 }
 
@@ -130,11 +147,31 @@ impl<B: Default, E> Refuse<Response<B>, E> for AsResponse {
     }
 }
 
-impl<B: Default, E> GiveUp<Response<B>, E> for AsResponse {
+impl<B: Default, E: 'static> GiveUp<Response<B>, E> for AsResponse {
     fn give_up(&self, timed_out: TimedOut) -> Result<Response<B>, E> {
         Ok(Status::from(timed_out).into_http())
     }
+
+    /// A tonic channel reads `grpc-timeout` itself and then fails with a `TimeoutExpired`; a tonic server answers
+    /// `CANCELLED`. Both would reach the caller as CANCELLED, which says nothing about the callee.
+    fn is_expiry(&self, result: Result<&Response<B>, &E>, at: Tick) -> bool {
+        match result {
+            Err(error) => {
+                let error = (error as &dyn Any).downcast_ref::<tonic::transport::Error>();
+                error.is_some_and(|error| find::<TimeoutExpired>(error).is_some())
+            }
+            Ok(response) => {
+                let status = response.headers().get(Status::GRPC_STATUS);
+                let cancelled = status.is_some_and(|code| code == "1");
+                cancelled && rt::now() + TIMER_SLACK >= at
+            }
+        }
+    }
 }
+
+/// A timer ticks in milliseconds, and `grpc-timeout` of more than 100 s is told in them: so much earlier may a callee's
+/// clock say that time is over.
+const TIMER_SLACK: Duration = Duration::from_millis(2);
 
 /// For services whose error is a `Status`; the [`Rejected`] is its source.
 impl From<Rejected> for Status {
@@ -171,8 +208,6 @@ impl AsRejected for Status {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::error::LayerKind;
 

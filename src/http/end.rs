@@ -2,7 +2,9 @@ use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use http::{HeaderMap, Response};
+use bytes::Buf;
+use http::header::CONTENT_LENGTH;
+use http::{HeaderMap, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
 
@@ -13,6 +15,16 @@ use crate::outcome::{Failure, Outcome};
 pub trait ClassifyEnd {
     /// The outcome of an answer with these trailers, `None` where it had none.
     fn at_end(&self, trailers: Option<&HeaderMap>) -> Outcome;
+
+    /// Whether the verdict stands in trailers, so that a body is not over when its bytes are. Defaults to no.
+    fn in_trailers(&self) -> bool {
+        false
+    }
+
+    /// Whether an answer with this head has said all that counts. Defaults to no.
+    fn is_final(&self, _status: StatusCode, _headers: &HeaderMap) -> bool {
+        false
+    }
 }
 
 /// A call ends with the end of its body, where gRPC puts its status.
@@ -33,19 +45,23 @@ impl<B: Body, C: ClassifyEnd + Clone> Until<Response<B>> for AtEnd<C> {
     type Response = Response<Tracked<B, C>>;
 
     fn plain(&self, response: Response<B>) -> Self::Response {
-        response.map(|body| Tracked { body, end: None })
+        response.map(Tracked::untracked)
     }
 
     fn track(&self, response: Response<B>, head: Outcome, settle: Settle) -> Self::Response {
         // A rejection, a failure or an ignored answer does not become anything else by its end.
-        if head != Outcome::Success {
+        if head != Outcome::Success || self.0.is_final(response.status(), response.headers()) {
             settle.settle(head);
             return self.plain(response);
         }
         settle.answered();
+        let left = response.headers().get(CONTENT_LENGTH);
+        let left = left.and_then(|length| length.to_str().ok()?.parse().ok());
+        let left = left.filter(|_| !self.0.in_trailers());
         response.map(|body| {
             let mut tracked = Tracked {
                 body,
+                left,
                 end: Some((settle, self.0.clone())),
             };
             // A head without a body is all there is.
@@ -62,10 +78,20 @@ impl<B: Body, C: ClassifyEnd + Clone> Until<Response<B>> for AtEnd<C> {
 pub struct Tracked<B: Body, C: ClassifyEnd> {
     #[pin]
     body: B,
+    /// Bytes that the head announced and that are still to come.
+    left: Option<u64>,
     end: Option<(Settle, C)>,
 }
 
 impl<B: Body, C: ClassifyEnd> Tracked<B, C> {
+    const fn untracked(body: B) -> Self {
+        Self {
+            body,
+            left: None,
+            end: None,
+        }
+    }
+
     fn settle(end: &mut Option<(Settle, C)>, outcome: impl FnOnce(&C) -> Outcome) {
         if let Some((settle, classify)) = end.take() {
             settle.settle(outcome(&classify));
@@ -85,10 +111,15 @@ impl<B: Body, C: ClassifyEnd> Body for Tracked<B, C> {
         let frame = ready!(this.body.as_mut().poll_frame(cx));
         match &frame {
             Some(Ok(frame)) => {
+                let sent = frame.data_ref().map_or(0, Buf::remaining);
+                if let Some(left) = this.left {
+                    *left = left.saturating_sub(u64::try_from(sent).unwrap_or(u64::MAX));
+                }
                 if let Some(trailers) = frame.trailers_ref() {
                     Self::settle(this.end, |classify| classify.at_end(Some(trailers)));
-                } else if this.body.is_end_stream() {
-                    // Nobody has to ask again after the last frame.
+                } else if *this.left == Some(0) || this.body.is_end_stream() {
+                    // Nobody has to ask again after the last frame, and a server does not once all that it announced
+                    // is sent.
                     Self::settle(this.end, |classify| classify.at_end(None));
                 }
             }
@@ -109,19 +140,13 @@ impl<B: Body, C: ClassifyEnd> Body for Tracked<B, C> {
 
 impl<B: Body + Default, C: ClassifyEnd> Default for Tracked<B, C> {
     fn default() -> Self {
-        Self {
-            body: B::default(),
-            end: None,
-        }
+        Self::untracked(B::default())
     }
 }
 
 impl<B: Body + From<String>, C: ClassifyEnd> From<String> for Tracked<B, C> {
     fn from(body: String) -> Self {
-        Self {
-            body: body.into(),
-            end: None,
-        }
+        Self::untracked(body.into())
     }
 }
 

@@ -23,12 +23,16 @@
 //! # let _ = app;
 //! ```
 
+#[cfg(any(feature = "grpc", feature = "reqwest"))]
+mod bounded;
 mod classify;
 mod deadline;
 mod end;
 mod problem;
 mod replay;
 
+#[cfg(any(feature = "grpc", feature = "reqwest"))]
+pub use bounded::{Bounded, Expire};
 #[cfg(any(feature = "grpc", feature = "reqwest"))]
 pub(crate) use classify::of_head;
 pub use classify::{ByStatus, parse_retry_after};

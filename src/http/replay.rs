@@ -87,6 +87,7 @@ impl<W> ReplayRequest<W> {
             trailers: None,
             ended: false,
             broken: false,
+            issued: 1,
             showing: 1,
         };
         let tape = Arc::new(Mutex::new(tape));
@@ -115,9 +116,8 @@ impl<B> Kept<B> {
         if tape.broken {
             return None;
         }
-        // The attempt before may still hold its body somewhere; it gets no more of it.
-        tape.showing += 1;
-        let showing = tape.showing;
+        tape.issued += 1;
+        let showing = tape.issued;
         drop(tape);
         let tape = Arc::clone(&self.tape);
         let body = ReplayBody(Reel::Recorded {
@@ -179,6 +179,7 @@ struct Tape<B> {
     ended: bool,
     /// Too long, or its source failed: it cannot be shown again.
     broken: bool,
+    issued: u32,
     /// Which showing may read on; the ones before are over.
     showing: u32,
 }
@@ -223,6 +224,9 @@ where
                 next,
             } => {
                 let mut tape = tape.lock().unwrap_or_else(PoisonError::into_inner);
+                // The attempt before may still hold its body somewhere. It may finish as long as no later one is sent:
+                // the retry that this request was made again for can still be refused.
+                tape.showing = tape.showing.max(*showing);
                 if tape.showing != *showing {
                     return Poll::Ready(Some(Err("a later attempt sends this body".into())));
                 }

@@ -101,6 +101,12 @@ where
                 StateProj::Attempt { future } => {
                     let result = ready!(scope.enter(|| future.poll(cx)));
                     let outcome = match this.policy.refuse.rejection(result.as_ref()) {
+                        // The caller must not take it for a call that was never made.
+                        Some(rejected) if this.retry.is_some() => {
+                            let rejected = rejected.tried();
+                            this.state.set(State::Done);
+                            return Poll::Ready(this.policy.refuse.refuse(rejected));
+                        }
                         Some(_) => Outcome::Rejected,
                         None => this.policy.classify.classify(result.as_ref()),
                     };
@@ -161,7 +167,8 @@ where
                             .shared
                             .gave_up(attempt.saturating_sub(1), GaveUp::Deadline);
                         this.state.set(State::Done);
-                        let over = Rejected::new(LayerKind::Retry, Reason::DeadlineExceeded);
+                        let over =
+                            Rejected::new(LayerKind::Retry, Reason::DeadlineExceeded).tried();
                         return Poll::Ready(this.policy.refuse.refuse(over));
                     }
                     *this.scope = scope.attempt(attempt);

@@ -74,9 +74,33 @@ async fn work_whose_time_is_over_is_not_started() {
     for deadline in [rt::now(), rt::now().back(Duration::from_secs(9))] {
         let call = Call::new(request()).within(CallContext::new().deadline(deadline));
         let refused = service.clone().oneshot(call).await.unwrap_err();
-        assert!(refused.as_rejected().is_some());
+        assert!(refused.as_rejected().unwrap().is_untried());
     }
     assert_eq!(probe.calls(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_does_not_get_ready_is_refused_in_time() {
+    let probe = Probe::new(Mode::Answer);
+    probe.set_ready(false);
+    let mut service = DeadlineLayer::new("contract", LIMIT).layer(probe.clone());
+    let began = rt::now();
+    let refused = start(&mut service).await.await.unwrap_err();
+    assert!(refused.as_rejected().is_some());
+    assert_eq!(rt::now().since(began).as_secs(), 2);
+    assert_eq!((probe.calls(), probe.uninvited()), (0, 0));
+    // The next caller waits anew, and one that gave up waiting leaves no trace.
+    for patience in [Duration::from_secs(1), Duration::from_millis(10)] {
+        let early = tokio::time::timeout(patience, start(&mut service)).await;
+        assert!(early.is_err());
+        tokio::time::sleep(Duration::from_secs(60)).await;
+    }
+    let began = rt::now();
+    assert!(start(&mut service).await.await.is_err());
+    assert_eq!(rt::now().since(began).as_secs(), 2);
+    probe.set_ready(true);
+    assert!(start(&mut service).await.await.is_ok());
+    assert_eq!((probe.calls(), probe.uninvited()), (1, 0));
 }
 
 #[tokio::test(start_paused = true)]

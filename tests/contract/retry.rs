@@ -5,11 +5,15 @@ use std::pin::pin;
 use std::task::Context;
 use std::time::Duration;
 
+use http_body::Frame;
+use http_body_util::{BodyExt, StreamBody};
+use mainstay::breaker::{BreakerLayer, Trip};
 use mainstay::deadline::DeadlineLayer;
 use mainstay::error::{AsRejected, Reason};
+use mainstay::http::ReplayRequest;
 use mainstay::num::{Attempts, Period, Ratio};
 use mainstay::outcome::Outcome;
-use mainstay::retry::{Backoff, BudgetConfig, Jitter, RetryConfig, RetryLayer};
+use mainstay::retry::{Backoff, BudgetConfig, Jitter, Replay, RetryConfig, RetryLayer};
 use mainstay::rt;
 use mainstay::scope::Scope;
 use tower::{Layer, ServiceExt};
@@ -188,4 +192,45 @@ async fn the_budget_binds_all_services_of_a_layer_together() {
     let retries = layer.handle().retries();
     assert!((200..=210).contains(&retries), "{retries} retries");
     assert_eq!(u64::from(probe.calls()), 1_000 + retries);
+}
+
+/// The budget refuses after the request was made again: the attempt under way keeps its body.
+#[tokio::test(start_paused = true)]
+async fn a_request_that_is_made_again_and_not_sent_takes_nothing_away() {
+    let request = |text: &'static str| {
+        let chunks = [text, text]
+            .map(|text| Ok::<_, tower::BoxError>(Frame::data(bytes::Bytes::from(text))));
+        http::Request::put("/").body(StreamBody::new(tokio_stream::iter(chunks)))
+    };
+    let replay = ReplayRequest::new(1024);
+    let (first, kept) = replay.first(request("half").unwrap());
+    let (mut first, mut kept) = (first.into_body(), kept.unwrap());
+    assert!(first.frame().await.unwrap().is_ok());
+    let again = replay.again(&mut kept).unwrap();
+    assert!(first.frame().await.unwrap().is_ok(), "not sent yet");
+    let whole = again.into_body().collect().await.unwrap().to_bytes();
+    assert_eq!(whole, "halfhalf");
+    assert!(first.frame().await.unwrap().is_err(), "another has it now");
+}
+
+/// What a saga asks before it says that a step had no effect.
+#[tokio::test(start_paused = true)]
+async fn a_refusal_tells_whether_an_attempt_was_sent_before() {
+    let breaker = BreakerLayer::new("contract", Trip::consecutive(1));
+    let probe = Probe::new(Mode::Fail(1));
+    let service = layer().layer(breaker.layer(probe.clone()));
+    let second = service.clone().oneshot(request()).await.unwrap_err();
+    assert!(!second.as_rejected().unwrap().is_untried(), "{second}");
+    let first = service.oneshot(request()).await.unwrap_err();
+    assert!(first.as_rejected().unwrap().is_untried(), "{first}");
+    assert_eq!(probe.calls(), 1);
+
+    let probe = Probe::new(Mode::Fail(1));
+    let slow = layer().layer(probe.clone());
+    let cut = DeadlineLayer::new("contract", Period::millis(1_200)).layer(slow);
+    let cut = tokio::spawn(cut.oneshot(request()));
+    tokio::time::sleep(DELAY / 2).await;
+    probe.set(Mode::Hang);
+    let cut = cut.await.unwrap().unwrap_err();
+    assert!(!cut.as_rejected().unwrap().is_untried(), "{cut}");
 }
