@@ -168,6 +168,8 @@ mod operator;
 mod payload;
 mod policy;
 mod probe;
+#[cfg(doctest)]
+mod refused;
 mod run;
 mod sagas;
 mod setup;
