@@ -4,6 +4,12 @@
 //!
 //! What the form refuses is in `tests/refused/`, one file each, compiled as documentation tests that must not compile.
 
+#![expect(
+    unreachable_pub,
+    clippy::use_self,
+    reason = "what is declared reads as it would stand in the library"
+)]
+
 use mainstay::num::Attempts;
 use mainstay::saga::{Builder, Cx, DefinitionError, Saga, Step, StepError};
 use serde::{Deserialize, Serialize};
