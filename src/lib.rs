@@ -80,3 +80,8 @@ pub mod observe;
 
 pub use error::{ConfigError, Rejected};
 pub use outcome::{Classify, Outcome};
+
+/// The README's examples are tests.
+#[cfg(all(doctest, feature = "reqwest", feature = "saga"))]
+#[doc = include_str!("../README.md")]
+struct Readme;
