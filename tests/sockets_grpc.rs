@@ -22,7 +22,7 @@ use echo::{Callee, Turn, bare, channel, said};
 use http::Response;
 use mainstay::breaker::{BreakerConfig, State, Trip};
 use mainstay::deadline::parse_grpc_timeout;
-use mainstay::grpc::GrpcChannel;
+use mainstay::grpc::{GrpcChannel, refusal};
 use mainstay::num::{Attempts, Period};
 use mainstay::presets;
 use mainstay::retry::RetryConfig;
@@ -209,12 +209,15 @@ async fn an_open_circuit_is_unavailable_with_retry_info_and_says_no_more() {
     let stack = once();
     let mut client = client(&stack, &callee);
     for _ in 0..3 {
-        assert!(client.unary(said("a")).await.is_err());
+        let own = client.unary(said("a")).await.unwrap_err();
+        assert_eq!(refusal(&own), None);
     }
     let unary = client.unary(said("a")).await.unwrap_err();
     let stream = client.server_stream(said("a")).await.unwrap_err();
     for refused in [unary, stream] {
         assert_eq!(refused.code(), Code::Unavailable);
+        let rejected = refusal(&refused).expect("it was not the callee's word");
+        assert!(rejected.is_untried());
         let hint = refused
             .get_details_retry_info()
             .unwrap()

@@ -34,10 +34,12 @@ use crate::rt;
 use crate::time::Tick;
 
 mod body;
+mod refusal;
 
 #[doc(inline)]
 pub use crate::standard::{Grpc, GrpcChannel};
 pub use body::{BodyDeadlineLayer, BodyDeadlineService, DeadlineTrailers, ResponseFuture};
+pub use refusal::refusal;
 
 /// Counts a gRPC answer by its status, wherever it stands.
 ///
@@ -130,7 +132,7 @@ pub fn of_status(status: &Status) -> Outcome {
 /// Refusals leave as trailers-only responses, which a generated client returns as a `Status`.
 ///
 /// `UNAVAILABLE` with RetryInfo for an open circuit, `DEADLINE_EXCEEDED` when time is over. The message says no more
-/// than the code does. For every service whose body has a default: tonic's channel and server.
+/// than the code does; the caller in this process asks [`refusal()`] whether a status is the callee's word or the stack's. For every service whose body has a default: tonic's channel and server.
 #[derive(Clone, Copy, Debug, Default)]
 #[expect(clippy::exhaustive_structs, reason = "a unit value names a choice")]
 pub struct AsResponse;
@@ -138,6 +140,7 @@ pub struct AsResponse;
 impl<B: Default, E> Refuse<Response<B>, E> for AsResponse {
     fn refuse(&self, rejected: Rejected) -> Result<Response<B>, E> {
         let mut response = Status::from(rejected).into_http();
+        refusal::write(&rejected, response.headers_mut());
         response.extensions_mut().insert(rejected);
         Ok(response)
     }

@@ -9,6 +9,7 @@ use mainstay::breaker::State;
 use mainstay::context::{Call, Context as CallContext};
 use mainstay::deadline::{DeadlineLayer, TimeoutLayer};
 use mainstay::error::{AsRejected, LayerKind, Reason};
+use mainstay::http::DeadlineHeader;
 use mainstay::num::{Attempts, Period};
 use mainstay::retry::RetryConfig;
 use mainstay::rt;
@@ -101,6 +102,43 @@ async fn a_service_that_does_not_get_ready_is_refused_in_time() {
     probe.set_ready(true);
     assert!(start(&mut service).await.await.is_ok());
     assert_eq!((probe.calls(), probe.uninvited()), (1, 0));
+}
+
+/// What comes in from outside only shortens, and what cannot be read says nothing.
+#[tokio::test(start_paused = true)]
+async fn no_header_extends_or_breaks_a_deadline() {
+    for (header, values) in [
+        (
+            DeadlineHeader::grpc(),
+            ["99999999H", "99999999n9", "-1S", "", "1", "S"],
+        ),
+        (
+            DeadlineHeader::default(),
+            [
+                "999999999999999",
+                "99999999999999999999",
+                "-1",
+                "",
+                "1.5",
+                "1s",
+            ],
+        ),
+    ] {
+        for value in values {
+            let service = ServiceBuilder::new()
+                .layer(header.clone().honour())
+                .layer(DeadlineLayer::new("contract", LIMIT))
+                .layer(header.clone().carry())
+                .service(Probe::new(Mode::Hang));
+            let mut late = request();
+            for name in ["grpc-timeout", "x-request-timeout-ms"] {
+                late.headers_mut().insert(name, value.parse().unwrap());
+            }
+            let began = rt::now();
+            assert!(service.oneshot(late).await.is_err());
+            assert_eq!(rt::now().since(began).as_secs(), 2, "{value}");
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]

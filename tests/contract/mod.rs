@@ -11,3 +11,4 @@ mod breaker;
 mod deadline;
 mod depth;
 mod retry;
+mod threads;
