@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use mainstay::breaker::State;
+use mainstay::breaker::{BreakerConfig, BreakerLayer, State};
 use mainstay::context::{Call, Context as CallContext};
 use mainstay::deadline::{DeadlineLayer, TimeoutLayer};
 use mainstay::error::{AsRejected, LayerKind, Reason};
@@ -19,7 +19,7 @@ use mainstay_test_support::allocations;
 use tower::{Layer, Service, ServiceBuilder, ServiceExt};
 
 use super::checks::{poll, start};
-use super::probe::{Fault, Mode, Probe, bell, request};
+use super::probe::{Fault, Mode, Probe, Req, bell, request};
 
 const LIMIT: Period = Period::secs(2);
 
@@ -166,17 +166,34 @@ async fn the_longest_deadline_there_is_does_not_overflow() {
 
 #[tokio::test(start_paused = true)]
 async fn calls_that_the_stacks_own_deadline_cuts_off_trip_the_breaker() {
-    // The attempt timeout would come later: only the drop tells the breaker.
     let stack = once(LIMIT, Period::secs(60));
     let service = stack.service(Probe::new(Mode::Hang));
-    let calls: Vec<_> = (0..200)
+    hang(service, 200).await;
+    assert_eq!(stack.handle().breaker().state(), State::Open);
+    assert_eq!(stack.handle().breaker().openings(), 1);
+
+    // Without an attempt timeout between them, only the drop tells the breaker.
+    let breaker = BreakerLayer::new("contract", BreakerConfig::default());
+    let handle = breaker.handle();
+    let service = ServiceBuilder::new()
+        .layer(DeadlineLayer::new("contract", LIMIT))
+        .layer(breaker)
+        .service(Probe::new(Mode::Hang));
+    hang(service, 200).await;
+    assert_eq!((handle.state(), handle.openings()), (State::Open, 1));
+}
+
+/// So many calls at once that nobody answers.
+async fn hang<S>(service: S, calls: usize)
+where
+    S: Service<Req, Error = Fault, Response: Send, Future: Send> + Clone + Send + 'static,
+{
+    let calls: Vec<_> = (0..calls)
         .map(|_| tokio::spawn(service.clone().oneshot(request())))
         .collect();
     for call in calls {
         assert!(call.await.unwrap().is_err());
     }
-    assert_eq!(stack.handle().breaker().state(), State::Open);
-    assert_eq!(stack.handle().breaker().openings(), 1);
 }
 
 #[tokio::test(start_paused = true)]
