@@ -11,6 +11,13 @@
 //! | `mainstay_retries_total` | counter | `policy` |
 //! | `mainstay_retries_given_up_total` | counter | `policy`, `reason` |
 //! | `mainstay_attempt_timeouts_total` | counter | `policy` |
+//! | `mainstay_sagas_started_total` | counter | `saga` |
+//! | `mainstay_sagas_rested_total` | counter | `saga`, `end`: completed, compensated, abandoned, incident |
+//! | `mainstay_saga_incidents_total` | counter | `saga`, `class` |
+//! | `mainstay_saga_retries_total` | counter | `saga`, `step` |
+//!
+//! The label `saga` is the name of a definition and `step` the name of one of its steps. Events about a saga carry its
+//! id, by which its history is found; never its input, its outputs, its business key or the words of an error.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -134,4 +141,59 @@ pub(crate) fn gave_up(policy: &Name, attempt: u32, reason: GaveUp) {
 pub(crate) fn timed_out(policy: &Name, after: Duration) {
     metrics::counter!("mainstay_attempt_timeouts_total", "policy" => label(policy)).increment(1);
     tracing::debug!(policy = &**policy, ?after, "attempt timed out");
+}
+
+#[cfg(feature = "saga")]
+pub(crate) fn saga_started(saga: &Name, id: u64) {
+    metrics::counter!("mainstay_sagas_started_total", "saga" => label(saga)).increment(1);
+    tracing::debug!(saga = &**saga, id, "saga started");
+}
+
+#[cfg(feature = "saga")]
+pub(crate) fn saga_ended(saga: &Name, id: u64, end: &'static str) {
+    metrics::counter!("mainstay_sagas_rested_total", "saga" => label(saga), "end" => end)
+        .increment(1);
+    tracing::debug!(saga = &**saga, id, end, "saga ended");
+}
+
+#[cfg(feature = "saga")]
+pub(crate) fn saga_held(saga: &Name, id: u64, class: &'static str, step: Option<&str>) {
+    metrics::counter!("mainstay_sagas_rested_total", "saga" => label(saga), "end" => "incident")
+        .increment(1);
+    metrics::counter!("mainstay_saga_incidents_total", "saga" => label(saga), "class" => class)
+        .increment(1);
+    tracing::error!(
+        saga = &**saga,
+        id,
+        class,
+        step,
+        "saga waits for an operator"
+    );
+}
+
+#[cfg(feature = "saga")]
+pub(crate) fn saga_retried(
+    saga: &Name,
+    id: u64,
+    step: &str,
+    undo: bool,
+    attempt: u32,
+    after: Duration,
+) {
+    metrics::counter!("mainstay_saga_retries_total", "saga" => label(saga), "step" => step.to_owned())
+        .increment(1);
+    tracing::debug!(
+        saga = &**saga,
+        id,
+        step,
+        undo,
+        attempt,
+        ?after,
+        "step will be tried again"
+    );
+}
+
+#[cfg(feature = "saga")]
+pub(crate) fn saga_left(saga: &Name, id: u64, why: &'static str) {
+    tracing::info!(saga = &**saga, id, why, "saga left to the next engine");
 }

@@ -126,6 +126,9 @@ async fn two_crashes() {
 enum Lie {
     /// It acknowledges a record before it has it, and loses the last one in a crash.
     AcknowledgesEarly,
+    /// It keeps the decision to unwind and the finished undos in memory until the end: the defect of engines that
+    /// have no durable unwinding.
+    KeepsUnwinding,
     /// It acknowledges the decision to unwind, and never writes it.
     LosesUnwind,
     /// It acknowledges finished undos, and never writes them.
@@ -140,39 +143,46 @@ struct Liar {
     inner: MemoryJournal,
     lie: Lie,
     /// Per log: what is held back, and how many records were swallowed.
-    state: Mutex<HashMap<LogId, (Option<Append>, u64)>>,
+    state: Mutex<HashMap<LogId, (Vec<Append>, u64)>>,
 }
 
 impl Liar {
     fn swallows(&self, append: &Append) -> bool {
         match self.lie {
-            Lie::AcknowledgesEarly => false,
+            Lie::AcknowledgesEarly | Lie::KeepsUnwinding => false,
             Lie::LosesUnwind => append.body.contains("\"unwind\""),
             Lie::LosesUndone => append.body.contains("undone") && !append.body.contains("finished"),
             Lie::LosesDone => append.body.contains("done\":{\"step\":\"create_payment"),
         }
     }
 
-    fn prepare(&self, mut append: Append) -> Option<Append> {
+    /// What is written now instead of this record.
+    fn instead(&self, mut append: Append) -> Vec<Append> {
         let mut state = self.state.lock().unwrap();
         let (held, swallowed) = state.entry(append.id).or_default();
         append.expect = Place::new(append.expect.epoch, append.expect.records - *swallowed);
         if self.swallows(&append) {
             *swallowed += 1;
-            return None;
+            return vec![];
         }
-        if matches!(self.lie, Lie::AcknowledgesEarly) && !append.body.contains("finished") {
-            return held.replace(append);
+        let last = append.body.contains("finished");
+        let unwinding = append.body.contains("\"unwind\"") || append.body.contains("undone");
+        let now = match self.lie {
+            Lie::KeepsUnwinding if unwinding && !last => vec![],
+            _ => std::mem::take(held),
+        };
+        match self.lie {
+            Lie::AcknowledgesEarly | Lie::KeepsUnwinding if !last => {
+                held.push(append);
+                // What goes forward is written at once by the one, and one record later by the other.
+                if matches!(self.lie, Lie::KeepsUnwinding) && !unwinding {
+                    std::mem::take(held)
+                } else {
+                    now
+                }
+            }
+            _ => now.into_iter().chain([append]).collect(),
         }
-        Some(append)
-    }
-
-    fn held(&self, id: LogId) -> Option<Append> {
-        self.state
-            .lock()
-            .unwrap()
-            .get_mut(&id)
-            .and_then(|(held, _)| held.take())
     }
 }
 
@@ -183,15 +193,10 @@ impl Journal for Liar {
 
     fn append(&self, append: Append) -> Answer<'_, ()> {
         Box::pin(async move {
-            if append.body.contains("finished")
-                && let Some(held) = self.held(append.id)
-            {
-                self.inner.append(held).await?;
+            for append in self.instead(append) {
+                self.inner.append(append).await?;
             }
-            match self.prepare(append) {
-                Some(append) => self.inner.append(append).await,
-                None => Ok(()),
-            }
+            Ok(())
         })
     }
 
@@ -231,6 +236,12 @@ async fn caught(lie: Lie) -> String {
 #[tokio::test(start_paused = true)]
 async fn a_journal_that_acknowledges_early_is_caught() {
     caught(Lie::AcknowledgesEarly).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn unwinding_that_is_not_durable_is_caught() {
+    let reason = caught(Lie::KeepsUnwinding).await;
+    assert!(reason.contains("ran after an undo"), "{reason}");
 }
 
 #[tokio::test(start_paused = true)]

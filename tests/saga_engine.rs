@@ -148,6 +148,48 @@ async fn an_unregistered_definition_is_not_started() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_input_that_cannot_be_read_back_or_is_too_large_starts_nothing() {
+    async fn any<T: Send + Sync + 'static>(_: Cx<(), T>, (): ()) -> Result<(), StepError> {
+        Ok(())
+    }
+    let (journal, store) = memory();
+    let float = Saga::builder("float")
+        .check("any", any::<f64>)
+        .build()
+        .unwrap();
+    let text = Saga::builder("text")
+        .check("any", any::<String>)
+        .build()
+        .unwrap();
+    let sagas = Sagas::builder(store, ())
+        .register(&float)
+        .register(&text)
+        .start()
+        .await
+        .unwrap();
+    let no_number = sagas.start(&float, "k", f64::NAN).await;
+    assert!(
+        matches!(no_number, Err(SagaError::Input(_))),
+        "{no_number:?}"
+    );
+    let large = sagas
+        .start(&text, "k", "x".repeat(mainstay::saga::MAX_PAYLOAD))
+        .await;
+    assert!(matches!(large, Err(SagaError::Input(_))), "{large:?}");
+    assert!(journal.is_empty());
+    assert_eq!(
+        sagas
+            .start(&float, "k", 0.1)
+            .await
+            .unwrap()
+            .ended()
+            .await
+            .unwrap(),
+        Ended::Completed(())
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_caller_that_goes_away_leaves_a_saga_that_runs() {
     let (journal, store) = memory();
     let saga = recommended().unwrap();

@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mainstay::journal::sqlite::SqliteJournal;
+use mainstay::journal::{Answer, Append, Begin, Begun, Claim, Head, Journal, Listing, Log, LogId};
 use mainstay::rng::Rng;
 use mainstay::saga::{Cx, Ended, Saga, Sagas, StepError};
 
@@ -85,6 +86,52 @@ fn saga() -> Saga<World, u32, ()> {
         .unwrap()
 }
 
+/// A journal that acknowledges a record before it is written, and writes it a little later: what it holds back dies
+/// with the process.
+#[derive(Debug)]
+struct Early {
+    inner: Arc<SqliteJournal>,
+    later: tokio::sync::mpsc::UnboundedSender<Append>,
+}
+
+impl Early {
+    fn new(inner: SqliteJournal) -> Self {
+        let inner = Arc::new(inner);
+        let (later, mut queue) = tokio::sync::mpsc::unbounded_channel::<Append>();
+        let journal = Arc::clone(&inner);
+        tokio::spawn(async move {
+            while let Some(append) = queue.recv().await {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+                journal.append(append).await.unwrap();
+            }
+        });
+        Self { inner, later }
+    }
+}
+
+impl Journal for Early {
+    fn begin(&self, begin: Begin) -> Answer<'_, Begun> {
+        self.inner.begin(begin)
+    }
+
+    fn append(&self, append: Append) -> Answer<'_, ()> {
+        self.later.send(append).unwrap();
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn claim(&self, claim: Claim) -> Answer<'_, Vec<Head>> {
+        self.inner.claim(claim)
+    }
+
+    fn load(&self, id: LogId) -> Answer<'_, Log> {
+        self.inner.load(id)
+    }
+
+    fn list(&self, listing: Listing) -> Answer<'_, Vec<Head>> {
+        self.inner.list(listing)
+    }
+}
+
 fn folder() -> PathBuf {
     std::env::var_os("MAINSTAY_TEST_FOLDER").unwrap().into()
 }
@@ -110,7 +157,12 @@ fn child_pays() {
             .unwrap();
         let journal = SqliteJournal::open(folder().join("journal.sqlite")).unwrap();
         let saga = saga();
-        let sagas = Sagas::builder(Arc::new(journal), World { effects })
+        let journal: Arc<dyn Journal> = if std::env::var_os("LIES").is_some() {
+            Arc::new(Early::new(journal))
+        } else {
+            Arc::new(journal)
+        };
+        let sagas = Sagas::builder(journal, World { effects })
             .register(&saga)
             .start()
             .await
@@ -148,8 +200,35 @@ struct Said {
     all: bool,
 }
 
-fn run(folder: &Path, from: u32, to: u32, kill_after: Option<Duration>, said: &mut Said) {
-    let mut child = Command::new(std::env::current_exe().unwrap())
+impl Said {
+    /// What was said and is not so: an acknowledged saga that is not in the journal, an end that is none.
+    fn broken(&self, folder: &Path) -> Option<String> {
+        let there = keys(folder, "SELECT CAST(key AS INTEGER) FROM log");
+        if let Some(gone) = self.acknowledged.iter().find(|n| !there.contains(n)) {
+            return Some(format!("saga {gone} was acknowledged and is gone"));
+        }
+        let ended = keys(
+            folder,
+            "SELECT CAST(key AS INTEGER) FROM log WHERE status = 'ended'",
+        );
+        let undone = self.ended.keys().find(|n| !ended.contains(n));
+        undone.map(|n| format!("saga {n} had ended and has not"))
+    }
+}
+
+fn run(
+    folder: &Path,
+    from: u32,
+    to: u32,
+    kill_after: Option<Duration>,
+    lies: bool,
+    said: &mut Said,
+) {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    if lies {
+        command.env("LIES", "1");
+    }
+    let mut child = command
         .args(["--exact", "child_pays", "--ignored", "--nocapture"])
         .env("MAINSTAY_TEST_FOLDER", folder)
         .env("FROM", from.to_string())
@@ -216,14 +295,10 @@ fn killed_at_random_moments_nothing_is_lost() {
     let (mut from, mut in_the_middle) = (0, 0);
     for _ in 0..rounds {
         let after = Duration::from_micros(1_000 + rng.next_u64() % 50_000);
-        run(folder.path(), from, u32::MAX, Some(after), &mut said);
-        // The acknowledged are a part of what is there.
-        let there = keys(folder.path());
-        assert!(
-            said.acknowledged.is_subset(&there),
-            "an acknowledged saga is gone"
-        );
+        run(folder.path(), from, u32::MAX, Some(after), false, &mut said);
+        assert_eq!(said.broken(folder.path()), None);
         in_the_middle += u32::from(unfinished(folder.path()) > 0);
+        let there = keys(folder.path(), "SELECT CAST(key AS INTEGER) FROM log");
         from = there.last().map_or(0, |last| last + 1);
     }
     println!("{rounds} kills, {in_the_middle} with unfinished sagas, {from} sagas");
@@ -231,21 +306,38 @@ fn killed_at_random_moments_nothing_is_lost() {
         in_the_middle > rounds / 2,
         "the kills did not hit unfinished sagas"
     );
-    run(folder.path(), 0, from, None, &mut said);
+    run(folder.path(), 0, from, None, false, &mut said);
     assert!(said.all);
     assert_eq!(said.ended.len(), from as usize);
     audit(folder.path(), &said);
+}
+
+/// The check above, on a journal that lies.
+#[test]
+fn a_journal_that_acknowledges_early_is_caught_by_a_kill() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut said = Said::default();
+    let mut from = 0;
+    for millis in (5..200).step_by(5) {
+        let after = Some(Duration::from_millis(millis));
+        run(folder.path(), from, u32::MAX, after, true, &mut said);
+        if let Some(broken) = said.broken(folder.path()) {
+            println!("after {millis} ms: {broken}");
+            return;
+        }
+        let there = keys(folder.path(), "SELECT CAST(key AS INTEGER) FROM log");
+        from = there.last().map_or(0, |last| last + 1);
+    }
+    panic!("the kills did not find the lie");
 }
 
 fn shell(folder: &Path) -> rusqlite::Connection {
     rusqlite::Connection::open(folder.join("journal.sqlite")).unwrap()
 }
 
-fn keys(folder: &Path) -> BTreeSet<u32> {
+fn keys(folder: &Path, query: &str) -> BTreeSet<u32> {
     let shell = shell(folder);
-    let mut statement = shell
-        .prepare("SELECT CAST(key AS INTEGER) FROM log")
-        .unwrap();
+    let mut statement = shell.prepare(query).unwrap();
     statement
         .query_map([], |row| row.get::<_, u32>(0))
         .unwrap()

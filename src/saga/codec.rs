@@ -1,7 +1,7 @@
 //! Facts to text and back.
 
 use super::entry::{FORMAT, Fact};
-use crate::journal::Log;
+use crate::journal::{Log, Status};
 
 /// The record of these facts.
 pub(crate) fn encode(facts: &[Fact]) -> Result<String, serde_json::Error> {
@@ -28,6 +28,15 @@ pub(crate) fn decode(log: &Log) -> Result<Vec<Fact>, String> {
         all.extend(facts);
     }
     Ok(all)
+}
+
+/// What a log is after these facts.
+pub(crate) fn status(facts: &[Fact]) -> Status {
+    match facts.last() {
+        Some(Fact::Incident(_)) => Status::Held,
+        Some(Fact::Finished(_)) => Status::Ended,
+        _ => Status::Running,
+    }
 }
 
 #[cfg(test)]

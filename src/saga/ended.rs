@@ -4,6 +4,7 @@ use super::SagaId;
 use super::entry::{Class, Finish, Operation};
 use super::error::SagaError;
 use super::history::History;
+use super::machine::{Execution, Next};
 use super::payload::Payload;
 use crate::journal::Head;
 use crate::time::Timestamp;
@@ -115,6 +116,16 @@ pub(crate) enum Rest {
 }
 
 impl Rest {
+    /// The word for it, in events.
+    pub(crate) const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Completed(_) => "completed",
+            Self::Compensated { .. } => "compensated",
+            Self::Incident(_) => "incident",
+            Self::Abandoned { .. } => "abandoned",
+        }
+    }
+
     /// Where a saga rests according to its log; `None` while it is under way.
     pub(crate) fn of(head: &Head, history: &History) -> Option<Self> {
         if let Some(incident) = Incident::of(head, history) {
@@ -138,6 +149,28 @@ impl Rest {
             }
         };
         Some(rest)
+    }
+
+    /// Where a saga rests according to the machine.
+    pub(crate) fn reached(head: &Head, execution: &Execution) -> Option<Self> {
+        if let Some(held) = execution.held() {
+            let history = History {
+                held: Some(held.clone()),
+                failure: execution.failure().cloned(),
+                ..History::default()
+            };
+            return Self::of(head, &history);
+        }
+        match execution.next() {
+            Next::End(Finish::Completed) => execution.result().cloned().map(Self::Completed),
+            Next::End(Finish::Compensated) => {
+                execution.failure().map(|failure| Self::Compensated {
+                    step: failure.step.clone(),
+                    reason: failure.error.clone(),
+                })
+            }
+            _ => None,
+        }
     }
 
     /// With the type of the output.

@@ -136,6 +136,22 @@ pub enum Class {
     Unrecordable,
 }
 
+impl Class {
+    /// The word for it, in records and events.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::DefinitionChanged => "definition_changed",
+            Self::Exhausted => "exhausted",
+            Self::Halted => "halted",
+            Self::UndoFailed => "undo_failed",
+            Self::UnknownOutcome => "unknown_outcome",
+            Self::Unreadable => "unreadable",
+            Self::Unrecordable => "unrecordable",
+        }
+    }
+}
+
 /// What an operator decided.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -14,6 +14,7 @@ use super::ended::{Ended, Rest};
 use super::error::SagaError;
 use super::history::History;
 use crate::journal::Journal;
+use crate::observe;
 use crate::rt;
 
 /// How long to wait before looking again for the end of a saga that another engine carries on.
@@ -34,6 +35,31 @@ pub(super) enum Phase {
     Refused(SagaError),
     /// This process will not carry it on; the journal has it.
     Stopped(SagaId, SagaError),
+}
+
+impl Phase {
+    /// Says how it went, without a word of what it was about.
+    pub(super) fn report(&self, saga: &observe::Name) {
+        match self {
+            Self::Rested(id, Rest::Incident(incident)) => {
+                observe::saga_held(
+                    saga,
+                    id.get(),
+                    incident.class.as_str(),
+                    incident.step.as_deref(),
+                );
+            }
+            Self::Rested(id, rest) => observe::saga_ended(saga, id.get(), rest.as_str()),
+            Self::Elsewhere(id) => {
+                observe::saga_left(saga, id.get(), "somebody else wrote to its log")
+            }
+            Self::Stopped(id, SagaError::Stopping) => {
+                observe::saga_left(saga, id.get(), "the engine stops");
+            }
+            Self::Stopped(id, _) => observe::saga_left(saga, id.get(), "the journal refused"),
+            Self::Starting | Self::Running(_) | Self::Refused(_) => {}
+        }
+    }
 }
 
 /// A saga that was started: await its [end](Self::ended).

@@ -11,9 +11,9 @@ use super::error::{SagaError, cut};
 use super::handle::Phase;
 use super::history::History;
 use super::machine::Execution;
-use super::run::status;
 use super::sagas::Sagas;
 use crate::journal::{Append, Head, Listing, Log, Status};
+use crate::observe;
 use crate::rt;
 
 /// Incidents are listed in pages of this size.
@@ -202,7 +202,7 @@ async fn decide<App: Send + Sync + 'static>(
     let append = Append::new(
         head.id,
         head.place,
-        status(&facts),
+        codec::status(&facts),
         labels,
         FORMAT,
         body,
@@ -210,7 +210,7 @@ async fn decide<App: Send + Sync + 'static>(
     );
     engine.journal.append(append).await?;
     head.place = head.place.after();
-    head.status = status(&facts);
+    head.status = codec::status(&facts);
     if operation == Operation::Retry {
         let engine = Arc::clone(engine);
         let permits = Arc::clone(&engine);
@@ -221,6 +221,7 @@ async fn decide<App: Send + Sync + 'static>(
             }
         });
     } else if let Ok(Some(rest)) = super::handle::look(&*engine.journal, saga).await {
+        observe::saga_ended(&head.kind, saga.get(), rest.as_str());
         leaving.tell(Phase::Rested(saga, rest));
     }
     Ok(())

@@ -73,8 +73,8 @@ impl<A> Step<A> {
         self
     }
 
-    /// How long to wait between attempts. Defaults to 100 ms, doubling to 5 s for a check and a step and to 30 s for
-    /// everything else, which may have to outlast an outage.
+    /// How long to wait between attempts. Defaults to [`Backoff::exponential`] from 100 ms, to 5 s for a check and a
+    /// step and to 30 s for everything else, which may have to outlast an outage.
     #[must_use]
     pub const fn backoff(mut self, backoff: Backoff) -> Self {
         self.settings.backoff = Some(backoff);

@@ -25,7 +25,8 @@ use super::handle::Phase;
 use super::history::History;
 use super::machine::{Attempt, Ending, Execution, Next, Verdict};
 use super::probe::{Site, What, Wish};
-use crate::journal::{Append, Head, JournalError, Place, Status};
+use crate::journal::{Append, Head, JournalError, Place};
+use crate::observe;
 use crate::retry::Backoff;
 use crate::rng::Rng;
 use crate::rt;
@@ -82,6 +83,12 @@ impl<App: Send + Sync + 'static> Run<App> {
     /// Carries the saga to its rest, or as far as this process gets. `facts` are those of a saga that has just begun;
     /// without them the log is read.
     pub(super) async fn carry(mut self, facts: Option<Vec<Fact>>) -> Phase {
+        let phase = self.phase(facts).await;
+        phase.report(&self.head.kind);
+        phase
+    }
+
+    async fn phase(&mut self, facts: Option<Vec<Fact>>) -> Phase {
         let id = self.id();
         match self.go(facts).await {
             Ok(rest) => Phase::Rested(id, rest),
@@ -175,7 +182,7 @@ impl<App: Send + Sync + 'static> Run<App> {
                         .await?
                 }
                 Next::Hold | Next::End(_) => {
-                    return rest(&self.head, execution)
+                    return Rest::reached(&self.head, execution)
                         .ok_or_else(|| Leave::Unreadable("an end that is none".into()));
                 }
             }
@@ -250,7 +257,10 @@ impl<App: Send + Sync + 'static> Run<App> {
                     delay = policy.backoff.delay(number, delay, &mut self.rng);
                     // No longer than there is time: its end is to be noticed when it comes.
                     let left = over.map_or(Duration::MAX, |over| over.since(rt::now()));
-                    self.wait(delay.max(hint).min(left)).await?;
+                    let after = delay.max(hint).min(left);
+                    let id = self.head.id.get();
+                    observe::saga_retried(&self.head.kind, id, name, undo, number, after);
+                    self.wait(after).await?;
                 }
                 Err(illegal) => return Err(Leave::Unreadable(illegal.to_string())),
             }
@@ -328,7 +338,7 @@ impl<App: Send + Sync + 'static> Run<App> {
         let append = Append::new(
             self.head.id,
             self.place,
-            status(facts),
+            codec::status(facts),
             Arc::clone(&self.head.labels),
             FORMAT,
             body,
@@ -357,39 +367,6 @@ impl<App: Send + Sync + 'static> Run<App> {
         }
         self.place = self.place.after();
         self.engine.probed(&site, false)
-    }
-}
-
-/// What a log is after these facts.
-pub(super) fn status(facts: &[Fact]) -> Status {
-    match facts.last() {
-        Some(Fact::Incident(_)) => Status::Held,
-        Some(Fact::Finished(_)) => Status::Ended,
-        _ => Status::Running,
-    }
-}
-
-/// Where the machine rests.
-fn rest(head: &Head, execution: &Execution) -> Option<Rest> {
-    if let Some(held) = execution.held() {
-        let history = History {
-            held: Some(held.clone()),
-            failure: execution.failure().cloned(),
-            ..History::default()
-        };
-        return Rest::of(head, &history);
-    }
-    match execution.next() {
-        Next::End(super::entry::Finish::Completed) => {
-            execution.result().cloned().map(Rest::Completed)
-        }
-        Next::End(super::entry::Finish::Compensated) => {
-            execution.failure().map(|failure| Rest::Compensated {
-                step: failure.step.clone(),
-                reason: failure.error.clone(),
-            })
-        }
-        _ => None,
     }
 }
 

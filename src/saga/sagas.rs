@@ -114,6 +114,11 @@ impl<App: Send + Sync + 'static> Sagas<App> {
         }
         let Key { key, labels } = key.into();
         let input = Payload::of(&input).map_err(|error| SagaError::Input(error.0))?;
+        // What cannot be read back (a float that is no number, a field that is not written) is found before anything
+        // is done, and not by a recovery.
+        if let Err(error) = input.read::<Input>() {
+            return Err(SagaError::Input(error.0));
+        }
         let digest = input.digest();
         let business = BusinessKey {
             tenant: labels.tenant.as_str().into(),

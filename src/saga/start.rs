@@ -12,6 +12,7 @@ use super::error::SagaError;
 use super::handle::{Phase, look};
 use super::probe::{Site, What};
 use crate::journal::{Begin, Begun, Labels};
+use crate::observe;
 use crate::rt;
 
 /// Drawn once per saga.
@@ -65,6 +66,7 @@ impl<App: Send + Sync + 'static> Start<App> {
         match begun {
             Err(error) => self.leaving.tell(Phase::Refused(error.into())),
             Ok(Begun::Created(head)) => {
+                observe::saga_started(&head.kind, head.id.get());
                 cell.phase.send_replace(Phase::Running(head.id.into()));
                 engine.carry(head, Some(self.facts), cell, permit).await;
             }
