@@ -132,7 +132,8 @@ pub fn of_status(status: &Status) -> Outcome {
 /// Refusals leave as trailers-only responses, which a generated client returns as a `Status`.
 ///
 /// `UNAVAILABLE` with RetryInfo for an open circuit, `DEADLINE_EXCEEDED` when time is over. The message says no more
-/// than the code does; the caller in this process asks [`refusal()`] whether a status is the callee's word or the stack's. For every service whose body has a default: tonic's channel and server.
+/// than the code does; the caller in this process asks [`refusal()`] whether a status is the callee's word or the
+/// stack's. For every service whose body has a default: tonic's channel and server.
 #[derive(Clone, Copy, Debug, Default)]
 #[expect(clippy::exhaustive_structs, reason = "a unit value names a choice")]
 pub struct AsResponse;
