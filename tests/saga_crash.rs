@@ -80,20 +80,18 @@ async fn documented_order_on_sqlite() {
 #[tokio::test(start_paused = true)]
 async fn two_crashes() {
     let saga = Saga::builder("small")
-        .check("validate_invoice", saga_support::validate_invoice)
         .check("check_budget", saga_support::check_budget)
         .step("create_payment", saga_support::create_payment)
         .undo(saga_support::undo)
         .step("update_invoice", saga_support::effect)
         .undo(saga_support::undo)
-        .check("look", |_cx, _: String| async { Ok(()) })
         .build()
         .unwrap();
     let survey = Trial::new(&saga, invoice(), Erp::default)
         .holds(|erp, ended| {
             let events = erp.books().events.clone();
             let legal: &[&[&str]] = match ended {
-                Ended::Completed(()) => &[&["+create_payment", "+update_invoice"]],
+                Ended::Completed(_) => &[&["+create_payment", "+update_invoice"]],
                 _ => &[
                     &[],
                     &["+create_payment", "-create_payment"],
@@ -116,7 +114,7 @@ async fn two_crashes() {
         .await
         .unwrap();
     println!("{survey:?}");
-    assert!(survey.crashed > 3_000, "{survey:?}");
+    assert!(survey.crashed > 2_000, "{survey:?}");
 }
 
 // === journals that lie ===

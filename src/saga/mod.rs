@@ -123,7 +123,9 @@
 //!
 //! - **Idempotent by its key.** It runs at least once. Whoever receives its effect applies
 //!   [`Cx::idempotency_key`] once.
-//! - **Honest.** [`StepError::Fail`] says "surely no effect". When in doubt, `?` and the text of the error.
+//! - **Honest.** [`StepError::Fail`] says "surely no effect" of this attempt; where a receiver remembers keys and refuses
+//!   this one, [`StepError::Refused`] says it of every attempt, so that a crash or a lost answer before it leaves no doubt.
+//!   When in doubt, `?`.
 //! - **Undone by something that copes**: with a step that never came, that happened, and that comes after its undo. A
 //!   receiver that remembers the undone key ([`Cx::undoes`]) and refuses it copes with the last.
 //!
