@@ -99,7 +99,7 @@ where
 /// # Errors
 ///
 /// When the system has no thread to give.
-#[cfg(feature = "saga")]
+#[cfg(feature = "sqlite")]
 pub(crate) fn thread<T: Send + 'static>(
     name: &str,
     work: impl FnOnce() -> T + Send + 'static,

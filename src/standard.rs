@@ -249,8 +249,8 @@ mod grpc {
         ///
         /// Each call honours the timeout that the caller set on its request, and carries the time left in
         /// `grpc-timeout`. The deadline covers the whole call, streams included: a stream that is meant to stay open
-        /// belongs to a stack with longer times. The breaker judges a call by its trailers; the retry by its head, since an answer that has
-        /// begun cannot be taken back.
+        /// belongs to a stack with longer times. The breaker judges a call by its trailers; the retry by its head, since
+        /// an answer that has begun cannot be taken back.
         pub fn grpc<S: Clone>(&self, channel: S) -> Grpc<S> {
             let replay = ReplayRequest::new(self.replay_bound)
                 .all_idempotent(self.idempotent)
