@@ -38,8 +38,6 @@ pub enum LayerKind {
     Breaker,
     /// A total deadline.
     Deadline,
-    /// A retry, whose wait ended after the deadline.
-    Retry,
 }
 
 impl LayerKind {
@@ -49,7 +47,6 @@ impl LayerKind {
         match self {
             Self::Breaker => "breaker",
             Self::Deadline => "deadline",
-            Self::Retry => "retry",
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::rt;
 /// A generated client makes its `Status` of headers alone, so the refusal travels in one as far as the caller.
 const HEADER: HeaderName = HeaderName::from_static("mainstay-refused");
 
-const LAYERS: [LayerKind; 3] = [LayerKind::Breaker, LayerKind::Deadline, LayerKind::Retry];
+const LAYERS: [LayerKind; 2] = [LayerKind::Breaker, LayerKind::Deadline];
 const REASONS: [Reason; 3] = [
     Reason::CircuitOpen,
     Reason::DeadlineExceeded,

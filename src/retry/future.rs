@@ -12,7 +12,6 @@ use super::layer::Policy;
 use super::policy::{Decision, GaveUp, Retry};
 use super::replay::Replay;
 use super::service::Spare;
-use crate::error::{LayerKind, Reason, Rejected};
 use crate::outcome::{Classify, Outcome};
 use crate::reject::Refuse;
 use crate::rt;
@@ -34,6 +33,9 @@ where
     kept: Option<P::Kept>,
     /// Made with the first failure: a call that succeeds draws no number.
     retry: Option<Retry>,
+    /// What the callee said last, should the next attempt not come about: rule 7 of the policy. An answer whose body
+    /// is not read keeps its connection until then.
+    last: Option<Result<S::Response, S::Error>>,
     spare: Arc<Spare<S>>,
     policy: Policy<C, R, P>,
     scope: Scope,
@@ -77,6 +79,7 @@ where
             state,
             kept,
             retry: None,
+            last: None,
             spare,
             policy,
             scope,
@@ -100,15 +103,19 @@ where
             match this.state.as_mut().project() {
                 StateProj::Attempt { future } => {
                     let result = ready!(scope.enter(|| future.poll(cx)));
-                    let outcome = match this.policy.refuse.rejection(result.as_ref()) {
-                        // The caller must not take it for a call that was never made.
-                        Some(rejected) if this.retry.is_some() => {
-                            let rejected = rejected.tried();
-                            this.state.set(State::Done);
-                            return Poll::Ready(this.policy.refuse.refuse(rejected));
-                        }
-                        Some(_) => Outcome::Rejected,
-                        None => this.policy.classify.classify(result.as_ref()),
+                    let refused = this.policy.refuse.rejection(result.as_ref()).is_some();
+                    if refused && let Some(last) = this.last.take() {
+                        let attempt = this.retry.as_ref().map_or(1, Retry::attempt);
+                        this.spare
+                            .shared
+                            .gave_up(attempt.saturating_sub(1), GaveUp::Refused);
+                        this.state.set(State::Done);
+                        return Poll::Ready(last);
+                    }
+                    let outcome = if refused {
+                        Outcome::Rejected
+                    } else {
+                        this.policy.classify.classify(result.as_ref())
                     };
                     // The path without a failure ends here: no clock, no random number, no lock.
                     if !outcome.is_failure() {
@@ -140,6 +147,7 @@ where
                     match next {
                         Ok((after, request)) => {
                             shared.retried(attempt, after);
+                            *this.last = Some(result);
                             let sleep = rt::sleep_until(now + after);
                             this.state.set(State::Wait {
                                 sleep,
@@ -162,14 +170,13 @@ where
                     ready!(scope.enter(|| service.poll_ready(cx)))?;
                     let attempt = this.retry.as_ref().map_or(1, Retry::attempt);
                     // The wait can end late, on a runtime that was held up or for want of readiness.
-                    if scope.deadline().is_some_and(|at| rt::now() >= at) {
-                        this.spare
-                            .shared
-                            .gave_up(attempt.saturating_sub(1), GaveUp::Deadline);
+                    if scope.deadline().is_some_and(|at| rt::now() >= at)
+                        && let Some(last) = this.last.take()
+                    {
+                        let made = attempt.saturating_sub(1);
+                        this.spare.shared.gave_up(made, GaveUp::Deadline);
                         this.state.set(State::Done);
-                        let over =
-                            Rejected::new(LayerKind::Retry, Reason::DeadlineExceeded).tried();
-                        return Poll::Ready(this.policy.refuse.refuse(over));
+                        return Poll::Ready(last);
                     }
                     *this.scope = scope.attempt(attempt);
                     match request.take() {

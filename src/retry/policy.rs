@@ -4,10 +4,11 @@
 //! 2. After the last attempt the result is final.
 //! 3. The next attempt starts after the backoff's delay and never before the callee's own hint.
 //! 4. A hint longer than `longest_hint` ends the call with the callee's answer, hint included.
-//! 5. No retry starts at or after the deadline, and none is waited for that would. Where a wait ends late, the call is
-//!    refused, since the callee's answer is gone by then.
+//! 5. No retry starts at or after the deadline, and none is waited for that would.
 //! 6. A retry that everything else allows takes one token of the budget; without one the result is final.
-//! 7. Giving up returns the callee's own last answer, never an error about retrying.
+//! 7. Giving up returns the callee's own last answer, never an error about retrying: also when the wait ends too late,
+//!    and when a layer below refuses the next attempt. A caller that got the refusal instead would never learn that
+//!    its call is broken, and would spend the half-open probe of an open circuit on it again and again.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -128,6 +129,8 @@ pub enum GaveUp {
     Deadline,
     /// The callee asks for more patience than the policy has.
     Hint,
+    /// A layer below refused the next attempt.
+    Refused,
     /// The request cannot be made again: not idempotent, or longer than the replay's bound.
     Request,
 }
@@ -141,6 +144,7 @@ impl GaveUp {
             Self::Budget => "budget",
             Self::Deadline => "deadline",
             Self::Hint => "hint",
+            Self::Refused => "refused",
             Self::Request => "request",
         }
     }

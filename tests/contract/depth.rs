@@ -34,6 +34,11 @@ async fn a_refusal_is_one_level_deep_through_seven_layers() {
     let breaker = BreakerLayer::new("innermost", Trip::consecutive(1));
     let probe = Probe::new(Mode::Fail(7));
     let service = stack(probe.clone(), &breaker);
+    let fault = service.clone().oneshot(request()).await.err().unwrap();
+    assert!(
+        fault.is::<super::probe::Fault>(),
+        "its own retry was refused: {fault}"
+    );
     let refused = service.oneshot(request()).await.err().unwrap();
     let rejected = refused.downcast_ref::<Rejected>().unwrap();
     assert_eq!(rejected.reason(), Reason::CircuitOpen);
@@ -88,6 +93,8 @@ async fn a_refusal_as_a_response_passes_outer_layers_as_what_it_is() {
         .layer(outer)
         .layer(inner)
         .service(probe.clone());
+    let opening = service.clone().oneshot(request()).await;
+    assert_eq!(opening.err(), Some(super::probe::Fault::Callee(1)));
     for _ in 0..10 {
         let response = service.clone().oneshot(request()).await.unwrap();
         assert_eq!(response.status(), 503);

@@ -9,7 +9,7 @@ use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use mainstay::breaker::{BreakerLayer, Trip};
 use mainstay::deadline::DeadlineLayer;
-use mainstay::error::{AsRejected, Reason};
+use mainstay::error::AsRejected;
 use mainstay::http::ReplayRequest;
 use mainstay::num::{Attempts, Period, Ratio};
 use mainstay::outcome::Outcome;
@@ -135,11 +135,7 @@ async fn a_wait_that_ends_late_starts_nothing() {
     let mut call = pin!(start(&mut service).await);
     assert!(poll(&mut call).is_pending());
     tokio::time::advance(Duration::from_secs(9)).await;
-    let error = call.await.unwrap_err();
-    assert_eq!(
-        error.as_rejected().unwrap().reason(),
-        Reason::DeadlineExceeded
-    );
+    assert_eq!(call.await.unwrap_err(), Fault::Callee(4));
     assert_eq!(probe.calls(), 1);
 }
 
@@ -213,6 +209,22 @@ async fn a_request_that_is_made_again_and_not_sent_takes_nothing_away() {
     assert!(first.frame().await.unwrap().is_err(), "another has it now");
 }
 
+/// A broken call learns that it is broken, and not that the circuit which it opened itself is open.
+#[tokio::test(start_paused = true)]
+async fn a_refused_retry_returns_the_callees_last_word() {
+    let breaker = BreakerLayer::new("contract", Trip::consecutive(2));
+    let probe = Probe::new(Mode::Fail(1));
+    let layer = layer();
+    let service = layer.clone().layer(breaker.layer(probe.clone()));
+    let broken = service.oneshot(request()).await.unwrap_err();
+    assert_eq!(broken, Fault::Callee(1));
+    assert_eq!(probe.calls(), 2, "the third was refused");
+    assert_eq!(
+        (layer.handle().retries(), layer.handle().given_up()),
+        (2, 1)
+    );
+}
+
 /// What a saga asks before it says that a step had no effect.
 #[tokio::test(start_paused = true)]
 async fn a_refusal_tells_whether_an_attempt_was_sent_before() {
@@ -220,7 +232,7 @@ async fn a_refusal_tells_whether_an_attempt_was_sent_before() {
     let probe = Probe::new(Mode::Fail(1));
     let service = layer().layer(breaker.layer(probe.clone()));
     let second = service.clone().oneshot(request()).await.unwrap_err();
-    assert!(!second.as_rejected().unwrap().is_untried(), "{second}");
+    assert_eq!(second, Fault::Callee(1));
     let first = service.oneshot(request()).await.unwrap_err();
     assert!(first.as_rejected().unwrap().is_untried(), "{first}");
     assert_eq!(probe.calls(), 1);
