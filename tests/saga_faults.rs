@@ -229,7 +229,14 @@ async fn a_saga_that_ends_while_the_engine_stops_is_told_as_ended() {
     let handle = sagas.start(&saga, "k", 7).await.unwrap();
     tokio::time::sleep(Duration::from_secs(1)).await;
     sagas.shutdown(Duration::from_secs(60)).await;
-    assert_eq!(journal.list(Listing::new(Status::Ended, 9)).await.unwrap().len(), 1);
+    assert_eq!(
+        journal
+            .list(Listing::new(Status::Ended, 9))
+            .await
+            .unwrap()
+            .len(),
+        1
+    );
     assert_eq!(within(handle.ended()).await.unwrap(), Ended::Completed(7));
 }
 
@@ -245,7 +252,15 @@ async fn who_waits_for_a_log_that_breaks_the_rules_is_shown_the_incident() {
     let head = journal.load(id.log()).await.unwrap().head;
     let illegal = r#"[{"undone":{"step":"pay"}}]"#;
     let labels = Arc::clone(&head.labels);
-    let append = Append::new(head.id, head.place, Status::Running, labels, 1, illegal, head.begun);
+    let append = Append::new(
+        head.id,
+        head.place,
+        Status::Running,
+        labels,
+        1,
+        illegal,
+        head.begun,
+    );
     journal.append(append).await.unwrap();
     let sagas = engine(&journal, &app, &saga).await;
     let handle = sagas.start(&saga, "k", 7).await.unwrap();
@@ -294,7 +309,9 @@ fn a_start_while_the_runtime_ends_does_not_hang_it() {
     impl Drop for StartsLate {
         fn drop(&mut self) {
             let (sagas, saga) = self.0.take().unwrap();
-            drop(futures::FutureExt::now_or_never(sagas.start(&saga, "late", 7)));
+            drop(futures::FutureExt::now_or_never(
+                sagas.start(&saga, "late", 7),
+            ));
         }
     }
     finishes(|| {
@@ -334,7 +351,10 @@ fn a_start_outside_of_a_runtime_panics_and_does_not_hang() {
         // Nothing of it is left, and the engine goes on.
         assert_eq!(sagas.tasks(), 0);
         let handle = runtime.block_on(sagas.start(&saga, "k", 7)).unwrap();
-        assert_eq!(runtime.block_on(handle.ended()).unwrap(), Ended::Completed(7));
+        assert_eq!(
+            runtime.block_on(handle.ended()).unwrap(),
+            Ended::Completed(7)
+        );
     });
 }
 
@@ -395,7 +415,10 @@ async fn a_long_text_is_cut_however_the_error_was_made() {
     async fn chatty(_: Cx<App, u32>, (): ()) -> Result<u32, StepError> {
         Err(StepError::Fail("x".repeat(1 << 20).into()))
     }
-    let saga = Saga::builder("chatty").pivot("pay", chatty).build().unwrap();
+    let saga = Saga::builder("chatty")
+        .pivot("pay", chatty)
+        .build()
+        .unwrap();
     let journal: Arc<dyn Journal> = Arc::new(MemoryJournal::new());
     let sagas = engine(&journal, &Arc::new(App::default()), &saga).await;
     let handle = sagas.start(&saga, "k", 7).await.unwrap();
@@ -478,7 +501,10 @@ async fn a_step_that_waits_for_a_saga_of_its_own_engine_ends_with_one_place_too(
         .unwrap();
     let app = Arc::new(Nested {
         sagas: Mutex::default(),
-        child: Saga::builder("child").pivot("child", child).build().unwrap(),
+        child: Saga::builder("child")
+            .pivot("child", child)
+            .build()
+            .unwrap(),
         runs: AtomicU32::new(0),
     });
     let sagas = Sagas::builder(Arc::new(MemoryJournal::new()), Arc::clone(&app))

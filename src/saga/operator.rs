@@ -209,9 +209,7 @@ async fn decide<App: Send + Sync + 'static>(
         rt::wall(),
     );
     // A decision whose reply is lost is a decision: it must be carried out.
-    engine
-        .ask(|journal| journal.append(append.clone()))
-        .await?;
+    engine.ask(|journal| journal.append(append.clone())).await?;
     head.place = head.place.after();
     head.status = codec::status(&facts);
     if operation == Operation::Retry {

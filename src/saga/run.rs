@@ -140,7 +140,10 @@ impl<App: Send + Sync + 'static> Run<App> {
     }
 
     async fn read(&self) -> Result<Vec<Fact>, Leave> {
-        let log = self.engine.ask(|journal| journal.load(self.head.id)).await?;
+        let log = self
+            .engine
+            .ask(|journal| journal.load(self.head.id))
+            .await?;
         codec::decode(&log).map_err(Leave::Unreadable)
     }
 

@@ -106,8 +106,8 @@ async fn begin_once<App: Send + Sync + 'static>(
         begun => return Ok(begun),
     };
     let log = engine.ask(|journal| journal.load(head.id)).await?;
-    let mine = log.head.place == head.place
-        && log.records.iter().all(|record| record.body == begin.body);
+    let mine =
+        log.head.place == head.place && log.records.iter().all(|record| record.body == begin.body);
     Ok(if mine {
         Begun::Created(head)
     } else {

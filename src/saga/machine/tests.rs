@@ -348,6 +348,9 @@ fn rule_15_an_illegal_log_is_refused() {
             "twice fact {gone}"
         );
     }
+    // Without its end, which rides with the last fact.
+    let ending = facts.len() - 1;
+    assert!(Execution::replay(shape(), facts.iter().take(ending)).is_err());
     // Half a record: the failure without the decision.
     let half = facts.iter().position(|fact| *fact == Fact::Unwind).unwrap();
     assert!(Execution::replay(shape(), facts.iter().take(half)).is_err());
