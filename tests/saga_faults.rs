@@ -474,8 +474,8 @@ async fn requests_and_records_do_not_print_what_they_say() {
 #[tokio::test(start_paused = true)]
 async fn a_step_that_waits_for_a_saga_of_its_own_engine_ends_with_one_place_too() {
     struct Nested {
-        sagas: Mutex<Option<Sagas<Nested>>>,
-        child: Saga<Nested, u32, u32>,
+        sagas: Mutex<Option<Sagas<Self>>>,
+        child: Saga<Self, u32, u32>,
         runs: AtomicU32,
     }
     async fn child(cx: Cx<Nested, u32>, (): ()) -> Result<u32, StepError> {
