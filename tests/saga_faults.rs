@@ -469,6 +469,42 @@ async fn requests_and_records_do_not_print_what_they_say() {
     assert!(!said.contains("IBAN"), "{said}");
 }
 
+// === versions side by side ===
+
+#[tokio::test(start_paused = true)]
+async fn each_saga_is_recovered_by_the_version_that_it_began_with() {
+    let build = |version: u32| {
+        let says = move |_: Cx<App, u32>, _: u32| async move { Ok(version) };
+        Saga::builder("versions")
+            .version(version)
+            .pivot("pay", pay)
+            .then("says", says)
+            .build()
+            .unwrap()
+    };
+    let versions: Vec<_> = (1..=6).map(build).collect();
+    let journal: Arc<dyn Journal> = Arc::new(MemoryJournal::new());
+    let app = Arc::new(App::default());
+    app.slow.store(1, Ordering::SeqCst);
+    let open = || {
+        let builder = Sagas::builder(Arc::clone(&journal), Arc::clone(&app));
+        versions.iter().fold(builder, |all, one| all.register(one))
+    };
+    let sagas = open().start().await.unwrap();
+    for saga in &versions {
+        let key = saga.version().to_string();
+        sagas.start(saga, key, 7).await.unwrap();
+    }
+    drop(sagas);
+    let sagas = open().start().await.unwrap();
+    for saga in &versions {
+        let key = saga.version().to_string();
+        let handle = sagas.start(saga, key, 7).await.unwrap();
+        let ended = within(handle.ended()).await.unwrap();
+        assert_eq!(ended, Ended::Completed(saga.version()));
+    }
+}
+
 // === sagas that start sagas ===
 
 #[tokio::test(start_paused = true)]

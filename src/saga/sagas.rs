@@ -56,7 +56,7 @@ impl<App: Send + Sync + 'static> Sagas<App> {
     /// Starts a saga under a business key, or finds the one that has it, running or ended.
     ///
     /// When this returns a handle, the start is durable. It waits while as many sagas are in flight as the engine
-    /// allows. A start from within a step does not wait for that, since the step holds a place itself; the saga then
+    /// allows, and while the journal fails for a reason that may pass. A start from within a step does not wait for that, since the step holds a place itself; the saga then
     /// waits for one. A step that waits for the *end* of a saga of its own engine keeps its place meanwhile: give such
     /// a step a timeout and attempts that allow for it, or an engine of its own to the sagas that it starts.
     ///
