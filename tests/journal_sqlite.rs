@@ -11,7 +11,9 @@ use std::process::Command;
 use std::sync::Arc;
 
 use mainstay::journal::sqlite::SqliteJournal;
-use mainstay::journal::{Append, Begin, Begun, Head, Journal, JournalError, Labels, Place, Status};
+use mainstay::journal::{
+    Append, Begin, Begun, Claim, Head, Journal, JournalError, Labels, Listing, LogId, Place, Status,
+};
 use mainstay::time::Timestamp;
 use rusqlite::Connection;
 
@@ -292,4 +294,104 @@ async fn a_failed_commit_stops_the_store_and_loses_nothing_acknowledged() {
     println!("{acknowledged} acknowledged, {} there", records.len());
     assert!(records.len() >= acknowledged && acknowledged > 20);
     assert_eq!(records[0].body, "[]");
+}
+
+// === a damaged log and its neighbours ===
+
+/// Rule 8: what one log holds is no reason to stop the store for all others.
+#[tokio::test]
+async fn a_text_that_is_no_text_damages_its_log_and_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("journal.sqlite");
+    let journal = SqliteJournal::open(&path).unwrap();
+    let (body, label, key) = (
+        create(&journal, "1").await,
+        create(&journal, "2").await,
+        create(&journal, "3").await,
+    );
+    let whole = create(&journal, "4").await;
+    drop(journal);
+    let shell = Connection::open(&path).unwrap();
+    for damage in [
+        "UPDATE record SET body = CAST(x'5bff5d' AS TEXT) WHERE log = 1",
+        "UPDATE record SET subject = CAST(x'ff' AS TEXT) WHERE log = 2",
+        "UPDATE log SET key = CAST(x'33ff' AS TEXT) WHERE id = 3",
+    ] {
+        assert_eq!(shell.execute(damage, []).unwrap(), 1);
+    }
+    drop(shell);
+    let journal = SqliteJournal::open(&path).unwrap();
+    // All are handed out and listed: a log that nobody is shown is a log that nobody repairs.
+    let claimed = journal.claim(Claim::new(vec!["pay".into()], 10)).await;
+    assert_eq!(claimed.unwrap().len(), 4);
+    let listed = journal.list(Listing::new(Status::Running, 10)).await;
+    assert_eq!(listed.unwrap().len(), 4);
+    for id in [body.id, label.id, key.id] {
+        let refused = journal.load(id).await.unwrap_err();
+        assert!(
+            matches!(refused, JournalError::Damaged { id: found, .. } if found == id),
+            "{refused:?}"
+        );
+    }
+    assert_eq!(journal.load(whole.id).await.unwrap().records.len(), 1);
+}
+
+/// A head that lags behind its records: the place is taken, and only this log is damaged.
+#[tokio::test]
+async fn a_record_in_the_way_is_damage_and_stops_nobody_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("journal.sqlite");
+    let journal = SqliteJournal::open(&path).unwrap();
+    let (lags, whole) = (create(&journal, "1").await, create(&journal, "2").await);
+    let shell = Connection::open(&path).unwrap();
+    shell
+        .execute(
+            "INSERT INTO record SELECT log, 2, epoch, at, tenant, subject, key_id, format, '[2]' FROM record WHERE log = 1",
+            [],
+        )
+        .unwrap();
+    drop(shell);
+    // In one batch: each is asked before the first is answered.
+    let (before, refused, after) = (
+        journal.append(append(&whole, whole.place, "[a]")),
+        journal.append(append(&lags, lags.place, "[b]")),
+        journal.append(append(&whole, whole.place.after(), "[c]")),
+    );
+    before.await.unwrap();
+    let refused = refused.await.unwrap_err();
+    assert!(
+        matches!(refused, JournalError::Damaged { id, .. } if id == lags.id),
+        "{refused:?}"
+    );
+    after.await.unwrap();
+    assert_eq!(journal.load(whole.id).await.unwrap().records.len(), 3);
+    let shell = Connection::open(&path).unwrap();
+    let records: i64 = shell
+        .query_row("SELECT records FROM log WHERE id = 1", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(records, 1, "a refused append changes nothing");
+}
+
+/// Refused, acknowledged and lost replies in one batch: each gets its own answer.
+#[tokio::test]
+async fn a_refusal_fails_nobody_else_in_its_batch() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = SqliteJournal::open(folder.path().join("journal.sqlite")).unwrap();
+    let head = create(&journal, "1").await;
+    let good = journal.append(append(&head, head.place, "[1]"));
+    let lost = journal.append(append(&head, head.place, "[1]"));
+    let stale = journal.append(append(&head, head.place, "[2]"));
+    let next = journal.append(append(&head, head.place.after(), "[3]"));
+    let missing = journal.load(LogId::new(99));
+    let (good, lost, stale, next, missing) = tokio::join!(good, lost, stale, next, missing);
+    assert!(good.is_ok() && lost.is_ok() && next.is_ok());
+    assert!(
+        matches!(stale, Err(JournalError::Conflict { .. })),
+        "{stale:?}"
+    );
+    assert!(
+        matches!(missing, Err(JournalError::Missing(_))),
+        "{missing:?}"
+    );
+    assert_eq!(journal.load(head.id).await.unwrap().records.len(), 3);
 }

@@ -1,12 +1,13 @@
 //! What a journal is asked to do.
 
+use std::fmt;
 use std::sync::Arc;
 
 use super::log::{Head, Labels, LogId, Place, Status};
 use crate::time::Timestamp;
 
 /// Asks for a log under a business key, with its first record.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct Begin {
     /// Tenant, subject and key id of every record of this log.
@@ -48,6 +49,21 @@ impl Begin {
     }
 }
 
+/// Everything but what it says.
+impl fmt::Debug for Begin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Begin")
+            .field("labels", &self.labels)
+            .field("kind", &self.kind)
+            .field("key", &self.key)
+            .field("digest", &self.digest)
+            .field("at", &self.at)
+            .field("format", &self.format)
+            .field("bytes", &self.body.len())
+            .finish()
+    }
+}
+
 /// The answer to [`Begin`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -59,7 +75,7 @@ pub enum Begun {
 }
 
 /// Adds a record to a log whose end the writer knows.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct Append {
     /// The log.
@@ -98,6 +114,21 @@ impl Append {
             format,
             body: body.into(),
         }
+    }
+}
+
+/// Everything but what it says.
+impl fmt::Debug for Append {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Append")
+            .field("id", &self.id)
+            .field("expect", &self.expect)
+            .field("status", &self.status)
+            .field("labels", &self.labels)
+            .field("at", &self.at)
+            .field("format", &self.format)
+            .field("bytes", &self.body.len())
+            .finish()
     }
 }
 

@@ -11,7 +11,7 @@ use futures::future::BoxFuture;
 use super::action::{Action, Recorded};
 use super::builder::{Before, Builder};
 use super::cx::{Call, Cx};
-use super::error::StepError;
+use super::error::{StepError, cut};
 use super::machine::Ending;
 use super::payload::{Payload, PayloadError};
 use super::policy::Policy;
@@ -189,12 +189,13 @@ fn ending<Output: Recorded>(answer: Result<Output, StepError>) -> Ending {
             Ok(output) => Ending::Done(output),
             Err(error) => Ending::Unrecordable(error.0.into()),
         },
-        Err(StepError::Retry(why)) => Ending::Retry(why),
-        Err(StepError::RetryAfter(why, after)) => Ending::RetryAfter(why, after),
-        Err(StepError::Refused(why)) => Ending::Refused(why),
-        Err(StepError::Fail(why)) => Ending::Fail(why),
-        Err(StepError::Unknown(why)) => Ending::Unknown(why),
-        Err(StepError::Halt(why)) => Ending::Halt(why),
+        // Cut once more: a variant can be made without the function that cuts.
+        Err(StepError::Retry(why)) => Ending::Retry(cut(&why)),
+        Err(StepError::RetryAfter(why, after)) => Ending::RetryAfter(cut(&why), after),
+        Err(StepError::Refused(why)) => Ending::Refused(cut(&why)),
+        Err(StepError::Fail(why)) => Ending::Fail(cut(&why)),
+        Err(StepError::Unknown(why)) => Ending::Unknown(cut(&why)),
+        Err(StepError::Halt(why)) => Ending::Halt(cut(&why)),
     }
 }
 
@@ -276,7 +277,10 @@ where
         app: Arc<App>,
         input: &Payload,
     ) -> Result<Box<dyn Opened>, PayloadError> {
-        let input = Arc::new(input.read()?);
+        // A panic while the user's type is read must not leave a saga that nobody is shown.
+        let read = std::panic::catch_unwind(AssertUnwindSafe(|| input.read()));
+        let input = read.unwrap_or_else(|_| Err(PayloadError("reading it panicked".into())));
+        let input = Arc::new(input?);
         Ok(Box::new(Bound {
             definition: self,
             app,

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use futures::FutureExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -16,8 +17,28 @@ use super::error::SagaError;
 use super::handle::Phase;
 use super::probe::{Probe, Site, Wish};
 use super::run::{Leave, Run};
-use crate::journal::{Head, Journal};
+use crate::journal::{Answer, Head, Journal, JournalError};
+use crate::retry::Backoff;
+use crate::rng::Rng;
 use crate::rt;
+
+/// Between tries to reach the journal, while it fails for a reason that may pass.
+const ASK_AGAIN: Backoff = Backoff::exponential(Duration::from_millis(50), Duration::from_secs(5));
+
+tokio::task_local! {
+    /// Set while a step or an undo runs: its saga holds a place among those in flight.
+    static IN_STEP: ();
+}
+
+/// Runs a step, so that what it starts can tell.
+pub(super) async fn in_step<T>(step: impl Future<Output = T>) -> T {
+    IN_STEP.scope((), step).await
+}
+
+/// Whether a step is what asks.
+pub(super) fn is_in_step() -> bool {
+    IN_STEP.try_with(|()| ()).is_ok()
+}
 
 /// A name and a version.
 pub(super) type Edition = (Box<str>, u32);
@@ -37,7 +58,10 @@ pub(super) struct Engine<App> {
 #[derive(Default)]
 struct Tables {
     cells: HashMap<BusinessKey, Arc<Cell>>,
-    tasks: HashMap<u64, AbortHandle>,
+    /// `None` for a task that the runtime has not yet been given.
+    tasks: HashMap<u64, Option<AbortHandle>>,
+    /// Whether tasks are cut off; one that comes later is as well.
+    cut_off: bool,
     next_task: u64,
     unreadable: BTreeMap<SagaId, Incident>,
 }
@@ -104,7 +128,40 @@ impl<App: Send + Sync + 'static> Engine<App> {
         self.definitions.get(&(name.into(), version)).cloned()
     }
 
+    // === the journal ===
+
+    /// Asks the journal, again and again while it fails for a reason that may pass, until the engine stops.
+    ///
+    /// What is asked must be the same work when it is asked twice; every method of a journal is.
+    pub(super) async fn ask<'a, T>(
+        &'a self,
+        question: impl Fn(&'a dyn Journal) -> Answer<'a, T>,
+    ) -> Result<T, JournalError> {
+        let mut rng = None;
+        let mut delay = Duration::ZERO;
+        let mut number = 0_u32;
+        loop {
+            let error = match question(&*self.journal).await {
+                Err(error) if error.is_transient() => error,
+                answer => return answer,
+            };
+            number = number.saturating_add(1);
+            let rng = rng.get_or_insert_with(|| Rng::new(rt::entropy()));
+            delay = ASK_AGAIN.delay(number, delay, rng);
+            tokio::select! {
+                biased;
+                () = self.stopping() => return Err(error),
+                () = rt::sleep(delay) => {}
+            }
+        }
+    }
+
     // === stopping ===
+
+    /// Turns true when the engine stops.
+    pub(super) fn stop_signal(&self) -> watch::Receiver<bool> {
+        self.stop.subscribe()
+    }
 
     pub(super) fn stop(&self) {
         self.stop.send_replace(true);
@@ -130,8 +187,12 @@ impl<App: Send + Sync + 'static> Engine<App> {
     }
 
     pub(super) fn abort(&self) -> usize {
-        let tasks: Vec<AbortHandle> = self.tables().tasks.values().cloned().collect();
-        tasks.iter().for_each(AbortHandle::abort);
+        let tasks: Vec<Option<AbortHandle>> = {
+            let mut tables = self.tables();
+            tables.cut_off = true;
+            tables.tasks.values().cloned().collect()
+        };
+        tasks.iter().flatten().for_each(AbortHandle::abort);
         tasks.len()
     }
 
@@ -178,20 +239,34 @@ impl<App: Send + Sync + 'static> Engine<App> {
 
     /// Runs work on a task that is counted, can be stopped, and leaves nothing behind.
     pub(super) fn spawn(self: &Arc<Self>, work: impl Future<Output = ()> + Send + 'static) {
-        let mut tables = self.tables();
-        let number = tables.next_task;
-        tables.next_task = number.wrapping_add(1);
+        let number = {
+            let mut tables = self.tables();
+            let number = tables.next_task;
+            tables.next_task = number.wrapping_add(1);
+            tables.tasks.insert(number, None);
+            number
+        };
         self.live.send_modify(|live| *live = live.saturating_add(1));
         let counted = Counted {
             engine: Arc::clone(self),
             number,
         };
+        // Without the lock: a runtime that ends, or is not there, drops the task in here, and its drop takes the lock.
         let task = rt::spawn(async move {
             let _counted = counted;
             // A panic of ours must not take the count with it; the saga is in the journal.
             drop(AssertUnwindSafe(work).catch_unwind().await);
         });
-        tables.tasks.insert(number, task.abort_handle());
+        let mut tables = self.tables();
+        let cut_off = tables.cut_off;
+        // Its place is gone if it has ended already.
+        if let Some(place) = tables.tasks.get_mut(&number) {
+            *place = Some(task.abort_handle());
+        }
+        drop(tables);
+        if cut_off {
+            task.abort();
+        }
     }
 
     /// Carries a saga on and tells all who wait. The cell must have been entered.

@@ -13,7 +13,7 @@ use super::codec;
 use super::ended::{Ended, Rest};
 use super::error::SagaError;
 use super::history::History;
-use crate::journal::Journal;
+use crate::journal::{Journal, Log};
 use crate::observe;
 use crate::rt;
 
@@ -69,6 +69,7 @@ pub struct Handle<T> {
     id: SagaId,
     phase: watch::Receiver<Phase>,
     journal: Arc<dyn Journal>,
+    stop: watch::Receiver<bool>,
     output: PhantomData<fn() -> T>,
 }
 
@@ -77,11 +78,13 @@ impl<T: DeserializeOwned> Handle<T> {
         id: SagaId,
         phase: watch::Receiver<Phase>,
         journal: Arc<dyn Journal>,
+        stop: watch::Receiver<bool>,
     ) -> Self {
         Self {
             id,
             phase,
             journal,
+            stop,
             output: PhantomData,
         }
     }
@@ -114,7 +117,11 @@ impl<T: DeserializeOwned> Handle<T> {
             // Its sender is gone: the task was stopped from outside.
             Err(_) => Err(SagaError::Stopping),
             Ok(Phase::Refused(error) | Phase::Stopped(_, error)) => Err(error),
-            // An incident may have been resolved since.
+            // An incident that is not in the log cannot be resolved.
+            Ok(Phase::Rested(_, Rest::Incident(incident))) if incident.number == 0 => {
+                Ok(Ended::Incident(incident))
+            }
+            // Another may have been since.
             Ok(Phase::Rested(_, Rest::Incident(_))) => self.watched().await,
             Ok(Phase::Rested(_, rest)) => rest.typed(),
             Ok(Phase::Elsewhere(_) | Phase::Starting | Phase::Running(_)) => self.watched().await,
@@ -123,19 +130,36 @@ impl<T: DeserializeOwned> Handle<T> {
 
     /// Waits for an end that only the journal tells.
     async fn watched(&self) -> Result<Ended<T>, SagaError> {
+        let mut stop = self.stop.clone();
         loop {
+            // Asked before the look, so that an end before the stop is found.
+            let stopped = *stop.borrow() || stop.has_changed().is_err();
             if let Some(rest) = look(&*self.journal, self.id).await? {
                 return rest.typed();
             }
-            rt::sleep(LOOK_AGAIN).await;
+            if stopped {
+                return Err(SagaError::Stopping);
+            }
+            tokio::select! {
+                // An error is an engine that is gone, which is seen above.
+                _ = stop.wait_for(|stop| *stop) => {}
+                () = rt::sleep(LOOK_AGAIN) => {}
+            }
         }
     }
 }
 
 /// Where a saga rests according to the journal; `None` while it is under way.
 pub(super) async fn look(journal: &dyn Journal, id: SagaId) -> Result<Option<Rest>, SagaError> {
-    let log = journal.load(id.log()).await?;
-    let facts = codec::decode(&log).map_err(|reason| SagaError::Unreadable { id, reason })?;
+    rest(&journal.load(id.log()).await?)
+}
+
+/// Where a saga rests according to its log; `None` while it is under way.
+pub(super) fn rest(log: &Log) -> Result<Option<Rest>, SagaError> {
+    let facts = codec::decode(log).map_err(|reason| SagaError::Unreadable {
+        id: log.head.id.into(),
+        reason,
+    })?;
     Ok(Rest::of(&log.head, &History::of(&facts)))
 }
 
@@ -145,6 +169,7 @@ impl<T> Clone for Handle<T> {
             id: self.id,
             phase: self.phase.clone(),
             journal: Arc::clone(&self.journal),
+            stop: self.stop.clone(),
             output: PhantomData,
         }
     }

@@ -208,7 +208,8 @@ async fn decide<App: Send + Sync + 'static>(
         body,
         rt::wall(),
     );
-    engine.journal.append(append).await?;
+    // A decision whose reply is lost is a decision: it must be carried out.
+    engine.ask(|journal| journal.append(append.clone())).await?;
     head.place = head.place.after();
     head.status = codec::status(&facts);
     if operation == Operation::Retry {

@@ -14,6 +14,9 @@ use super::digest::Digest;
 /// More than this is refused as input before anything is done. Journals keep decisions; documents belong elsewhere.
 pub const MAX_PAYLOAD: usize = 1 << 20;
 
+/// Below this depth the order of fields counts. A type that is read back cannot be as deep, unless it keeps raw text.
+const DEEPEST: u8 = 128;
+
 /// A value as JSON text, kept letter by letter.
 ///
 /// What a later step gets is always read from this text, also when nothing crashed: a step sees the same value whether
@@ -54,28 +57,30 @@ impl Payload {
     /// A digest that does not depend on the order in which a map happened to be written.
     pub(crate) fn digest(&self) -> String {
         let mut text = String::new();
-        canonical(&self.0, &mut text);
+        canonical(&self.0, DEEPEST, &mut text);
         Digest::new().field(text.as_bytes()).hex(16)
     }
 }
 
 /// Writes a value with the fields of every object in order. Leaves are copied letter by letter: a number that was read
 /// and printed again need not be the same number.
-fn canonical(value: &RawValue, text: &mut String) {
+fn canonical(value: &RawValue, deeper: u8, text: &mut String) {
     let raw = value.get();
-    if let Ok(fields) = serde_json::from_str::<BTreeMap<String, Box<RawValue>>>(raw) {
+    if deeper == 0 {
+        text.push_str(raw);
+    } else if let Ok(fields) = serde_json::from_str::<BTreeMap<String, Box<RawValue>>>(raw) {
         text.push('{');
         for (name, value) in &fields {
             text.push_str(&Value::from(name.as_str()).to_string());
             text.push(':');
-            canonical(value, text);
+            canonical(value, deeper - 1, text);
             text.push(',');
         }
         text.push('}');
     } else if let Ok(items) = serde_json::from_str::<Vec<Box<RawValue>>>(raw) {
         text.push('[');
         for item in &items {
-            canonical(item, text);
+            canonical(item, deeper - 1, text);
             text.push(',');
         }
         text.push(']');

@@ -18,7 +18,7 @@ use super::codec;
 use super::cx::{Call, Purpose, idempotency_key};
 use super::definition::{Opened, Registered};
 use super::ended::{Incident, Rest};
-use super::engine::Engine;
+use super::engine::{Engine, in_step};
 use super::entry::{Class, FORMAT, Fact, Started};
 use super::error::SagaError;
 use super::handle::Phase;
@@ -27,13 +27,8 @@ use super::machine::{Attempt, Ending, Execution, Next, Verdict};
 use super::probe::{Site, What, Wish};
 use crate::journal::{Append, Head, JournalError, Place};
 use crate::observe;
-use crate::retry::Backoff;
 use crate::rng::Rng;
 use crate::rt;
-
-/// Between tries to write what happened, while the journal fails for a reason that may pass.
-const WRITE_AGAIN: Backoff =
-    Backoff::exponential(Duration::from_millis(50), Duration::from_secs(5));
 
 /// Why a run ends before its saga does.
 pub(super) enum Leave {
@@ -145,7 +140,10 @@ impl<App: Send + Sync + 'static> Run<App> {
     }
 
     async fn read(&self) -> Result<Vec<Fact>, Leave> {
-        let log = self.engine.journal.load(self.head.id).await?;
+        let log = self
+            .engine
+            .ask(|journal| journal.load(self.head.id))
+            .await?;
         codec::decode(&log).map_err(Leave::Unreadable)
     }
 
@@ -170,8 +168,12 @@ impl<App: Send + Sync + 'static> Run<App> {
         started: &Started,
     ) -> Result<Rest, Leave> {
         loop {
-            self.go_on()?;
-            match execution.next() {
+            let next = execution.next();
+            // What is durable is told, also by an engine that stops.
+            if !matches!(next, Next::Hold | Next::End(_)) {
+                self.go_on()?;
+            }
+            match next {
                 Next::Write => self.record(execution, &[]).await?,
                 Next::Run(step) => {
                     self.step(execution, definition, opened, started, step, false)
@@ -238,7 +240,7 @@ impl<App: Send + Sync + 'static> Run<App> {
                 business_key: Arc::clone(&business_key),
                 deadline: over.map_or(until, |over| over.min(until)),
             };
-            let attempt = || opened.attempt(step, undo, call(), given.clone());
+            let attempt = || in_step(opened.attempt(step, undo, call(), given.clone()));
             let ending = if over.is_some_and(|over| rt::now() >= over) {
                 // The wait before this attempt took the rest of the time.
                 Ending::TimedOut
@@ -270,10 +272,10 @@ impl<App: Send + Sync + 'static> Run<App> {
     }
 
     /// One attempt, and what a probe wants around it.
-    async fn attempt(
+    async fn attempt<F: Future<Output = Ending>>(
         &self,
         site: &Site,
-        attempt: impl Fn() -> futures::future::BoxFuture<'static, Ending>,
+        attempt: impl Fn() -> F,
     ) -> Result<Ending, Leave> {
         let Some(probe) = &self.engine.probe else {
             return Ok(attempt().await);
@@ -349,22 +351,10 @@ impl<App: Send + Sync + 'static> Run<App> {
             step: "".into(),
         };
         self.engine.probed(&site, true)?;
-        let mut delay = Duration::ZERO;
-        for number in 1_u32.. {
-            match self.engine.journal.append(append.clone()).await {
-                Ok(()) => break,
-                // The same record at the same place: if it is there already, the journal says so.
-                Err(error) if error.is_transient() => {
-                    delay = WRITE_AGAIN.delay(number, delay, &mut self.rng);
-                    tokio::select! {
-                        biased;
-                        () = self.engine.stopping() => return Err(Leave::Stopped(error.into())),
-                        () = rt::sleep(delay) => {}
-                    }
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
+        // The same record at the same place: if it is there already, the journal says so.
+        self.engine
+            .ask(|journal| journal.append(append.clone()))
+            .await?;
         self.place = self.place.after();
         self.engine.probed(&site, false)
     }

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 
 use super::action::Recorded;
 use super::definition::Saga;
-use super::engine::{BusinessKey, Cell, Engine, Leaving};
+use super::engine::{BusinessKey, Cell, Engine, Leaving, is_in_step};
 use super::error::SagaError;
 use super::handle::{Handle, Phase};
 use super::key::Key;
@@ -56,7 +56,12 @@ impl<App: Send + Sync + 'static> Sagas<App> {
     /// Starts a saga under a business key, or finds the one that has it, running or ended.
     ///
     /// When this returns a handle, the start is durable. It waits while as many sagas are in flight as the engine
-    /// allows.
+    /// allows, and while the journal fails for a reason that may pass. A start from within a step does not wait for that, since the step holds a place itself; the saga then
+    /// waits for one. A step that waits for the *end* of a saga of its own engine keeps its place meanwhile: give such
+    /// a step a timeout and attempts that allow for it, or an engine of its own to the sagas that it starts.
+    ///
+    /// Two inputs are the same when they are written the same, but for the order of the fields of a map. The order of
+    /// a set counts, so a `HashSet` has no place in an input.
     ///
     /// # Errors
     ///
@@ -131,7 +136,15 @@ impl<App: Send + Sync + 'static> Sagas<App> {
             {
                 return Ok(handle);
             }
-            let permit = engine.permit().await.ok_or(SagaError::Stopping)?;
+            // A step that waits for a place while it holds one could wait for itself.
+            let permit = if is_in_step() {
+                None
+            } else {
+                Some(engine.permit().await.ok_or(SagaError::Stopping)?)
+            };
+            if engine.is_stopping() {
+                return Err(SagaError::Stopping);
+            }
             let cell = Cell::new(digest.clone(), Phase::Starting);
             if engine.enter(&business, &cell).is_some() {
                 continue;
@@ -187,6 +200,7 @@ impl<App: Send + Sync + 'static> Sagas<App> {
             id,
             phase,
             Arc::clone(&self.engine().journal),
+            self.engine().stop_signal(),
         )))
     }
 

@@ -112,7 +112,13 @@ impl<App: Send + Sync + 'static> SagasBuilder<App> {
             for head in page {
                 let cell = Cell::new(head.digest.clone(), Phase::Running(head.id.into()));
                 if engine.enter(&BusinessKey::of(&head), &cell).is_none() {
-                    found.push_back((head, cell));
+                    // Made here and not by the task that recovers: one that is cut off before it begins leaves too.
+                    let leaving = Leaving::new(
+                        Arc::clone(&engine),
+                        BusinessKey::of(&head),
+                        Arc::clone(&cell),
+                    );
+                    found.push_back((head, cell, leaving));
                 }
             }
         }
@@ -140,20 +146,9 @@ fn kinds<'a>(editions: impl Iterator<Item = &'a Edition>) -> Vec<Arc<str>> {
 /// Carries the sagas on that a start found, as room becomes free.
 async fn recover<App: Send + Sync + 'static>(
     engine: Arc<Engine<App>>,
-    found: VecDeque<(Head, Arc<Cell>)>,
-) {
     // Those that are not reached leave the table and are told so, by the drop of what waits here.
-    let mut waiting: VecDeque<_> = found
-        .into_iter()
-        .map(|(head, cell)| {
-            let leaving = Leaving::new(
-                Arc::clone(&engine),
-                BusinessKey::of(&head),
-                Arc::clone(&cell),
-            );
-            (head, cell, leaving)
-        })
-        .collect();
+    mut waiting: VecDeque<(Head, Arc<Cell>, Leaving<App>)>,
+) {
     while let Some(permit) = engine.permit().await {
         let Some((head, cell, leaving)) = waiting.pop_front() else {
             break;

@@ -9,9 +9,9 @@ use super::codec;
 use super::engine::{BusinessKey, Cell, Engine, Leaving};
 use super::entry::{FORMAT, Fact};
 use super::error::SagaError;
-use super::handle::{Phase, look};
+use super::handle::{Phase, rest};
 use super::probe::{Site, What};
-use crate::journal::{Begin, Begun, Labels};
+use crate::journal::{Begin, Begun, Epoch, JournalError, Labels, Place};
 use crate::observe;
 use crate::rt;
 
@@ -34,7 +34,7 @@ impl<App: Send + Sync + 'static> Start<App> {
         engine: Arc<Engine<App>>,
         key: BusinessKey,
         cell: Arc<Cell>,
-        permit: OwnedSemaphorePermit,
+        permit: Option<OwnedSemaphorePermit>,
     ) {
         let begin = match codec::encode(&self.facts) {
             Ok(body) => Begin::new(
@@ -59,7 +59,7 @@ impl<App: Send + Sync + 'static> Start<App> {
         if engine.probed(&site, true).is_err() {
             return self.leaving.tell(Phase::Refused(SagaError::Stopping));
         }
-        let begun = engine.journal.begin(begin).await;
+        let begun = begin_once(&engine, &begin).await;
         if engine.probed(&site, false).is_err() {
             return self.leaving.tell(Phase::Refused(SagaError::Stopping));
         }
@@ -68,7 +68,14 @@ impl<App: Send + Sync + 'static> Start<App> {
             Ok(Begun::Created(head)) => {
                 observe::saga_started(&head.kind, head.id.get());
                 cell.phase.send_replace(Phase::Running(head.id.into()));
-                engine.carry(head, Some(self.facts), cell, permit).await;
+                let permit = match permit {
+                    Some(permit) => Some(permit),
+                    None => engine.permit().await,
+                };
+                // Without one the engine stops, and those who wait are told so by the drop of what leaves.
+                if let Some(permit) = permit {
+                    engine.carry(head, Some(self.facts), cell, permit).await;
+                }
             }
             Ok(Begun::Existing(head)) => {
                 drop(permit);
@@ -76,7 +83,8 @@ impl<App: Send + Sync + 'static> Start<App> {
                 if head.digest != cell.digest {
                     return self.leaving.tell(Phase::Refused(SagaError::OtherInput(id)));
                 }
-                let phase = match look(&*engine.journal, id).await {
+                let log = engine.ask(|journal| journal.load(id.log())).await;
+                let phase = match log.map_err(SagaError::from).and_then(|log| rest(&log)) {
                     Ok(Some(rest)) => Phase::Rested(id, rest),
                     Ok(None) => Phase::Elsewhere(id),
                     Err(error) => Phase::Refused(error),
@@ -85,4 +93,24 @@ impl<App: Send + Sync + 'static> Start<App> {
             }
         }
     }
+}
+
+/// Begins a log, whatever replies are lost: one that is found after a lost reply, and that nobody has touched since, is
+/// this start's own if it begins with the same record. The nonce in it makes that certain.
+async fn begin_once<App: Send + Sync + 'static>(
+    engine: &Engine<App>,
+    begin: &Begin,
+) -> Result<Begun, JournalError> {
+    let head = match engine.ask(|journal| journal.begin(begin.clone())).await? {
+        Begun::Existing(head) if head.place == Place::new(Epoch::FIRST, 1) => head,
+        begun => return Ok(begun),
+    };
+    let log = engine.ask(|journal| journal.load(head.id)).await?;
+    let mine =
+        log.head.place == head.place && log.records.iter().all(|record| record.body == begin.body);
+    Ok(if mine {
+        Begun::Created(head)
+    } else {
+        Begun::Existing(head)
+    })
 }

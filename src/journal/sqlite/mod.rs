@@ -5,15 +5,17 @@
 //! | promise | kept by |
 //! |---|---|
 //! | acknowledged work survives `kill -9` and loss of power | WAL with `synchronous = FULL`, **read back** after opening; an answer is sent after the commit |
-//! | a store that cannot know what is on its disk stops | any failed statement, commit or sync closes the store for good; it is never retried |
+//! | a store that cannot know what is on its disk stops | any failed statement, commit or sync closes the store for good; it is never retried. A file that is busy before a transaction begins is a passing fault, since nothing is in doubt |
 //! | one writer | `<file>-lock`, an exclusive SQLite transaction on a file of its own, held until the journal is dropped |
 //! | concurrent sagas share one sync | the writer drains its queue into one transaction (group commit, no lingering) |
-//! | a log is read whole or not at all | records count 1, 2, 3 up to the number that the head knows |
+//! | a log is read whole or not at all | records count 1, 2, 3 up to the number that the head knows; a text that is none damages its own log and no other |
 //! | nobody else reads the payloads | the file is created 0600; SQLite gives `-wal` and `-shm` the same mode |
 //!
 //! The lock is a file beside the journal, and not a lock of the journal itself, so that `sqlite3` can look at a running
-//! journal (and only look: a shell that holds a write transaction for longer than ten seconds stops the store). Do not
-//! delete it while a program runs: a second one could then open the journal.
+//! journal (and only look: a shell that holds a write transaction keeps everybody waiting, and after ten seconds with
+//! [`JournalError::Backend`]). Do not delete it while a program runs, nor open and close it from within the program (to
+//! back it up, say): a POSIX lock is lost with either, and a second program could then open the journal. A hard link is
+//! another name that the lock does not see.
 //!
 //! # What to look at with `sqlite3`
 //!

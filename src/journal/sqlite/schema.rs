@@ -15,7 +15,7 @@ const APPLICATION: i64 = 0x6d73_7479;
 
 /// Ids are never used again after pruning (`AUTOINCREMENT`), and records lie in the order of their logs, which is the
 /// order in which they are read back.
-const TABLES: &str = "
+pub(super) const TABLES: &str = "
 CREATE TABLE log (
     id         INTEGER PRIMARY KEY AUTOINCREMENT,
     tenant     TEXT    NOT NULL,
@@ -61,7 +61,7 @@ pub(super) fn open(path: &Path) -> Result<Connection, JournalError> {
              PRAGMA checkpoint_fullfsync = ON;",
         )
         .map_err(JournalError::backend)?;
-    // SQLite answers a setting that it does not take with silence, so each is read back.
+    // SQLite answers a setting that it does not take with silence, so both that durability rests on are read back.
     let mode: String = read(&connection, "PRAGMA journal_mode")?;
     if !mode.eq_ignore_ascii_case("wal") {
         return Err(JournalError::Unsafe {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Receiver;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, ErrorCode};
 use tokio::sync::oneshot;
 
 use super::statements::{self, Fault};
@@ -75,8 +75,21 @@ pub(super) fn run(connection: Connection, ops: &Receiver<Op>, counts: &Counts) {
 fn commit(connection: &Connection, batch: Vec<Op>) -> Result<(), JournalError> {
     let mut waiting: Vec<Waiting> = Vec::with_capacity(batch.len());
     let mut ops = batch.into_iter();
+    match connection.execute_batch("BEGIN IMMEDIATE") {
+        // A shell holds the file. Nothing was begun, so nothing is in doubt, and the same may be asked again.
+        Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => {
+            let busy = JournalError::backend(error);
+            ops.for_each(|op| refuse(op, &busy));
+            return Ok(());
+        }
+        Err(error) => {
+            let cause = JournalError::Closed(Some(Arc::new(error)));
+            ops.for_each(|op| refuse(op, &cause));
+            return Err(cause);
+        }
+        Ok(()) => {}
+    }
     let outcome = (|| {
-        connection.execute_batch("BEGIN IMMEDIATE")?;
         for op in ops.by_ref() {
             waiting.push(perform(connection, op)?);
         }
@@ -128,5 +141,44 @@ fn refuse(op: Op, cause: &JournalError) {
         Op::Claim(_, reply) => drop(reply.send(Err(cause))),
         Op::Load(_, reply) => drop(reply.send(Err(cause))),
         Op::List(_, reply) => drop(reply.send(Err(cause))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::journal::Labels;
+    use crate::journal::sqlite::schema;
+    use crate::time::Timestamp;
+
+    fn begin() -> (Op, oneshot::Receiver<Result<Begun, JournalError>>) {
+        let (reply, answer) = oneshot::channel();
+        let labels = Arc::new(Labels::new("acme"));
+        let at = Timestamp::from_millis(0);
+        let begin = Begin::new(labels, "pay", "1", "digest", 1, "[]", at);
+        (Op::Begin(begin, reply), answer)
+    }
+
+    /// A shell with a write transaction delays everybody, and stops nobody.
+    #[test]
+    fn a_busy_file_is_a_fault_that_passes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal.sqlite");
+        std::fs::File::create(&path).unwrap();
+        let connection = schema::open(&path).unwrap();
+        connection.busy_timeout(Duration::ZERO).unwrap();
+        let shell = Connection::open(&path).unwrap();
+        shell.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let (op, mut answer) = begin();
+        assert!(commit(&connection, vec![op]).is_ok(), "the store goes on");
+        let refused = answer.try_recv().unwrap().unwrap_err();
+        assert!(refused.is_transient(), "{refused:?}");
+        shell.execute_batch("COMMIT").unwrap();
+        let (op, mut answer) = begin();
+        assert!(commit(&connection, vec![op]).is_ok());
+        let begun = answer.try_recv().unwrap().unwrap();
+        assert!(matches!(begun, Begun::Created(_)), "{begun:?}");
     }
 }

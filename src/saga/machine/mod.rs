@@ -212,6 +212,17 @@ impl Execution {
                 why: "a failure is recorded with the decision to unwind",
             });
         }
+        let over = match &execution.course {
+            Course::Forward => execution.frontier().is_none(),
+            Course::Unwinding(stack) => stack.is_empty(),
+            Course::Over(_) => false,
+        };
+        if over || execution.abandoned && !matches!(execution.course, Course::Over(_)) {
+            return Err(Illegal {
+                fact: "the end of the log",
+                why: "the end is recorded with the last fact",
+            });
+        }
         // What ran when the process ended is not known, so what runs first now may be a repetition.
         execution.uncertain = true;
         Ok(execution)

@@ -308,6 +308,19 @@ fn rule_13_an_operator_decides_and_the_direction_stays() {
     );
 }
 
+/// What stopped may have had its effect before, and so may what an operator lets go on in the same process.
+#[test]
+fn rules_5_and_13_what_goes_on_after_an_incident_may_have_happened() {
+    let mut live = Live::new();
+    live.done(2).end(Ending::Halt("look".into()), 1);
+    let held = live.machine.held().unwrap().clone();
+    live.write(&Execution::resolve(&held, Operation::Retry, "ann", "again"));
+    live.end(fail(), 1);
+    assert_eq!(live.machine.failure().unwrap().effect, Effect::Possible);
+    assert_eq!(live.machine.next(), Next::Undo(2));
+    assert_eq!(live.machine.output_of(2), None);
+}
+
 #[test]
 fn rule_14_the_end_rides_with_the_last_fact() {
     let mut live = Live::new();
@@ -348,6 +361,9 @@ fn rule_15_an_illegal_log_is_refused() {
             "twice fact {gone}"
         );
     }
+    // Without its end, which rides with the last fact.
+    let ending = facts.len() - 1;
+    assert!(Execution::replay(shape(), facts.iter().take(ending)).is_err());
     // Half a record: the failure without the decision.
     let half = facts.iter().position(|fact| *fact == Fact::Unwind).unwrap();
     assert!(Execution::replay(shape(), facts.iter().take(half)).is_err());
