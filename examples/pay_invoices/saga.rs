@@ -13,8 +13,8 @@
 //! posting is the point of no return: a notification is retried until it is out, and the books stay as they are.
 //!
 //! Each step says how sure it is. What a backend refuses under an idempotency key had no effect, in no attempt
-//! (`refused`). What a passing failure has done is not known, and the same call again finds out (`retry`). A failure that stays may have had
-//! its effect, so the step is undone like one that is done (`unknown`).
+//! (`refused`). What a passing failure has done is not known, and the same call again finds out (`retry`). A failure
+//! that stays may have had its effect, so the step is undone like one that is done (`unknown`).
 
 use std::fmt;
 use std::str::FromStr;
