@@ -9,10 +9,13 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::post;
 use axum::{Json, Router};
+use mainstay::deadline::DeadlineLayer;
+use mainstay::http::{AsResponse, DeadlineHeader};
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 
 use crate::Failed;
+use crate::backends::LONGEST;
 use crate::chart::{self, Coding};
 use crate::faults::{Faults, Injected};
 
@@ -29,7 +32,9 @@ pub(crate) struct Question {
 pub(crate) async fn serve(listener: TcpListener, faults: Faults) -> Result<(), Failed> {
     let router = Router::new()
         .route("/v1/coding", post(answer))
-        .with_state(Arc::new(faults));
+        .with_state(Arc::new(faults))
+        .layer(DeadlineLayer::new("assistant", LONGEST).refuse_with(AsResponse))
+        .layer(DeadlineHeader::default().honour());
     Ok(axum::serve(listener, router).await?)
 }
 

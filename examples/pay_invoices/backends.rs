@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use mainstay::num::Period;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpListener;
 use tokio::process::{Child, ChildStdin, Command};
@@ -29,6 +30,9 @@ pub(crate) const SERVE: &str = "serve";
 
 /// How long a backend may take until it listens, and how long a new one waits for the files of an old one.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How long a backend works on one request whose caller names no time.
+pub(crate) const LONGEST: Period = Period::secs(5);
 
 /// One of the three services.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

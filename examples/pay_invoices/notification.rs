@@ -8,11 +8,14 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
+use mainstay::deadline::DeadlineLayer;
+use mainstay::http::{AsResponse, DeadlineHeader};
 use rusqlite::{Connection, OptionalExtension};
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 
 use crate::Failed;
+use crate::backends::LONGEST;
 use crate::faults::{Faults, Injected};
 use crate::store::Writer;
 
@@ -59,7 +62,9 @@ pub(crate) async fn serve(
     });
     let router = Router::new()
         .route("/v1/notices", post(send))
-        .with_state(service);
+        .with_state(service)
+        .layer(DeadlineLayer::new("notification", LONGEST).refuse_with(AsResponse))
+        .layer(DeadlineHeader::default().honour());
     Ok(axum::serve(listener, router).await?)
 }
 

@@ -2,6 +2,9 @@
 
 use std::path::Path;
 
+use mainstay::deadline::DeadlineLayer;
+use mainstay::grpc::AsResponse;
+use mainstay::http::DeadlineHeader;
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status};
@@ -13,6 +16,7 @@ use super::pb::{
     MarkPaidRequest, Money, PostEntryRequest, UndoRequest,
 };
 use crate::Failed;
+use crate::backends::LONGEST;
 use crate::faults::{Faults, Injected};
 use crate::invoice::{Date, Tier};
 use crate::money::Currency;
@@ -33,6 +37,9 @@ pub(crate) async fn serve(
     };
     tonic::transport::Server::builder()
         .tcp_nodelay(true)
+        // Whoever asks says until when an answer is of use; work that comes too late is not started.
+        .layer(DeadlineHeader::grpc().honour())
+        .layer(DeadlineLayer::new("ledger", LONGEST).refuse_with(AsResponse))
         .add_service(LedgerServer::new(service))
         .serve_with_incoming(TcpListenerStream::new(listener))
         .await?;
