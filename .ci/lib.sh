@@ -22,8 +22,12 @@ die() {
     exit 1
 }
 
-# need_compiler cc|c++: a step that needs one fails without it; it is never skipped.
+# need_compiler cc|c++: installs it where it is missing and that is allowed; a step that needs one is never skipped.
 need_compiler() {
+    if ! command -v "$1" >/dev/null && command -v apt-get >/dev/null && [[ $(id -u) == 0 ]]; then
+        apt-get update -qq
+        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq build-essential
+    fi
     command -v "$1" >/dev/null || die "no \`$1\`: install a C and C++ compiler (Debian: apt-get install build-essential)"
 }
 
