@@ -1,5 +1,6 @@
 //! What a layer says when it refuses, and what a setting says when it is wrong.
 
+use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
 use std::time::Duration;
@@ -12,10 +13,20 @@ use crate::time::nanos;
 pub enum Reason {
     /// The circuit is open: the callee failed too often.
     CircuitOpen,
+    /// As many calls as may be are under way, and as many as may wait do.
+    ConcurrencyLimit,
     /// The time for the call is over, or was before it began.
     DeadlineExceeded,
+    /// An operator, or a switch in an operator's hand, holds the circuit open.
+    ForcedOpen,
     /// The circuit is half-open and all its probes are out.
     ProbesBusy,
+    /// The call waited for a place for as long as it may.
+    QueueTimeout,
+    /// More calls than the rate allows.
+    RateLimit,
+    /// The circuit closed a short while ago and lets calls back in by and by.
+    Readmitting,
 }
 
 impl Reason {
@@ -24,10 +35,28 @@ impl Reason {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::CircuitOpen => "circuit_open",
+            Self::ConcurrencyLimit => "concurrency_limit",
             Self::DeadlineExceeded => "deadline_exceeded",
+            Self::ForcedOpen => "forced_open",
             Self::ProbesBusy => "probes_busy",
+            Self::QueueTimeout => "queue_timeout",
+            Self::RateLimit => "rate_limit",
+            Self::Readmitting => "readmitting",
         }
     }
+
+    /// Each, in the order of its number.
+    #[cfg(feature = "tower")]
+    pub(crate) const ALL: [Self; 8] = [
+        Self::CircuitOpen,
+        Self::ConcurrencyLimit,
+        Self::DeadlineExceeded,
+        Self::ForcedOpen,
+        Self::ProbesBusy,
+        Self::QueueTimeout,
+        Self::RateLimit,
+        Self::Readmitting,
+    ];
 }
 
 /// The kind of layer that refused a call.
@@ -36,8 +65,12 @@ impl Reason {
 pub enum LayerKind {
     /// A circuit breaker.
     Breaker,
+    /// A limit of the calls under way.
+    Concurrency,
     /// A total deadline.
     Deadline,
+    /// A limit of the calls in a time.
+    Rate,
 }
 
 impl LayerKind {
@@ -46,9 +79,16 @@ impl LayerKind {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Breaker => "breaker",
+            Self::Concurrency => "concurrency",
             Self::Deadline => "deadline",
+            Self::Rate => "rate",
         }
     }
+
+    /// Each of them.
+    #[cfg(feature = "grpc")]
+    pub(crate) const ALL: [Self; 4] =
+        [Self::Breaker, Self::Concurrency, Self::Deadline, Self::Rate];
 }
 
 /// A refusal with an answer in it: why, by which layer, and when it is worth coming back.
@@ -258,7 +298,7 @@ pub(crate) fn find<'e, T: Error + 'static>(error: &'e (dyn Error + 'static)) -> 
 /// A setting that cannot be: which, what it was, and what was expected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
-    field: &'static str,
+    field: Cow<'static, str>,
     value: String,
     expected: &'static str,
 }
@@ -268,16 +308,23 @@ impl ConfigError {
     #[must_use]
     pub fn new(field: &'static str, value: impl fmt::Display, expected: &'static str) -> Self {
         Self {
-            field,
+            field: Cow::Borrowed(field),
             value: value.to_string(),
             expected,
         }
     }
 
+    /// The same error of a setting that is part of `whole`: its path is `whole.field`.
+    #[must_use]
+    pub fn within(mut self, whole: &str) -> Self {
+        self.field = Cow::Owned(format!("{whole}.{}", self.field));
+        self
+    }
+
     /// The setting's path, such as `breaker.trip.window`.
     #[must_use]
-    pub const fn field(&self) -> &'static str {
-        self.field
+    pub fn field(&self) -> &str {
+        &self.field
     }
 
     /// The value that was refused.
@@ -356,6 +403,14 @@ mod tests {
     #[test]
     fn a_rejection_is_sixteen_bytes() {
         assert_eq!(size_of::<Rejected>(), 16);
+    }
+
+    #[cfg(feature = "tower")]
+    #[test]
+    fn every_reason_stands_at_its_number() {
+        for (i, reason) in Reason::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, i, "{reason:?}");
+        }
     }
 
     #[test]

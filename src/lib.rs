@@ -62,6 +62,8 @@ pub mod rt;
 pub mod scope;
 #[cfg(feature = "tower")]
 pub mod standard;
+#[cfg(feature = "tower")]
+mod sync;
 
 #[cfg(feature = "grpc")]
 pub mod grpc;

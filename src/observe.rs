@@ -41,19 +41,15 @@ fn label(name: &Name) -> metrics::SharedString {
 /// Its keys are made with the first refusal of each kind, so that under overload a refusal costs no allocation.
 pub(crate) struct Rejections {
     policy: Name,
-    circuit_open: OnceLock<Key>,
-    deadline_exceeded: OnceLock<Key>,
-    probes_busy: OnceLock<Key>,
+    /// By reason: a policy is always the same kind of layer.
+    keys: [OnceLock<Key>; Reason::ALL.len()],
 }
 
 impl Rejections {
-    /// Of a policy that is always the same kind of layer.
     pub(crate) const fn new(policy: Name) -> Self {
         Self {
             policy,
-            circuit_open: OnceLock::new(),
-            deadline_exceeded: OnceLock::new(),
-            probes_busy: OnceLock::new(),
+            keys: [const { OnceLock::new() }; Reason::ALL.len()],
         }
     }
 
@@ -65,20 +61,19 @@ impl Rejections {
         static METADATA: Metadata<'_> =
             Metadata::new(module_path!(), Level::INFO, Some(module_path!()));
         let (layer, reason) = (rejected.layer().as_str(), rejected.reason().as_str());
-        let key = match rejected.reason() {
-            Reason::CircuitOpen => &self.circuit_open,
-            Reason::DeadlineExceeded => &self.deadline_exceeded,
-            Reason::ProbesBusy => &self.probes_busy,
-        };
-        let key = key.get_or_init(|| {
-            let labels = vec![
-                Label::new("policy", label(&self.policy)),
-                Label::new("layer", layer),
-                Label::new("reason", reason),
-            ];
-            Key::from_parts("mainstay_rejections_total", labels)
-        });
-        metrics::with_recorder(|recorder| recorder.register_counter(key, &METADATA).increment(1));
+        if let Some(key) = self.keys.get(rejected.reason() as usize) {
+            let key = key.get_or_init(|| {
+                let labels = vec![
+                    Label::new("policy", label(&self.policy)),
+                    Label::new("layer", layer),
+                    Label::new("reason", reason),
+                ];
+                Key::from_parts("mainstay_rejections_total", labels)
+            });
+            metrics::with_recorder(|recorder| {
+                recorder.register_counter(key, &METADATA).increment(1);
+            });
+        }
         let policy = &*self.policy;
         tracing::debug!(policy, layer, reason, retry_after = ?rejected.hint(), "rejected");
     }

@@ -10,13 +10,6 @@ use crate::rt;
 /// A generated client makes its `Status` of headers alone, so the refusal travels in one as far as the caller.
 const HEADER: HeaderName = HeaderName::from_static("mainstay-refused");
 
-const LAYERS: [LayerKind; 2] = [LayerKind::Breaker, LayerKind::Deadline];
-const REASONS: [Reason; 3] = [
-    Reason::CircuitOpen,
-    Reason::DeadlineExceeded,
-    Reason::ProbesBusy,
-];
-
 /// Tells the refusals of this process from what a callee says, which may run the same code.
 fn process() -> u64 {
     static PROCESS: OnceLock<u64> = OnceLock::new();
@@ -60,8 +53,12 @@ pub fn refusal(status: &Status) -> Option<Rejected> {
         return None;
     }
     let (layer, reason) = (words.next()?, words.next()?);
-    let layer = LAYERS.into_iter().find(|kind| kind.as_str() == layer)?;
-    let reason = REASONS.into_iter().find(|why| why.as_str() == reason)?;
+    let layer = LayerKind::ALL
+        .into_iter()
+        .find(|kind| kind.as_str() == layer)?;
+    let reason = Reason::ALL
+        .into_iter()
+        .find(|why| why.as_str() == reason)?;
     let mut rejected = Rejected::new(layer, reason);
     if let Some(after) = status
         .get_details_retry_info()
@@ -92,8 +89,8 @@ mod tests {
 
     #[test]
     fn every_refusal_is_read_back_from_the_headers() {
-        for layer in LAYERS {
-            for reason in REASONS {
+        for layer in LayerKind::ALL {
+            for reason in Reason::ALL {
                 let plain = Rejected::new(layer, reason);
                 let hinted = plain.retry_after(Duration::from_millis(1_250));
                 for rejected in [plain, hinted, plain.tried(), hinted.tried()] {

@@ -35,7 +35,13 @@ impl<B: From<String>, E> GiveUp<Response<B>, E> for AsResponse {
 
 pub(crate) fn problem<B: From<String>>(rejected: Rejected) -> Response<B> {
     let status = match rejected.reason() {
-        Reason::CircuitOpen | Reason::ProbesBusy => StatusCode::SERVICE_UNAVAILABLE,
+        Reason::CircuitOpen
+        | Reason::ConcurrencyLimit
+        | Reason::ForcedOpen
+        | Reason::ProbesBusy
+        | Reason::QueueTimeout
+        | Reason::Readmitting => StatusCode::SERVICE_UNAVAILABLE,
+        Reason::RateLimit => StatusCode::TOO_MANY_REQUESTS,
         Reason::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
     };
     let mut response = response(status);
