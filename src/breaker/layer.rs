@@ -3,13 +3,16 @@ use std::sync::Arc;
 
 use tower::Layer;
 
+use super::circuit::{Circuit, Kind};
 use super::config::BreakerConfig;
-use super::handle::{BreakerHandle, Circuit};
+use super::handle::BreakerHandle;
 use super::service::BreakerService;
 use super::settle::AtHead;
+use super::switch::Switch;
 use crate::observe::Name;
 use crate::outcome::ByResult;
 use crate::reject::AsError;
+use crate::rt;
 
 /// Puts a circuit breaker around a service.
 ///
@@ -36,8 +39,14 @@ impl BreakerLayer {
     /// A circuit named `name`, which is its label in metrics and logs.
     #[must_use]
     pub fn new(name: impl Into<Arc<str>>, config: impl Into<BreakerConfig>) -> Self {
+        Self::seeded(name, config, rt::entropy())
+    }
+
+    /// A circuit whose waits have the same jitter for the same seed, for tests and drills.
+    #[must_use]
+    pub fn seeded(name: impl Into<Arc<str>>, config: impl Into<BreakerConfig>, seed: u64) -> Self {
         let name: Name = name.into();
-        let circuit = Arc::new(Circuit::new(name, config.into()));
+        let circuit = Arc::new(Circuit::new(name, config.into(), seed, Kind::Single));
         Self {
             circuit,
             policy: Policy::default(),
@@ -92,7 +101,14 @@ impl<C, R, U> BreakerLayer<C, R, U> {
         }
     }
 
-    /// Watches the circuit from outside.
+    /// Puts the circuit on `switch`, which commands many.
+    #[must_use]
+    pub fn switched_by(self, switch: &Switch) -> Self {
+        switch.put(&self.circuit);
+        self
+    }
+
+    /// Watches and commands the circuit from outside.
     #[must_use]
     pub fn handle(&self) -> BreakerHandle {
         BreakerHandle {
