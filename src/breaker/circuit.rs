@@ -329,6 +329,18 @@ impl Circuit {
         }
     }
 
+    /// Whether forgetting it loses nothing: closed, without a failure that counts and without a command.
+    pub(super) fn is_clean(&self) -> bool {
+        let now = rt::now();
+        self.look(|tracked| {
+            let breaker = &mut tracked.breaker;
+            breaker.passes_all()
+                && breaker.mode().is_none()
+                && breaker.failures(now) == 0
+                && breaker.slowness(now).hits == 0
+        })
+    }
+
     /// Wakes the caller when the circuit opens; `place` is where it waits already.
     pub(super) fn park(&self, place: &mut Option<usize>, waker: &Waker) {
         lock(&self.parked).park(place, waker);
@@ -338,13 +350,6 @@ impl Circuit {
         if let Some(place) = place.take() {
             lock(&self.parked).free(place);
         }
-    }
-
-    /// Callers that wait for the inner service.
-    #[cfg(test)]
-    pub(super) fn waiting(&self) -> usize {
-        let parked = lock(&self.parked);
-        parked.places.len() - parked.free.len()
     }
 }
 

@@ -35,6 +35,39 @@ pub(super) struct Policy<C, R, U> {
     pub(super) until: U,
 }
 
+impl<C, R, U> Policy<C, R, U> {
+    pub(super) fn classify<C2>(self, classify: C2) -> Policy<C2, R, U> {
+        let Self { refuse, until, .. } = self;
+        Policy {
+            classify,
+            refuse,
+            until,
+        }
+    }
+
+    pub(super) fn refuse_with<R2>(self, refuse: R2) -> Policy<C, R2, U> {
+        let Self {
+            classify, until, ..
+        } = self;
+        Policy {
+            classify,
+            refuse,
+            until,
+        }
+    }
+
+    pub(super) fn until<U2>(self, until: U2) -> Policy<C, R, U2> {
+        let Self {
+            classify, refuse, ..
+        } = self;
+        Policy {
+            classify,
+            refuse,
+            until,
+        }
+    }
+}
+
 impl BreakerLayer {
     /// A circuit named `name`, which is its label in metrics and logs.
     #[must_use]
@@ -58,46 +91,27 @@ impl<C, R, U> BreakerLayer<C, R, U> {
     /// How a result counts. Defaults to [`ByResult`]: every error is a failure.
     #[must_use]
     pub fn classify<C2>(self, classify: C2) -> BreakerLayer<C2, R, U> {
-        let Policy { refuse, until, .. } = self.policy;
         BreakerLayer {
             circuit: self.circuit,
-            policy: Policy {
-                classify,
-                refuse,
-                until,
-            },
+            policy: self.policy.classify(classify),
         }
     }
 
     /// How a refusal leaves. Defaults to [`AsError`].
     #[must_use]
     pub fn refuse_with<R2>(self, refuse: R2) -> BreakerLayer<C, R2, U> {
-        let Policy {
-            classify, until, ..
-        } = self.policy;
         BreakerLayer {
             circuit: self.circuit,
-            policy: Policy {
-                classify,
-                refuse,
-                until,
-            },
+            policy: self.policy.refuse_with(refuse),
         }
     }
 
     /// Until when a call lasts. Defaults to [`AtHead`]; `http::AtEnd` watches the body to its end.
     #[must_use]
     pub fn until<U2>(self, until: U2) -> BreakerLayer<C, R, U2> {
-        let Policy {
-            classify, refuse, ..
-        } = self.policy;
         BreakerLayer {
             circuit: self.circuit,
-            policy: Policy {
-                classify,
-                refuse,
-                until,
-            },
+            policy: self.policy.until(until),
         }
     }
 

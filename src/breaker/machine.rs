@@ -707,12 +707,15 @@ impl Breaker {
         let from = self.state();
         self.phase = phase;
         self.generation = self.generation.wrapping_add(1);
-        self.consecutive = 0;
         self.credit = 0.0;
         self.crossed = false;
-        self.recent.clear();
-        for window in self.rate.iter_mut().chain(&mut self.slow) {
-            window.clear();
+        // An open circuit keeps what opened it, for whoever looks.
+        if self.state() != State::Open {
+            self.consecutive = 0;
+            self.recent.clear();
+            for window in self.rate.iter_mut().chain(&mut self.slow) {
+                window.clear();
+            }
         }
         Transition {
             from,

@@ -57,6 +57,8 @@ mod future;
 #[cfg(feature = "tower")]
 mod handle;
 #[cfg(feature = "tower")]
+mod keyed;
+#[cfg(feature = "tower")]
 mod layer;
 #[cfg(feature = "tower")]
 mod service;
@@ -70,6 +72,8 @@ pub use config::{BreakerConfig, HalfOpen, Ramp, Trip, Verdict, Window};
 pub use future::ResponseFuture;
 #[cfg(feature = "tower")]
 pub use handle::{BreakerHandle, Change, Order};
+#[cfg(feature = "tower")]
+pub use keyed::{KeyedBreakerHandle, KeyedBreakerLayer, KeyedBreakerService};
 #[cfg(feature = "tower")]
 pub use layer::BreakerLayer;
 pub use machine::Breaker;

@@ -77,7 +77,7 @@ where
         match admitted {
             Ok((permit, since)) => {
                 let settle = Settle::new(Arc::clone(&self.circuit), permit, since);
-                ResponseFuture::called(self.inner.call(request), settle, self.policy.clone())
+                ResponseFuture::called(self.inner.call(request), Some(settle), self.policy.clone())
             }
             Err(rejected) => ResponseFuture::rejected(rejected, self.policy.clone()),
         }
