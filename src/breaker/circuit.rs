@@ -147,7 +147,7 @@ impl Circuit {
         }
     }
 
-    /// Whether a call would be refused now.
+    /// Whether a call would be refused now, whichever call it is: a ramp decides in `admit`, where each call counts.
     pub(super) fn rejects(&self) -> bool {
         if self.word.load(Ordering::Acquire) & FREE != 0 {
             return false;
@@ -155,7 +155,9 @@ impl Circuit {
         let now = rt::now();
         self.with(now, |tracked| {
             let hung = tracked.breaker.handle_timeout(now);
-            (tracked.breaker.refusal(now).is_some(), hung)
+            let refusal = tracked.breaker.refusal(now);
+            let rejects = refusal.is_some_and(|refusal| refusal.reason() != Reason::Readmitting);
+            (rejects, hung)
         })
     }
 

@@ -249,6 +249,9 @@ impl Breaker {
         took: Duration,
         now: Tick,
     ) -> Option<Transition> {
+        if permit.generation != self.generation {
+            return None;
+        }
         let earlier = self.handle_timeout(now);
         if permit.generation != self.generation {
             return earlier;
