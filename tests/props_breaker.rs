@@ -659,7 +659,9 @@ async fn layer_beside_machine(
                 prop_assert_eq!(refused, verdict.is_err());
                 if let Ok(permit) = verdict {
                     // A call counts as fast that came before the settings that time calls.
-                    let timed = current.trips().any(|trip| matches!(trip, Trip::Slow { .. }));
+                    let timed = current
+                        .trips()
+                        .any(|trip| matches!(trip, Trip::Slow { .. }));
                     out.push((call, place, permit, timed.then_some(now)));
                 }
             }

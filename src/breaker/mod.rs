@@ -60,6 +60,8 @@ mod handle;
 mod keyed;
 #[cfg(feature = "tower")]
 mod layer;
+#[cfg(all(test, mainstay_loom))]
+mod loom_tests;
 #[cfg(feature = "tower")]
 mod service;
 #[cfg(feature = "tower")]
