@@ -509,6 +509,15 @@ impl Breaker {
         for_good && matches!(self.phase, Phase::Closed { ramp: None })
     }
 
+    /// Until when an open circuit refuses, unless somebody commands otherwise.
+    #[cfg(feature = "tower")]
+    pub(super) fn shut_until(&self) -> Option<Tick> {
+        match self.phase {
+            Phase::Open { until } if self.command.is_none() => Some(until),
+            _ => None,
+        }
+    }
+
     /// What a success that was not slow changes while closed.
     #[cfg(feature = "tower")]
     pub(super) fn success(&self) -> Success {

@@ -15,7 +15,7 @@ use crate::num::Period;
 use crate::observe::{self, Name, Rejections};
 use crate::reject::{AsError, GiveUp, Refuse};
 use crate::rt;
-use crate::scope::Scope;
+use crate::scope::{self, Scope};
 use crate::time::Tick;
 
 /// Bounds a call as a whole.
@@ -139,11 +139,12 @@ where
     }
 
     fn call(&mut self, request: Req) -> Self::Future {
-        let now = rt::now();
+        let now = scope::now();
         let scope = Scope::current().until(now + self.layer.limit.get());
         let at = scope.deadline().unwrap_or(Tick::NEVER);
         let in_time = at > now && self.wait.take().is_none();
-        let future = in_time.then(|| scope.enter(|| self.inner.call(request)));
+        let make = || self.inner.call(request);
+        let future = in_time.then(|| scope::calling(now, || scope.enter(make)));
         let end = Total {
             rejections: Arc::clone(&self.layer.rejections),
             refuse: self.layer.refuse.clone(),
@@ -227,10 +228,11 @@ where
     }
 
     fn call(&mut self, request: Req) -> Self::Future {
-        let now = rt::now();
+        let now = scope::now();
         let scope = Scope::current().until(now + self.layer.limit.get());
         let at = scope.deadline().unwrap_or(Tick::NEVER);
-        let future = Some(scope.enter(|| self.inner.call(request)));
+        let make = || self.inner.call(request);
+        let future = Some(scope::calling(now, || scope.enter(make)));
         let end = Attempt {
             name: Arc::clone(&self.layer.name),
             give_up: self.layer.give_up.clone(),
