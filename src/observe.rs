@@ -11,6 +11,7 @@
 //! | `mainstay_retries_total` | counter | `policy` |
 //! | `mainstay_retries_given_up_total` | counter | `policy`, `reason` |
 //! | `mainstay_attempt_timeouts_total` | counter | `policy` |
+//! | `mainstay_fallbacks_total` | counter | `policy`, `outcome`: abandoned, failed, full, late, no_request, served |
 //! | `mainstay_sagas_started_total` | counter | `saga` |
 //! | `mainstay_sagas_rested_total` | counter | `saga`, `end`: completed, compensated, abandoned, incident |
 //! | `mainstay_saga_incidents_total` | counter | `saga`, `class` |
@@ -27,6 +28,7 @@ use metrics::{Key, Label, Level, Metadata};
 
 use crate::breaker::{State, Transition};
 use crate::error::{Reason, Rejected};
+use crate::fallback::Ending;
 use crate::retry::GaveUp;
 
 /// The name of a policy, as it appears in labels.
@@ -36,20 +38,41 @@ fn label(name: &Name) -> metrics::SharedString {
     metrics::SharedString::from_shared(Arc::clone(name))
 }
 
-/// Tells of the refusals of one policy.
+static METADATA: Metadata<'_> =
+    Metadata::new(module_path!(), Level::INFO, Some(module_path!()));
+
+/// The keys of one policy's counters that differ in one label.
 ///
-/// Its keys are made with the first refusal of each kind, so that under overload a refusal costs no allocation.
+/// Each is made when it is first needed, so that under overload a count costs no allocation.
+struct Keys<const N: usize>([OnceLock<Key>; N]);
+
+impl<const N: usize> Keys<N> {
+    const fn new() -> Self {
+        Self([const { OnceLock::new() }; N])
+    }
+
+    fn increment(&self, n: usize, make: impl FnOnce() -> Key) {
+        if let Some(key) = self.0.get(n) {
+            let key = key.get_or_init(make);
+            metrics::with_recorder(|recorder| {
+                recorder.register_counter(key, &METADATA).increment(1);
+            });
+        }
+    }
+}
+
+/// Tells of the refusals of one policy.
 pub(crate) struct Rejections {
     policy: Name,
     /// By reason: a policy is always the same kind of layer.
-    keys: [OnceLock<Key>; Reason::ALL.len()],
+    keys: Keys<{ Reason::ALL.len() }>,
 }
 
 impl Rejections {
     pub(crate) const fn new(policy: Name) -> Self {
         Self {
             policy,
-            keys: [const { OnceLock::new() }; Reason::ALL.len()],
+            keys: Keys::new(),
         }
     }
 
@@ -58,22 +81,15 @@ impl Rejections {
     }
 
     pub(crate) fn note(&self, rejected: &Rejected) {
-        static METADATA: Metadata<'_> =
-            Metadata::new(module_path!(), Level::INFO, Some(module_path!()));
         let (layer, reason) = (rejected.layer().as_str(), rejected.reason().as_str());
-        if let Some(key) = self.keys.get(rejected.reason() as usize) {
-            let key = key.get_or_init(|| {
-                let labels = vec![
-                    Label::new("policy", label(&self.policy)),
-                    Label::new("layer", layer),
-                    Label::new("reason", reason),
-                ];
-                Key::from_parts("mainstay_rejections_total", labels)
-            });
-            metrics::with_recorder(|recorder| {
-                recorder.register_counter(key, &METADATA).increment(1);
-            });
-        }
+        self.keys.increment(rejected.reason() as usize, || {
+            let labels = vec![
+                Label::new("policy", label(&self.policy)),
+                Label::new("layer", layer),
+                Label::new("reason", reason),
+            ];
+            Key::from_parts("mainstay_rejections_total", labels)
+        });
         let policy = &*self.policy;
         tracing::debug!(policy, layer, reason, retry_after = ?rejected.hint(), "rejected");
     }
@@ -136,6 +152,38 @@ pub(crate) fn gave_up(policy: &Name, attempt: u32, reason: GaveUp) {
 pub(crate) fn timed_out(policy: &Name, after: Duration) {
     metrics::counter!("mainstay_attempt_timeouts_total", "policy" => label(policy)).increment(1);
     tracing::debug!(policy = &**policy, ?after, "attempt timed out");
+}
+
+/// Tells of the fallbacks of one policy.
+pub(crate) struct Fallbacks {
+    policy: Name,
+    keys: Keys<{ Ending::ALL.len() }>,
+}
+
+impl Fallbacks {
+    pub(crate) const fn new(policy: Name) -> Self {
+        Self {
+            policy,
+            keys: Keys::new(),
+        }
+    }
+
+    pub(crate) const fn policy(&self) -> &Name {
+        &self.policy
+    }
+
+    pub(crate) fn note(&self, ending: Ending, because: &'static str) {
+        let outcome = ending.as_str();
+        self.keys.increment(ending as usize, || {
+            let labels = vec![
+                Label::new("policy", label(&self.policy)),
+                Label::new("outcome", outcome),
+            ];
+            Key::from_parts("mainstay_fallbacks_total", labels)
+        });
+        let policy = &*self.policy;
+        tracing::debug!(policy, outcome, because, "fallback");
+    }
 }
 
 #[cfg(feature = "saga")]
