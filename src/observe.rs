@@ -38,8 +38,7 @@ fn label(name: &Name) -> metrics::SharedString {
     metrics::SharedString::from_shared(Arc::clone(name))
 }
 
-static METADATA: Metadata<'_> =
-    Metadata::new(module_path!(), Level::INFO, Some(module_path!()));
+static METADATA: Metadata<'_> = Metadata::new(module_path!(), Level::INFO, Some(module_path!()));
 
 /// The keys of one policy's counters that differ in one label.
 ///

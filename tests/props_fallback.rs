@@ -3,7 +3,7 @@
 //! A failure prints its seed and the shrunken operations; `PROPTEST_RNG_SEED` repeats a run and `PROPTEST_CASES`
 //! makes it longer.
 
-#![expect(clippy::unwrap_used, reason = "a test panics to fail")]
+#![expect(clippy::indexing_slicing, reason = "a test panics to fail")]
 
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -111,7 +111,7 @@ proptest! {
         let config = |stated: &BTreeSet<usize>, places| {
             FallbackConfig::new(outcomes(stated)).max_in_flight(count(places))
         };
-        let asked: Arc<Mutex<Vec<oneshot::Sender<Result<usize, ()>>>>> = Arc::default();
+        let asked = Arc::new(Mutex::new(Vec::<oneshot::Sender<Result<usize, ()>>>::new()));
         let answer = {
             let asked = Arc::clone(&asked);
             move |(), _: Primary<'_, usize, Fault>| {

@@ -19,6 +19,15 @@ pub struct Primary<'a, Res, Err> {
     rejected: Option<Rejected>,
 }
 
+// Derived, these would ask for `Res: Clone`.
+impl<Res, Err> Copy for Primary<'_, Res, Err> {}
+
+impl<Res, Err> Clone for Primary<'_, Res, Err> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
 impl<'a, Res, Err> Primary<'a, Res, Err> {
     pub(super) const fn new(
         result: Result<&'a Res, &'a Err>,

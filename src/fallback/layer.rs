@@ -64,11 +64,7 @@ impl<V> FallbackLayer<Value<V>> {
     /// # }
     /// ```
     #[must_use]
-    pub fn value(
-        name: impl Into<Arc<str>>,
-        config: impl Into<FallbackConfig>,
-        value: V,
-    ) -> Self {
+    pub fn value(name: impl Into<Arc<str>>, config: impl Into<FallbackConfig>, value: V) -> Self {
         Self::of(name.into(), config.into(), Value::new(value))
     }
 }
@@ -185,11 +181,7 @@ impl<S> FallbackLayer<OtherService<S>, Whole<CloneRequest>> {
 impl<A, K: Default> FallbackLayer<A, K> {
     /// Answers with `answer`, of a type of your own.
     #[must_use]
-    pub fn with(
-        name: impl Into<Arc<str>>,
-        config: impl Into<FallbackConfig>,
-        answer: A,
-    ) -> Self {
+    pub fn with(name: impl Into<Arc<str>>, config: impl Into<FallbackConfig>, answer: A) -> Self {
         Self::of(name.into(), config.into(), answer)
     }
 

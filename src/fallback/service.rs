@@ -19,11 +19,7 @@ pub struct FallbackService<S, A, K, C, R> {
 }
 
 impl<S, A, K, C, R> FallbackService<S, A, K, C, R> {
-    pub(super) const fn new(
-        inner: S,
-        fallback: Arc<Fallback<A>>,
-        policy: Policy<K, C, R>,
-    ) -> Self {
+    pub(super) const fn new(inner: S, fallback: Arc<Fallback<A>>, policy: Policy<K, C, R>) -> Self {
         Self {
             inner,
             fallback,

@@ -12,7 +12,9 @@ use http_body_util::BodyExt;
 use mainstay::breaker::{BreakerLayer, Trip};
 use mainstay::deadline::DeadlineLayer;
 use mainstay::error::{AsRejected, LayerKind, Reason, Rejected};
-use mainstay::fallback::{Ending, FallbackConfig, FallbackHandle, FallbackLayer, Outcomes, Primary};
+use mainstay::fallback::{
+    Ending, FallbackConfig, FallbackHandle, FallbackLayer, Outcomes, Primary,
+};
 use mainstay::http::{AsResponse, ByStatus, ReplayBody, ReplayRequest};
 use mainstay::num::{Attempts, Period, count};
 use mainstay::outcome::{Failure, Outcome};
@@ -66,14 +68,17 @@ async fn a_function_answers_from_what_was_kept_and_sees_how_the_call_ended() {
         assert_eq!(primary.result(), Err(&Fault::Callee(key)));
         assert_eq!(primary.outcome(), Outcome::Failure(Failure::Error));
         assert_eq!(primary.rejected(), None);
-        if key == 1 { Ok(100) } else { Err(Fault::Callee(99)) }
+        if key == 1 {
+            Ok(100)
+        } else {
+            Err(Fault::Callee(99))
+        }
     }
     let layer = FallbackLayer::function("contract", all(), answer)
         .keep(|request: &(u32, Precious)| request.0);
-    let service =
-        layer.layer(service_fn(
-            |(key, _): (u32, Precious)| async move { Err::<u32, _>(Fault::Callee(key)) },
-        ));
+    let service = layer.layer(service_fn(|(key, _): (u32, Precious)| async move {
+        Err::<u32, _>(Fault::Callee(key))
+    }));
     assert_eq!(service.clone().oneshot((1, Precious)).await, Ok(100));
     let own = service.oneshot((2, Precious)).await;
     assert_eq!(own, Err(Fault::Callee(2)), "not the function's own error");
@@ -113,7 +118,11 @@ async fn only_stated_outcomes_are_answered_for() {
 /// Rule 1, by reason, as an error and as a response.
 #[tokio::test]
 async fn a_refusal_is_answered_for_by_its_reason() {
-    let reasons = [Reason::CircuitOpen, Reason::RateLimit, Reason::DeadlineExceeded];
+    let reasons = [
+        Reason::CircuitOpen,
+        Reason::RateLimit,
+        Reason::DeadlineExceeded,
+    ];
     for stated in reasons {
         for reason in reasons {
             let rejected = Rejected::new(LayerKind::Breaker, reason);
@@ -170,7 +179,10 @@ async fn it_answers_after_the_last_attempt() {
     let retry = RetryLayer::new("contract", RetryConfig::new(Attempts::total(3)));
     let service = layer.layer(retry.layer(probe.clone()));
     assert!(service.oneshot(request()).await.is_ok());
-    assert_eq!((probe.calls(), layer.handle().count(Ending::Served)), (3, 1));
+    assert_eq!(
+        (probe.calls(), layer.handle().count(Ending::Served)),
+        (3, 1)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -186,7 +198,11 @@ async fn another_service_is_waited_for_until_it_is_ready_and_called_once() {
     let mut cx = std::task::Context::from_waker(&waker);
     assert!(call.as_mut().poll(&mut cx).is_pending());
     assert_eq!((other.calls(), handle.in_flight()), (0, 1));
-    assert_eq!(primary.in_flight(), 0, "the failed call holds nothing any more");
+    assert_eq!(
+        primary.in_flight(),
+        0,
+        "the failed call holds nothing any more"
+    );
     other.set_ready(true);
     assert_eq!(bell.rung(), 1);
     assert!(call.as_mut().await.is_ok());
@@ -196,6 +212,20 @@ async fn another_service_is_waited_for_until_it_is_ready_and_called_once() {
     drop(call);
     assert_eq!((primary.owners(), other.owners()), owners);
     assert_eq!(counts(&handle), [("served", 1)]);
+}
+
+/// A permit that the failed call holds below is free for what the fallback asks for.
+#[tokio::test(start_paused = true)]
+async fn the_failed_call_is_gone_when_the_fallback_starts() {
+    let probe = Probe::new(Mode::Fail(1));
+    let watch = probe.clone();
+    let look = move |(), _: Primary<'_, Response<Text>, Fault>| {
+        assert_eq!(watch.in_flight(), 0);
+        Ok::<_, Fault>(Response::default())
+    };
+    let layer = FallbackLayer::function("contract", all(), look);
+    assert!(layer.layer(probe).oneshot(request()).await.is_ok());
+    assert_eq!(counts(&layer.handle()), [("served", 1)]);
 }
 
 /// Rule 5.
@@ -259,7 +289,10 @@ async fn a_place_is_held_until_the_fallback_has_ended_in_any_way() {
             if matches!(polled, Ok(Poll::Pending)) {
                 assert_eq!(handle.in_flight(), 1, "{mode:?}");
                 // All others, whichever service of the layer they use, keep their own result.
-                assert_eq!(own(layer.clone().layer(Probe::new(Mode::Fail(1)))).await, Some(DOWN));
+                assert_eq!(
+                    own(layer.clone().layer(Probe::new(Mode::Fail(1)))).await,
+                    Some(DOWN)
+                );
                 full += 1;
                 assert_eq!(handle.count(Ending::Full), full);
             }
@@ -300,7 +333,10 @@ async fn a_panic_in_a_function_frees_its_place() {
             poll(&mut call).is_ready()
         }));
         assert!(panicked.is_err());
-        assert_eq!((handle.in_flight(), handle.count(Ending::Abandoned)), (0, n));
+        assert_eq!(
+            (handle.in_flight(), handle.count(Ending::Abandoned)),
+            (0, n)
+        );
     }
 }
 
@@ -310,17 +346,14 @@ async fn a_fallback_ends_at_the_deadline() {
     let limit = Period::secs(2);
     let seen = Arc::new(Mutex::new(None));
     let note = Arc::clone(&seen);
-    let layer = FallbackLayer::async_function(
-        "contract",
-        all(),
-        move |(), _: Primary<'_, (), Fault>| {
+    let layer =
+        FallbackLayer::async_function("contract", all(), move |(), _: Primary<'_, (), Fault>| {
             *note.lock().unwrap() = Scope::current().deadline();
             async {
                 tokio::time::sleep(Duration::from_secs(60)).await;
                 Ok::<_, Fault>(())
             }
-        },
-    );
+        });
     let handle = layer.handle();
     let service = ServiceBuilder::new()
         .layer(DeadlineLayer::new("contract", limit))
@@ -391,7 +424,10 @@ async fn settings_are_replaced_under_way_and_counts_are_kept() {
 
     handle.reload(Outcomes::NONE);
     assert_eq!(handle.config(), FallbackConfig::new(Outcomes::NONE));
-    assert!(start(&mut service).await.await.is_err(), "answers for nothing");
+    assert!(
+        start(&mut service).await.await.is_err(),
+        "answers for nothing"
+    );
     assert_eq!(counts(&handle), [("abandoned", 3), ("full", 2)]);
     handle.reload(FallbackConfig::default());
     other.set(Mode::Answer);
@@ -408,7 +444,12 @@ async fn a_body_is_replayed_to_the_other_service() {
     let broken = service_fn(|request: Request<ReplayBody<Text>>| async {
         drop(request.into_body().collect().await);
         let status = StatusCode::BAD_GATEWAY;
-        Ok::<_, Fault>(Response::builder().status(status).body(Text::default()).unwrap())
+        Ok::<_, Fault>(
+            Response::builder()
+                .status(status)
+                .body(Text::default())
+                .unwrap(),
+        )
     });
     for (method, bound, answer) in [
         ("PUT", 64, Some("whole")),
@@ -455,11 +496,7 @@ async fn fallbacks_allocate_nothing_of_their_own() {
             let by_other = poll(&mut pin!(by_other.call(three)));
             matches!(
                 (full, served, by_other),
-                (
-                    Poll::Ready(Err(_)),
-                    Poll::Ready(Ok(_)),
-                    Poll::Ready(Ok(_))
-                )
+                (Poll::Ready(Err(_)), Poll::Ready(Ok(_)), Poll::Ready(Ok(_)))
             )
         });
         assert!(ended);
@@ -483,7 +520,7 @@ async fn places_return_to_zero_on_many_threads() {
                 for _ in 0..2_000 {
                     let modes = [Mode::Answer, Mode::PendOnce, Mode::Hang, Mode::Fail(2)];
                     other.set(modes[(rng.next_u64() % 4) as usize]);
-                    if rng.next_u64() % 50 == 0 {
+                    if rng.next_u64().is_multiple_of(50) {
                         let places = count(1 + (rng.next_u64() % 4) as u32);
                         layer.handle().reload(all().max_in_flight(places));
                     }
