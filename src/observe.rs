@@ -19,6 +19,28 @@
 //!
 //! The label `saga` is the name of a definition and `step` the name of one of its steps. Events about a saga carry its
 //! id, by which its history is found; never its input, its outputs, its business key or the words of an error.
+//!
+//! | event | level | fields |
+//! |---|---|---|
+//! | `rejected` | debug | `policy`, `layer`, `reason`, `retry_after` |
+//! | `circuit opened` | warn | `policy`, `from`, `to`, `cause` |
+//! | `circuit changed` | info | `policy`, `from`, `to`, `cause` |
+//! | `will retry` | debug | `policy`, `attempt`, `after` |
+//! | `gave up` | debug | `policy`, `attempt`, `reason` |
+//! | `attempt timed out` | debug | `policy`, `after` |
+//! | `fallback` | debug | `policy`, `outcome`, `because` |
+//! | `saga started` | debug | `saga`, `id` |
+//! | `saga ended` | debug | `saga`, `id`, `end` |
+//! | `saga waits for an operator` | error | `saga`, `id`, `class`, `step` |
+//! | `step will be tried again` | debug | `saga`, `id`, `step`, `undo`, `attempt`, `after` |
+//! | `saga left to the next engine` | info | `saga`, `id`, `why` |
+//!
+//! Nothing is told under a lock, so a recorder or subscriber may look at any handle. Where nobody listens, a refusal, a
+//! fallback and a success build nothing.
+//!
+//! `docs/grafana/mainstay.json` is a dashboard of these metrics, `docs/prometheus/mainstay.rules.yml` has alerts on
+//! them, both by the names that `metrics-exporter-prometheus` gives them. `tests/observability.rs` holds this table,
+//! the dashboard and the alerts against what is really emitted.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
