@@ -6,7 +6,6 @@
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
-    clippy::indexing_slicing,
     clippy::disallowed_methods,
     reason = "a test panics to fail, and waits on the paused clock"
 )]

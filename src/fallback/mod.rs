@@ -58,6 +58,17 @@
 //!
 //! `examples/fallbacks` shows four kinds at work in front of real servers.
 //!
+//! # Coming from
+//!
+//! | there | here |
+//! |---|---|
+//! | tower-resilience: `FallbackLayer::value`, `value_fn`, `from_error`, `service` | [`FallbackLayer::value`]; [`FallbackLayer::function`] for the next two; [`FallbackLayer::service`] |
+//! | tower-resilience: `from_request_error`, which clones every request | [`FallbackLayer::function`] with [`FallbackLayer::keep`] |
+//! | tower-resilience: `handle` of errors and of responses | [`Outcomes`], and one [`Classify`](crate::Classify) that all layers share |
+//! | Polly: `ShouldHandle`, `FallbackAction`, `OnFallback` | [`Outcomes`], [`FallbackLayer::async_function`], the event `fallback` |
+//! | resilience4j: `Decorators…withFallback(exceptions, f)` | [`FallbackLayer::function`] with [`Outcomes`] |
+//! | Hystrix: `getFallback`, `fallback.isolation.semaphore.maxConcurrentRequests` | [`FallbackLayer::function`], [`FallbackConfig::max_in_flight`] |
+//!
 //! # Sources
 //!
 //! Hystrix's fallbacks with their own semaphore; Polly's `ShouldHandle`. Amazon Builders' Library, "Avoiding fallback in

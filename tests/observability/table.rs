@@ -11,10 +11,13 @@ pub(crate) struct Row {
     pub(crate) labels: BTreeSet<String>,
 }
 
+/// The values that a table states for a label: `(metric, label) -> values`.
+pub(crate) type Stated = BTreeMap<(String, String), BTreeSet<String>>;
+
 const SOURCE: &str = include_str!("../../src/observe.rs");
 
 /// The rows of the table whose first column is headed `head`, and the values that are stated for their labels.
-fn table(head: &str) -> (Vec<Row>, BTreeMap<(String, String), BTreeSet<String>>) {
+fn table(head: &str) -> (Vec<Row>, Stated) {
     let lines = SOURCE.lines().map_while(|line| line.strip_prefix("//!"));
     let mut rows = lines
         .map(str::trim)
@@ -54,8 +57,8 @@ fn table(head: &str) -> (Vec<Row>, BTreeMap<(String, String), BTreeSet<String>>)
     (rows, stated)
 }
 
-/// The metrics, and where the table states them the values of a label: `(metric, label) -> values`.
-pub(crate) fn metrics() -> (Vec<Row>, BTreeMap<(String, String), BTreeSet<String>>) {
+/// The metrics, and where the table states them the values of a label.
+pub(crate) fn metrics() -> (Vec<Row>, Stated) {
     table("metric")
 }
 
