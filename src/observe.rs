@@ -27,8 +27,10 @@
 //! | event | level | fields |
 //! |---|---|---|
 //! | `rejected` | debug | `policy`, `layer`, `reason`, `retry_after` |
-//! | `circuit opened` | warn | `policy`, `from`, `to`, `cause` |
-//! | `circuit changed` | info | `policy`, `from`, `to`, `cause` |
+//! | `circuit opened` | warn | `policy`, `from`, `to`, `cause`; of a command also `actor`, `reason` |
+//! | `circuit changed` | info | `policy`, `from`, `to`, `cause`; of a command also `actor`, `reason` |
+//! | `circuit would have opened` | warn | `policy`, `cause` |
+//! | `circuit commanded` | warn | `policy`, `command`, `actor`, `reason`, `lasting` |
 //! | `will retry` | debug | `policy`, `attempt`, `after` |
 //! | `gave up` | debug | `policy`, `attempt`, `reason` |
 //! | `attempt timed out` | debug | `policy`, `after` |

@@ -7,7 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use mainstay::breaker::{BreakerConfig, BreakerLayer, State, Trip};
+use futures::FutureExt;
+use mainstay::breaker::{
+    BreakerConfig, BreakerLayer, KeyedBreakerLayer, Mode, Order, State, Switch, Trip,
+};
 use mainstay::deadline::{DeadlineLayer, TimeoutLayer};
 use mainstay::fallback::{Ending, FallbackConfig, FallbackLayer, Outcomes, Primary};
 use mainstay::journal::memory::MemoryJournal;
@@ -25,6 +28,7 @@ type Drive = for<'a> fn(&'a Handles) -> Pin<Box<dyn Future<Output = ()> + 'a>>;
 pub(crate) fn all() -> Vec<(&'static str, Drive)> {
     vec![
         ("breaker", |handles| Box::pin(breaker(handles))),
+        ("keyed breaker", |handles| Box::pin(keyed_breaker(handles))),
         ("deadline", |_| Box::pin(deadline())),
         ("fallback", |handles| Box::pin(fallback(handles))),
         ("retry", |handles| Box::pin(retry(handles))),
@@ -65,6 +69,46 @@ async fn breaker(handles: &Handles) {
     tokio::time::sleep(open_for.get()).await;
     assert!(service.oneshot(1).await.is_ok());
     assert_eq!(handle.state(), State::Closed);
+
+    let order = || Order::new("an operator", "a drill");
+    let switch = Switch::new();
+    let layer = BreakerLayer::new("test", config).switched_by(&switch);
+    let (handle, watch) = (layer.handle(), (layer.handle(), switch.clone()));
+    handles.watch(move || drop(format!("{watch:?} {}", watch.1.circuits())));
+    handle.force(Mode::Observing, order());
+    assert!(
+        layer.layer(fails(1)).oneshot(1).await.is_err(),
+        "would open"
+    );
+    switch.force(Mode::ForcedOpen, order().lasting(open_for));
+    assert!(layer.layer(fails(0)).oneshot(1).await.is_err(), "refused");
+    switch.release(order());
+}
+
+async fn keyed_breaker(handles: &Handles) {
+    let open_for = Period::secs(5);
+    let config = BreakerConfig::new(Trip::consecutive(1)).open_for(open_for);
+    // One key, whose circuit opens: there is no place for the next.
+    let one = KeyedBreakerLayer::new("test", config, 1, |n: &u32| *n);
+    let watch = one.handle();
+    handles.watch(move || drop(format!("{watch:?} {:?}", watch.tripped())));
+    let service = one.layer(fails(1));
+    assert!(service.clone().oneshot(1).await.is_err());
+    assert!(service.clone().oneshot(2).await.is_ok(), "untracked");
+    tokio::time::sleep(open_for.get()).await;
+    assert!(service.oneshot(1).await.is_ok());
+
+    // A new circuit comes under the command of its switch, and whoever is told of it may make another.
+    let switch = Switch::new();
+    switch.force(Mode::Observing, Order::new("an operator", "a drill"));
+    let many = KeyedBreakerLayer::new("test", config, 1_000, |n: &u32| *n).switched_by(&switch);
+    let (next, another) = (AtomicU32::new(10), many.layer(fails(0)));
+    handles.watch(move || {
+        let key = next.fetch_add(1, Ordering::Relaxed);
+        let called = another.clone().oneshot(key).now_or_never();
+        assert!(called.is_some_and(|result| result.is_ok()));
+    });
+    assert!(many.layer(fails(0)).oneshot(1).await.is_ok());
 }
 
 async fn deadline() {

@@ -1,6 +1,7 @@
 //! Who listens: one that writes down what is told, one that looks at the handles while it is told.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
@@ -87,19 +88,27 @@ type Look = Arc<dyn Fn() + Send + Sync>;
 
 /// What a listener may look at: the handles of the policies that are driven.
 #[derive(Clone, Default)]
-pub(crate) struct Handles(Arc<Mutex<Vec<Look>>>);
+pub(crate) struct Handles {
+    looks: Arc<Mutex<Vec<Look>>>,
+    /// A look may call a policy, which tells of it.
+    looking: Arc<AtomicBool>,
+}
 
 impl Handles {
-    /// `look` asks a handle everything it can be asked.
+    /// `look` asks a handle everything that it can be asked, or calls a policy.
     pub(crate) fn watch(&self, look: impl Fn() + Send + Sync + 'static) {
-        self.0.lock().unwrap().push(Arc::new(look));
+        self.looks.lock().unwrap().push(Arc::new(look));
     }
 
     fn look(&self) {
-        let looks = self.0.lock().unwrap().clone();
+        if self.looking.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let looks = self.looks.lock().unwrap().clone();
         for look in looks {
             look();
         }
+        self.looking.store(false, Ordering::Relaxed);
     }
 }
 
