@@ -15,6 +15,7 @@
 //! | `mainstay_retries_total` | counter | `policy` |
 //! | `mainstay_retries_given_up_total` | counter | `policy`, `reason` |
 //! | `mainstay_attempt_timeouts_total` | counter | `policy` |
+//! | `mainstay_fallbacks_total` | counter | `policy`, `outcome`: abandoned, failed, full, late, no_request, served |
 //! | `mainstay_sagas_started_total` | counter | `saga` |
 //! | `mainstay_sagas_rested_total` | counter | `saga`, `end`: completed, compensated, abandoned, incident |
 //! | `mainstay_saga_incidents_total` | counter | `saga`, `class` |
@@ -22,6 +23,30 @@
 //!
 //! The label `saga` is the name of a definition and `step` the name of one of its steps. Events about a saga carry its
 //! id, by which its history is found; never its input, its outputs, its business key or the words of an error.
+//!
+//! | event | level | fields |
+//! |---|---|---|
+//! | `rejected` | debug | `policy`, `layer`, `reason`, `retry_after` |
+//! | `circuit opened` | warn | `policy`, `from`, `to`, `cause`; of a command also `actor`, `reason` |
+//! | `circuit changed` | info | `policy`, `from`, `to`, `cause`; of a command also `actor`, `reason` |
+//! | `circuit would have opened` | warn | `policy`, `cause` |
+//! | `circuit commanded` | warn | `policy`, `command`, `actor`, `reason`, `lasting` |
+//! | `will retry` | debug | `policy`, `attempt`, `after` |
+//! | `gave up` | debug | `policy`, `attempt`, `reason` |
+//! | `attempt timed out` | debug | `policy`, `after` |
+//! | `fallback` | debug | `policy`, `outcome`, `because` |
+//! | `saga started` | debug | `saga`, `id` |
+//! | `saga ended` | debug | `saga`, `id`, `end` |
+//! | `saga waits for an operator` | error | `saga`, `id`, `class`, `step` |
+//! | `step will be tried again` | debug | `saga`, `id`, `step`, `undo`, `attempt`, `after` |
+//! | `saga left to the next engine` | info | `saga`, `id`, `why` |
+//!
+//! Nothing is told under a lock, so a recorder or subscriber may look at any handle. Where nobody listens, a refusal, a
+//! fallback and a success build nothing.
+//!
+//! `docs/grafana/mainstay.json` is a dashboard of these metrics, `docs/prometheus/mainstay.rules.yml` has alerts on
+//! them, both by the names that `metrics-exporter-prometheus` gives them. `tests/observability.rs` holds this table,
+//! the dashboard and the alerts against what is really emitted.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -31,6 +56,7 @@ use metrics::{Key, Label, Level, Metadata};
 
 use crate::breaker::{Change, Order, State};
 use crate::error::{Reason, Rejected};
+use crate::fallback::Ending;
 use crate::retry::GaveUp;
 
 /// The name of a policy, as it appears in labels.
@@ -40,20 +66,40 @@ fn label(name: &Name) -> metrics::SharedString {
     metrics::SharedString::from_shared(Arc::clone(name))
 }
 
-/// Tells of the refusals of one policy.
+static METADATA: Metadata<'_> = Metadata::new(module_path!(), Level::INFO, Some(module_path!()));
+
+/// The keys of one policy's counters that differ in one label.
 ///
-/// Its keys are made with the first refusal of each kind, so that under overload a refusal costs no allocation.
+/// Each is made when it is first needed, so that under overload a count costs no allocation.
+struct Keys<const N: usize>([OnceLock<Key>; N]);
+
+impl<const N: usize> Keys<N> {
+    const fn new() -> Self {
+        Self([const { OnceLock::new() }; N])
+    }
+
+    fn increment(&self, n: usize, make: impl FnOnce() -> Key) {
+        if let Some(key) = self.0.get(n) {
+            let key = key.get_or_init(make);
+            metrics::with_recorder(|recorder| {
+                recorder.register_counter(key, &METADATA).increment(1);
+            });
+        }
+    }
+}
+
+/// Tells of the refusals of one policy.
 pub(crate) struct Rejections {
     policy: Name,
     /// By reason: a policy is always the same kind of layer.
-    keys: [OnceLock<Key>; Reason::ALL.len()],
+    keys: Keys<{ Reason::ALL.len() }>,
 }
 
 impl Rejections {
     pub(crate) const fn new(policy: Name) -> Self {
         Self {
             policy,
-            keys: [const { OnceLock::new() }; Reason::ALL.len()],
+            keys: Keys::new(),
         }
     }
 
@@ -62,22 +108,15 @@ impl Rejections {
     }
 
     pub(crate) fn note(&self, rejected: &Rejected) {
-        static METADATA: Metadata<'_> =
-            Metadata::new(module_path!(), Level::INFO, Some(module_path!()));
         let (layer, reason) = (rejected.layer().as_str(), rejected.reason().as_str());
-        if let Some(key) = self.keys.get(rejected.reason() as usize) {
-            let key = key.get_or_init(|| {
-                let labels = vec![
-                    Label::new("policy", label(&self.policy)),
-                    Label::new("layer", layer),
-                    Label::new("reason", reason),
-                ];
-                Key::from_parts("mainstay_rejections_total", labels)
-            });
-            metrics::with_recorder(|recorder| {
-                recorder.register_counter(key, &METADATA).increment(1);
-            });
-        }
+        self.keys.increment(rejected.reason() as usize, || {
+            let labels = vec![
+                Label::new("policy", label(&self.policy)),
+                Label::new("layer", layer),
+                Label::new("reason", reason),
+            ];
+            Key::from_parts("mainstay_rejections_total", labels)
+        });
         let policy = &*self.policy;
         tracing::debug!(policy, layer, reason, retry_after = ?rejected.hint(), "rejected");
     }
@@ -189,6 +228,38 @@ pub(crate) fn gave_up(policy: &Name, attempt: u32, reason: GaveUp) {
 pub(crate) fn timed_out(policy: &Name, after: Duration) {
     metrics::counter!("mainstay_attempt_timeouts_total", "policy" => label(policy)).increment(1);
     tracing::debug!(policy = &**policy, ?after, "attempt timed out");
+}
+
+/// Tells of the fallbacks of one policy.
+pub(crate) struct Fallbacks {
+    policy: Name,
+    keys: Keys<{ Ending::ALL.len() }>,
+}
+
+impl Fallbacks {
+    pub(crate) const fn new(policy: Name) -> Self {
+        Self {
+            policy,
+            keys: Keys::new(),
+        }
+    }
+
+    pub(crate) const fn policy(&self) -> &Name {
+        &self.policy
+    }
+
+    pub(crate) fn note(&self, ending: Ending, because: &'static str) {
+        let outcome = ending.as_str();
+        self.keys.increment(ending as usize, || {
+            let labels = vec![
+                Label::new("policy", label(&self.policy)),
+                Label::new("outcome", outcome),
+            ];
+            Key::from_parts("mainstay_fallbacks_total", labels)
+        });
+        let policy = &*self.policy;
+        tracing::debug!(policy, outcome, because, "fallback");
+    }
 }
 
 #[cfg(feature = "saga")]

@@ -3,14 +3,12 @@
 //! A failure prints its seed and the shrunken operations; `PROPTEST_RNG_SEED` repeats a run and `PROPTEST_CASES`
 //! makes it longer.
 
-#![expect(clippy::unwrap_used, reason = "a test panics to fail")]
-
 use std::time::Duration;
 
 use mainstay::deadline::{format_grpc_timeout, parse_grpc_timeout, parse_millis};
 use mainstay::http::parse_retry_after;
-use mainstay::num::{Attempts, Factor, Period, Ratio};
-use mainstay::outcome::{Failure, Outcome};
+use mainstay::num::{Attempts, Factor, Ratio};
+use mainstay::outcome::Outcome;
 use mainstay::retry::{Backoff, Budget, BudgetConfig, Decision, Jitter, Retry, RetryConfig};
 use mainstay::rng::Rng;
 use mainstay::time::{Tick, Timestamp};

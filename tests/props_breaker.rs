@@ -4,7 +4,11 @@
 //! A failure prints its seed and the shrunken operations; `PROPTEST_RNG_SEED` repeats a run and `PROPTEST_CASES`
 //! makes it longer.
 
-#![expect(clippy::unwrap_used, reason = "a test panics to fail")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test panics to fail"
+)]
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
@@ -210,7 +214,8 @@ impl Model {
         let mut wait = base;
         if let Some(factor) = self.config.growth() {
             for _ in 0..self.rounds.min(10) {
-                wait = ((wait as f64 * factor.get()) as u64).min(longest);
+                let grown = Duration::from_millis(wait).mul_f64(factor.get());
+                wait = millis(grown).min(longest);
             }
         }
         let hint = hint.map_or(0, millis).min(longest);
@@ -338,7 +343,9 @@ impl Model {
             failed,
             took,
         });
-        let count = |f: &dyn Fn(&Seen) -> bool| self.seen.iter().filter(|s| f(s)).count() as u32;
+        let count = |f: &dyn Fn(&Seen) -> bool| {
+            u32::try_from(self.seen.iter().filter(|s| f(s)).count()).unwrap()
+        };
         let all = count(&|_| true);
         let over =
             |hits: u32, ratio: Ratio| hits > 0 && f64::from(hits) >= ratio.get() * f64::from(all);

@@ -354,7 +354,9 @@ impl<K: Clone + Eq + Hash> Circuits<K> {
             self.len.fetch_add(1, Ordering::Relaxed) + 1
         };
         observe::keys(&self.name, len);
-        for switch in lock(&self.switches).iter() {
+        // Out of the lock: a command that holds is told.
+        let switches = lock(&self.switches).clone();
+        for switch in &switches {
             switch.put(&circuit);
         }
         Some(circuit)
