@@ -38,6 +38,7 @@ enum AnyTrip {
     InWindow(u8, u16),
     Rate(u8, u8, AnyWindow),
     Slow(u16, u8, u8, AnyWindow),
+    Streak(u8, u16),
 }
 
 #[derive(Arbitrary, Clone, Copy, Debug)]
