@@ -95,6 +95,7 @@ impl AnyTrip {
         match self {
             Self::Consecutive(n) => Trip::consecutive(count(n)),
             Self::InWindow(n, ms) => Trip::in_window(count(n), millis(ms)),
+            Self::Streak(n, ms) => Trip::streak(count(n), millis(ms)),
             Self::Rate(percent, n, window) => Trip::rate_of(share(percent), count(n), window.get()),
             Self::Slow(ms, percent, n, window) => {
                 Trip::slow(millis(ms), share(percent), count(n), window.get())
