@@ -119,18 +119,60 @@ pub(crate) fn transition(policy: &Name, transition: &Transition) {
     }
 }
 
-pub(crate) fn retried(policy: &Name, attempt: u32, after: Duration) {
-    metrics::counter!("mainstay_retries_total", "policy" => label(policy)).increment(1);
-    tracing::debug!(policy = &**policy, attempt, ?after, "will retry");
+/// Tells of the retries of one policy.
+///
+/// Its keys are made with the first of each kind, so that in an outage a retry costs no allocation.
+pub(crate) struct Retries {
+    policy: Name,
+    retried: OnceLock<Key>,
+    gave_up: [OnceLock<Key>; GaveUp::ALL.len()],
 }
 
-pub(crate) fn gave_up(policy: &Name, attempt: u32, reason: GaveUp) {
-    let reason = reason.as_str();
-    metrics::counter!(
-        "mainstay_retries_given_up_total", "policy" => label(policy), "reason" => reason
-    )
-    .increment(1);
-    tracing::debug!(policy = &**policy, attempt, reason, "gave up");
+impl Retries {
+    pub(crate) const fn new(policy: Name) -> Self {
+        Self {
+            policy,
+            retried: OnceLock::new(),
+            gave_up: [const { OnceLock::new() }; GaveUp::ALL.len()],
+        }
+    }
+
+    pub(crate) const fn policy(&self) -> &Name {
+        &self.policy
+    }
+
+    pub(crate) fn retried(&self, attempt: u32, after: Duration) {
+        count(self.retried.get_or_init(|| {
+            let labels = vec![Label::new("policy", label(&self.policy))];
+            Key::from_parts("mainstay_retries_total", labels)
+        }));
+        tracing::debug!(policy = &*self.policy, attempt, ?after, "will retry");
+    }
+
+    pub(crate) fn gave_up(&self, attempt: u32, reason: GaveUp) {
+        let why = reason.as_str();
+        if let Some(key) = self.gave_up.get(reason as usize) {
+            count(key.get_or_init(|| {
+                let labels = vec![
+                    Label::new("policy", label(&self.policy)),
+                    Label::new("reason", why),
+                ];
+                Key::from_parts("mainstay_retries_given_up_total", labels)
+            }));
+        }
+        tracing::debug!(policy = &*self.policy, attempt, reason = why, "gave up");
+    }
+
+    /// Once, until the budget allows a retry again.
+    pub(crate) fn budget_exhausted(&self) {
+        tracing::warn!(policy = &*self.policy, "retry budget exhausted");
+    }
+}
+
+fn count(key: &Key) {
+    static METADATA: Metadata<'_> =
+        Metadata::new(module_path!(), Level::INFO, Some(module_path!()));
+    metrics::with_recorder(|recorder| recorder.register_counter(key, &METADATA).increment(1));
 }
 
 pub(crate) fn timed_out(policy: &Name, after: Duration) {

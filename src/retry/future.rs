@@ -1,7 +1,6 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use pin_project::pin_project;
@@ -9,13 +8,13 @@ use tokio::time::Sleep;
 use tower::Service;
 
 use super::layer::Policy;
-use super::policy::{Decision, GaveUp, Retry};
+use super::policy::{Decision, GaveUp, Progress};
 use super::replay::Replay;
-use super::service::Spare;
+use super::service::Ongoing;
 use crate::outcome::{Classify, Outcome};
 use crate::reject::Refuse;
 use crate::rt;
-use crate::scope::Scope;
+use crate::scope::{self, Scope};
 
 /// The future of [`RetryService`](super::RetryService).
 ///
@@ -32,13 +31,18 @@ where
     state: State<S, S::Future, P::Request>,
     kept: Option<P::Kept>,
     /// Made with the first failure: a call that succeeds draws no number.
-    retry: Option<Retry>,
+    progress: Option<Progress>,
     /// What the callee said last, should the next attempt not come about: rule 7 of the policy. An answer whose body
     /// is not read keeps its connection until then.
     last: Option<Result<S::Response, S::Error>>,
-    spare: Arc<Spare<S>>,
+    ongoing: Ongoing<S>,
     policy: Policy<C, R, P>,
+    /// Of the attempt under way.
     scope: Scope,
+    /// The number of the first attempt: more than 1 when a caller further out is on a retry.
+    first: u32,
+    /// Whether a retry layer within the attempt under way gave up.
+    in_vain: bool,
 }
 
 #[pin_project(project = StateProj)]
@@ -68,21 +72,25 @@ where
     pub(super) fn new(
         make: impl FnOnce() -> S::Future,
         kept: Option<P::Kept>,
-        spare: Arc<Spare<S>>,
+        ongoing: Ongoing<S>,
+        scope: Scope,
         policy: Policy<C, R, P>,
     ) -> Self {
-        let scope = Scope::current().attempt(1);
+        let first = scope.attempt_number().max(1);
+        let scope = scope.attempt(first);
         let state = State::Attempt {
             future: scope.enter(make),
         };
         Self {
             state,
             kept,
-            retry: None,
+            progress: None,
             last: None,
-            spare,
+            ongoing,
             policy,
             scope,
+            first,
+            in_vain: false,
         }
     }
 }
@@ -102,13 +110,17 @@ where
             let scope = *this.scope;
             match this.state.as_mut().project() {
                 StateProj::Attempt { future } => {
-                    let result = ready!(scope.enter(|| future.poll(cx)));
+                    let (result, in_vain) =
+                        scope::watch_retries(|| scope.enter(|| future.poll(cx)));
+                    *this.in_vain |= in_vain;
+                    let result = ready!(result);
                     let refused = this.policy.refuse.rejection(result.as_ref()).is_some();
                     if refused && let Some(last) = this.last.take() {
-                        let attempt = this.retry.as_ref().map_or(1, Retry::attempt);
-                        this.spare
-                            .shared
-                            .gave_up(attempt.saturating_sub(1), GaveUp::Refused);
+                        let attempt = this.progress.as_ref().map_or(1, Progress::attempt);
+                        let made = attempt.saturating_sub(1);
+                        this.ongoing.abandon();
+                        let shared = &this.ongoing.spare.shared;
+                        shared.gave_up(made, *this.in_vain, GaveUp::Refused);
                         this.state.set(State::Done);
                         return Poll::Ready(last);
                     }
@@ -119,35 +131,51 @@ where
                     };
                     // The path without a failure ends here: no clock, no random number, no lock.
                     if !outcome.is_failure() {
+                        this.ongoing.settle(outcome);
                         this.state.set(State::Done);
                         return Poll::Ready(result);
                     }
-                    let shared = &this.spare.shared;
                     let now = rt::now();
-                    let retry = this
-                        .retry
-                        .get_or_insert_with(|| Retry::new(shared.config, shared.rng()));
-                    let attempt = retry.attempt();
-                    let mut again = || {
-                        let kept = this.kept.as_mut();
-                        kept.and_then(|kept| this.policy.replay.again(kept))
-                            .ok_or(GaveUp::Request)
-                    };
-                    let next = match retry.decide(outcome, scope.deadline(), now) {
-                        // The budget is asked last: a retry that is not made costs no token.
-                        Decision::Retry { after } => again().and_then(|request| {
-                            shared
-                                .withdraw()
-                                .then_some((after, request))
-                                .ok_or(GaveUp::Budget)
-                        }),
-                        Decision::GiveUp(reason) => Err(reason),
+                    let shared = &this.ongoing.spare.shared;
+                    let config = shared.config();
+                    let progress = this
+                        .progress
+                        .get_or_insert_with(|| Progress::new(shared.rng(), *this.first));
+                    let attempt = progress.attempt();
+                    progress.in_vain = *this.in_vain;
+                    let decision = progress.decide(&config, outcome, scope.deadline(), now);
+                    let next = match decision {
+                        Decision::Retry { after } => match this
+                            .kept
+                            .as_mut()
+                            .and_then(|kept| this.policy.replay.again(kept))
+                        {
+                            // Asked last: a retry that is not made costs no token.
+                            Some(request) if this.ongoing.admit(outcome, now) => {
+                                Ok((after, request))
+                            }
+                            Some(_) => {
+                                // It counted the failure when it was asked.
+                                this.ongoing.abandon();
+                                Err(GaveUp::Budget)
+                            }
+                            None => {
+                                this.ongoing.settle(outcome);
+                                Err(GaveUp::Request)
+                            }
+                        },
+                        Decision::GiveUp(reason) => {
+                            this.ongoing.settle(outcome);
+                            Err(reason)
+                        }
                         Decision::Done => return Poll::Ready(result),
                     };
+                    let shared = &this.ongoing.spare.shared;
                     match next {
                         Ok((after, request)) => {
                             shared.retried(attempt, after);
                             *this.last = Some(result);
+                            *this.in_vain = false;
                             let sleep = rt::sleep_until(now + after);
                             this.state.set(State::Wait {
                                 sleep,
@@ -155,7 +183,7 @@ where
                             });
                         }
                         Err(reason) => {
-                            shared.gave_up(attempt, reason);
+                            shared.gave_up(attempt, *this.in_vain, reason);
                             this.state.set(State::Done);
                             return Poll::Ready(result);
                         }
@@ -163,22 +191,26 @@ where
                 }
                 StateProj::Wait { sleep, request } => {
                     ready!(sleep.poll(cx));
-                    let (service, request) = (this.spare.service(), request.take());
+                    let service = this.ongoing.spare.service();
+                    let request = request.take();
                     this.state.set(State::Ready { service, request });
                 }
                 StateProj::Ready { service, request } => {
                     ready!(scope.enter(|| service.poll_ready(cx)))?;
-                    let attempt = this.retry.as_ref().map_or(1, Retry::attempt);
+                    let attempt = this.progress.as_ref().map_or(1, Progress::attempt);
                     // The wait can end late, on a runtime that was held up or for want of readiness.
                     if scope.deadline().is_some_and(|at| rt::now() >= at)
                         && let Some(last) = this.last.take()
                     {
                         let made = attempt.saturating_sub(1);
-                        this.spare.shared.gave_up(made, GaveUp::Deadline);
+                        this.ongoing.abandon();
+                        let shared = &this.ongoing.spare.shared;
+                        shared.gave_up(made, false, GaveUp::Deadline);
                         this.state.set(State::Done);
                         return Poll::Ready(last);
                     }
-                    *this.scope = scope.attempt(attempt);
+                    let number = this.first.saturating_add(attempt - 1);
+                    *this.scope = scope.attempt(number);
                     match request.take() {
                         Some(request) => {
                             let future = this.scope.enter(|| service.call(request));
@@ -200,7 +232,7 @@ where
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResponseFuture")
-            .field("retry", &self.retry)
+            .field("progress", &self.progress)
             .finish_non_exhaustive()
     }
 }
