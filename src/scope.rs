@@ -59,12 +59,25 @@ pub(crate) fn retried_in_vain() {
     IN_VAIN.set(true);
 }
 
-/// Runs `f`, and tells whether a retry layer within it said so.
-pub(crate) fn watch_retries<R>(f: impl FnOnce() -> R) -> (R, bool) {
-    // After a panic below a word may be left over; whoever reads the next one clears it before.
-    let before = IN_VAIN.replace(false);
-    let result = f();
-    (result, IN_VAIN.replace(before))
+/// Listens for such words of the layers within, from now to its [`end`](Watch::end).
+pub(crate) fn watch_retries() -> Watch {
+    // After a panic below a word may be left over: whoever watches next clears it here.
+    Watch {
+        before: IN_VAIN.replace(false),
+    }
+}
+
+/// See [`watch_retries`].
+#[must_use]
+pub(crate) struct Watch {
+    before: bool,
+}
+
+impl Watch {
+    /// Whether a retry layer within said so.
+    pub(crate) fn end(self) -> bool {
+        IN_VAIN.replace(self.before)
+    }
 }
 
 impl Scope {
@@ -246,10 +259,10 @@ mod tests {
 
     #[test]
     fn a_word_about_retries_reaches_the_next_layer_around_and_no_further() {
-        let ((), outer) = watch_retries(|| {
-            let ((), inner) = watch_retries(retried_in_vain);
-            assert!(inner);
-        });
-        assert!(!outer);
+        let outer = watch_retries();
+        let inner = watch_retries();
+        retried_in_vain();
+        assert!(inner.end());
+        assert!(!outer.end());
     }
 }

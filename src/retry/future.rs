@@ -1,6 +1,7 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use pin_project::pin_project;
@@ -104,91 +105,126 @@ where
 {
     type Output = Result<S::Response, S::Error>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut this = self.project();
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         loop {
-            let scope = *this.scope;
-            match this.state.as_mut().project() {
-                StateProj::Attempt { future } => {
-                    let (result, in_vain) =
-                        scope::watch_retries(|| scope.enter(|| future.poll(cx)));
-                    *this.in_vain |= in_vain;
-                    let result = ready!(result);
-                    let refused = this.policy.refuse.rejection(result.as_ref()).is_some();
-                    if refused && let Some(last) = this.last.take() {
-                        let attempt = this.progress.as_ref().map_or(1, Progress::attempt);
-                        let made = attempt.saturating_sub(1);
-                        this.ongoing.abandon();
-                        let shared = &this.ongoing.spare.shared;
-                        shared.gave_up(made, *this.in_vain, GaveUp::Refused);
-                        this.state.set(State::Done);
-                        return Poll::Ready(last);
-                    }
-                    let outcome = if refused {
-                        Outcome::Rejected
-                    } else {
-                        this.policy.classify.classify(result.as_ref())
-                    };
-                    // The path without a failure ends here: no clock, no random number, no lock.
-                    if !outcome.is_failure() {
-                        this.ongoing.settle(outcome);
-                        this.state.set(State::Done);
-                        return Poll::Ready(result);
-                    }
-                    let now = rt::now();
-                    let shared = &this.ongoing.spare.shared;
-                    let config = shared.config();
-                    let progress = this
-                        .progress
-                        .get_or_insert_with(|| Progress::new(shared.rng(), *this.first));
-                    let attempt = progress.attempt();
-                    progress.in_vain = *this.in_vain;
-                    let decision = progress.decide(&config, outcome, scope.deadline(), now);
-                    let next = match decision {
-                        Decision::Retry { after } => match this
-                            .kept
-                            .as_mut()
-                            .and_then(|kept| this.policy.replay.again(kept))
-                        {
-                            // Asked last: a retry that is not made costs no token.
-                            Some(request) if this.ongoing.admit(outcome, now) => {
-                                Ok((after, request))
-                            }
-                            Some(_) => {
-                                // It counted the failure when it was asked.
-                                this.ongoing.abandon();
-                                Err(GaveUp::Budget)
-                            }
-                            None => {
-                                this.ongoing.settle(outcome);
-                                Err(GaveUp::Request)
-                            }
-                        },
-                        Decision::GiveUp(reason) => {
-                            this.ongoing.settle(outcome);
-                            Err(reason)
-                        }
-                        Decision::Done => return Poll::Ready(result),
-                    };
-                    let shared = &this.ongoing.spare.shared;
-                    match next {
-                        Ok((after, request)) => {
-                            shared.retried(attempt, after);
-                            *this.last = Some(result);
-                            *this.in_vain = false;
-                            let sleep = rt::sleep_until(now + after);
-                            this.state.set(State::Wait {
-                                sleep,
-                                request: Some(request),
-                            });
-                        }
-                        Err(reason) => {
-                            shared.gave_up(attempt, *this.in_vain, reason);
-                            this.state.set(State::Done);
-                            return Poll::Ready(result);
-                        }
-                    }
+            let mut this = self.as_mut().project();
+            if let StateProj::Attempt { future } = this.state.as_mut().project() {
+                let watch = scope::watch_retries();
+                let polled = this.scope.enter(|| future.poll(cx));
+                *this.in_vain |= watch.end();
+                let result = ready!(polled);
+                let outcome = if this.policy.refuse.rejection(result.as_ref()).is_some() {
+                    Outcome::Rejected
+                } else {
+                    this.policy.classify.classify(result.as_ref())
+                };
+                // The path without a failure ends here: no clock, no random number, no lock.
+                let final_word = outcome != Outcome::Rejected || this.last.is_none();
+                if !outcome.is_failure() && final_word {
+                    this.ongoing.settle(outcome);
+                    this.state.set(State::Done);
+                    return Poll::Ready(result);
                 }
+                match self.as_mut().after(result, outcome) {
+                    Ok(()) => {}
+                    Err(last) => return Poll::Ready(last),
+                }
+            }
+            match ready!(self.as_mut().poll_next(cx)) {
+                Ok(()) => {}
+                Err(last) => return Poll::Ready(last),
+            }
+        }
+    }
+}
+
+impl<S, Req, C, R, P> ResponseFuture<S, Req, C, R, P>
+where
+    P: Replay<Req>,
+    S: Service<P::Request> + Clone,
+{
+    /// Waits for the next attempt, or says with what the call ends. Apart from `poll`, which stays small enough to
+    /// be inlined.
+    #[cold]
+    #[inline(never)]
+    #[expect(
+        clippy::type_complexity,
+        reason = "the result of the call, in the place of an error"
+    )]
+    fn after(
+        self: Pin<&mut Self>,
+        result: Result<S::Response, S::Error>,
+        outcome: Outcome,
+    ) -> Result<(), Result<S::Response, S::Error>> {
+        let mut this = self.project();
+        let now = rt::now();
+        let ongoing = this.ongoing;
+        let shared = Arc::clone(&ongoing.spare.shared);
+        let progress = this
+            .progress
+            .get_or_insert_with(|| Progress::new(shared.rng(), *this.first));
+        let attempt = progress.attempt();
+        if outcome == Outcome::Rejected {
+            ongoing.abandon();
+            shared.gave_up(attempt.saturating_sub(1), *this.in_vain, GaveUp::Refused);
+            this.state.set(State::Done);
+            return Err(this.last.take().unwrap_or(result));
+        }
+        progress.in_vain = *this.in_vain;
+        let config = shared.config();
+        let next = match progress.decide(&config, outcome, this.scope.deadline(), now) {
+            Decision::Retry { after } => {
+                let kept = this.kept.as_mut();
+                match kept.and_then(|kept| this.policy.replay.again(kept)) {
+                    // Asked last: a retry that is not made costs no token.
+                    Some(request) if ongoing.admit(outcome, now) => Ok((after, request)),
+                    // It counted the failure when it was asked.
+                    Some(_) => {
+                        ongoing.abandon();
+                        Err(GaveUp::Budget)
+                    }
+                    None => Err(GaveUp::Request),
+                }
+            }
+            Decision::GiveUp(reason) => Err(reason),
+            // The caller looked.
+            Decision::Done => return Err(result),
+        };
+        match next {
+            Ok((after, request)) => {
+                shared.retried(attempt, after);
+                *this.last = Some(result);
+                *this.in_vain = false;
+                this.state.set(State::Wait {
+                    sleep: rt::sleep_until(now + after),
+                    request: Some(request),
+                });
+                Ok(())
+            }
+            Err(reason) => {
+                if reason != GaveUp::Budget {
+                    ongoing.settle(outcome);
+                }
+                shared.gave_up(attempt, *this.in_vain, reason);
+                this.state.set(State::Done);
+                Err(result)
+            }
+        }
+    }
+
+    /// Begins the next attempt when its time has come, or says with what the call ends.
+    #[expect(
+        clippy::type_complexity,
+        reason = "the result of the call, in the place of an error"
+    )]
+    fn poll_next(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Result<S::Response, S::Error>>> {
+        let mut this = self.project();
+        let scope = *this.scope;
+        loop {
+            match this.state.as_mut().project() {
                 StateProj::Wait { sleep, request } => {
                     ready!(sleep.poll(cx));
                     let service = this.ongoing.spare.service();
@@ -196,29 +232,31 @@ where
                     this.state.set(State::Ready { service, request });
                 }
                 StateProj::Ready { service, request } => {
-                    ready!(scope.enter(|| service.poll_ready(cx)))?;
+                    if let Err(error) = ready!(scope.enter(|| service.poll_ready(cx))) {
+                        this.state.set(State::Done);
+                        return Poll::Ready(Err(Err(error)));
+                    }
                     let attempt = this.progress.as_ref().map_or(1, Progress::attempt);
                     // The wait can end late, on a runtime that was held up or for want of readiness.
                     if scope.deadline().is_some_and(|at| rt::now() >= at)
                         && let Some(last) = this.last.take()
                     {
-                        let made = attempt.saturating_sub(1);
                         this.ongoing.abandon();
                         let shared = &this.ongoing.spare.shared;
-                        shared.gave_up(made, false, GaveUp::Deadline);
+                        shared.gave_up(attempt.saturating_sub(1), false, GaveUp::Deadline);
                         this.state.set(State::Done);
-                        return Poll::Ready(last);
+                        return Poll::Ready(Err(last));
                     }
-                    let number = this.first.saturating_add(attempt - 1);
+                    let number = this.first.saturating_add(attempt.saturating_sub(1));
                     *this.scope = scope.attempt(number);
-                    match request.take() {
-                        Some(request) => {
-                            let future = this.scope.enter(|| service.call(request));
-                            this.state.set(State::Attempt { future });
-                        }
-                        None => return Poll::Pending,
-                    }
+                    let Some(request) = request.take() else {
+                        return Poll::Pending;
+                    };
+                    let future = this.scope.enter(|| service.call(request));
+                    this.state.set(State::Attempt { future });
+                    return Poll::Ready(Ok(()));
                 }
+                StateProj::Attempt { .. } => return Poll::Ready(Ok(())),
                 StateProj::Done => return Poll::Pending,
             }
         }

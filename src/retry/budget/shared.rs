@@ -151,6 +151,7 @@ impl SharedBudget {
     }
 
     /// A call begins in this scope.
+    #[inline]
     pub(in crate::retry) fn open(&self, scope: &mut Scope) -> Account {
         let part = self.cell.open(scope);
         Account { part, grant: None }
@@ -246,6 +247,7 @@ impl Cell {
         self.earns.store(earns(budget.as_ref()), Ordering::Relaxed);
     }
 
+    #[inline]
     fn open(&self, scope: &mut Scope) -> Part {
         if scope.is_counted_by(self.id) {
             return Part::None;
