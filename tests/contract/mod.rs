@@ -8,7 +8,9 @@ pub(crate) mod checks;
 pub(crate) mod probe;
 
 mod breaker;
+mod budgets;
 mod deadline;
 mod depth;
+mod nested_retries;
 mod retry;
 mod threads;
