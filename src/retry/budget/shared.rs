@@ -14,7 +14,8 @@ use crate::time::Tick;
 /// One retry budget for several policies: of nested layers, of the services of one callee, or of a whole process.
 ///
 /// Clones are the same budget. A call that goes through several layers with it is counted by the outermost alone, so
-/// that `calls × ratio` bounds what all layers add together.
+/// that `calls × ratio` bounds what all layers add together. (Two budgets in turns, one around the other around the
+/// first again, count it twice.)
 ///
 /// # Example
 ///
@@ -249,11 +250,12 @@ impl Cell {
 
     #[inline]
     fn open(&self, scope: &mut Scope) -> Part {
-        if scope.is_counted_by(self.id) {
+        let earns = self.earns.load(Ordering::Relaxed);
+        if earns == NOTHING || scope.is_counted_by(self.id) {
             return Part::None;
         }
         *scope = scope.counted_by(self.id);
-        match self.earns.load(Ordering::Relaxed) {
+        match earns {
             AT_BEGIN => self.earn(),
             AT_BEGIN_TIMED => {
                 let now = rt::now();
@@ -316,3 +318,6 @@ impl fmt::Debug for SharedBudget {
             .finish()
     }
 }
+
+#[cfg(test)]
+mod tests;
