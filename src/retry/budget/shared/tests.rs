@@ -1,9 +1,9 @@
 //! The budget of many threads against the machine alone: one after the other in any order, and at once in every order.
 
 use super::*;
-use crate::num::{Period, Ratio};
+use crate::num::Ratio;
 use crate::outcome::Failure;
-use crate::retry::{ConcurrencyBudget, QuotaBudget, RatioBudget, ThrottleBudget};
+use crate::retry::{ConcurrencyBudget, QuotaBudget, RatioBudget};
 
 const FAILED: Outcome = Outcome::Failure(Failure::Error);
 
@@ -23,6 +23,8 @@ mod differential {
     use std::time::Duration;
 
     use super::*;
+    use crate::num::Period;
+    use crate::retry::ThrottleBudget;
     use crate::rng::Rng;
 
     /// A call, in both.
