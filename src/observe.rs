@@ -33,6 +33,7 @@
 //! | `circuit commanded` | warn | `policy`, `command`, `actor`, `reason`, `lasting` |
 //! | `will retry` | debug | `policy`, `attempt`, `after` |
 //! | `gave up` | debug | `policy`, `attempt`, `reason` |
+//! | `retry budget exhausted` | warn | `policy` |
 //! | `attempt timed out` | debug | `policy`, `after` |
 //! | `fallback` | debug | `policy`, `outcome`, `because` |
 //! | `saga started` | debug | `saga`, `id` |
@@ -211,18 +212,50 @@ pub(crate) fn untracked(policy: &Name) {
     metrics::counter!("mainstay_breaker_untracked_total", "policy" => label(policy)).increment(1);
 }
 
-pub(crate) fn retried(policy: &Name, attempt: u32, after: Duration) {
-    metrics::counter!("mainstay_retries_total", "policy" => label(policy)).increment(1);
-    tracing::debug!(policy = &**policy, attempt, ?after, "will retry");
+/// Tells of the retries of one policy.
+pub(crate) struct Retries {
+    policy: Name,
+    retried: Keys<1>,
+    gave_up: Keys<{ GaveUp::ALL.len() }>,
 }
 
-pub(crate) fn gave_up(policy: &Name, attempt: u32, reason: GaveUp) {
-    let reason = reason.as_str();
-    metrics::counter!(
-        "mainstay_retries_given_up_total", "policy" => label(policy), "reason" => reason
-    )
-    .increment(1);
-    tracing::debug!(policy = &**policy, attempt, reason, "gave up");
+impl Retries {
+    pub(crate) const fn new(policy: Name) -> Self {
+        Self {
+            policy,
+            retried: Keys::new(),
+            gave_up: Keys::new(),
+        }
+    }
+
+    pub(crate) const fn policy(&self) -> &Name {
+        &self.policy
+    }
+
+    pub(crate) fn retried(&self, attempt: u32, after: Duration) {
+        self.retried.increment(0, || {
+            let labels = vec![Label::new("policy", label(&self.policy))];
+            Key::from_parts("mainstay_retries_total", labels)
+        });
+        tracing::debug!(policy = &*self.policy, attempt, ?after, "will retry");
+    }
+
+    pub(crate) fn gave_up(&self, attempt: u32, reason: GaveUp) {
+        let why = reason.as_str();
+        self.gave_up.increment(reason as usize, || {
+            let labels = vec![
+                Label::new("policy", label(&self.policy)),
+                Label::new("reason", why),
+            ];
+            Key::from_parts("mainstay_retries_given_up_total", labels)
+        });
+        tracing::debug!(policy = &*self.policy, attempt, reason = why, "gave up");
+    }
+
+    /// Once, until the budget allows a retry again.
+    pub(crate) fn budget_exhausted(&self) {
+        tracing::warn!(policy = &*self.policy, "retry budget exhausted");
+    }
 }
 
 pub(crate) fn timed_out(policy: &Name, after: Duration) {

@@ -216,7 +216,8 @@ mod grpc {
     };
     use crate::grpc::{AsResponse, BodyDeadlineLayer, BodyDeadlineService, ByStatus};
     use crate::http::{
-        AtEnd, CarryService, DeadlineHeader, HonourService, ReplayBody, ReplayRequest,
+        AtEnd, AttemptHeader, CarryService, DeadlineHeader, HonourService, ReplayBody,
+        ReplayRequest,
     };
 
     use tower::Layer;
@@ -248,7 +249,7 @@ mod grpc {
         /// Puts the stack around a tonic channel, or anything that a generated client takes in its place.
         ///
         /// Each call honours the timeout that the caller set on its request, and carries the time left in
-        /// `grpc-timeout`. The deadline covers the whole call, streams included: a stream that is meant to stay open
+        /// `grpc-timeout`, a retry also the number of attempts before it in `grpc-previous-rpc-attempts`. The deadline covers the whole call, streams included: a stream that is meant to stay open
         /// belongs to a stack with longer times. The breaker judges a call by its trailers; the retry by its head, since
         /// an answer that has begun cannot be taken back.
         pub fn grpc<S: Clone>(&self, channel: S) -> Grpc<S> {
@@ -257,6 +258,9 @@ mod grpc {
                 .wrap(tonic::body::Body::new as Wrap);
             let deadline = DeadlineLayer::new(Arc::clone(&self.name), self.deadline);
             let attempt = TimeoutLayer::new(Arc::clone(&self.name), self.attempt_timeout);
+            let carry = DeadlineHeader::grpc()
+                .carry()
+                .attempt(AttemptHeader::grpc());
             let retry = self
                 .retry
                 .clone()
@@ -274,7 +278,7 @@ mod grpc {
                 .layer(breaker.until(AtEnd::new(ByStatus)))
                 .layer(BodyDeadlineLayer)
                 .layer(attempt.refuse_with(AsResponse))
-                .service(DeadlineHeader::grpc().carry().layer(channel))
+                .service(carry.layer(channel))
         }
     }
 }

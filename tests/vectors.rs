@@ -12,8 +12,14 @@
 
 #[path = "vectors/breaker.rs"]
 mod breaker;
+#[path = "vectors/budget.rs"]
+mod budget;
 #[path = "vectors/case.rs"]
 mod case;
+#[path = "vectors/deadline.rs"]
+mod deadline;
+#[path = "vectors/heard.rs"]
+mod heard;
 #[path = "vectors/limit.rs"]
 mod limit;
 #[path = "vectors/retry.rs"]

@@ -94,7 +94,7 @@ impl Outcomes {
         match (outcome, reason) {
             (Outcome::Success | Outcome::Ignored, _) => false,
             (Outcome::Failure(kind), _) => self.0 & of_failure(kind) != 0,
-            (Outcome::Overload { .. }, _) => self.0 & OVERLOAD != 0,
+            (Outcome::Overload { .. } | Outcome::Pushback(_), _) => self.0 & OVERLOAD != 0,
             (Outcome::Rejected, Some(reason)) => self.0 & of_refusal(reason) != 0,
             (Outcome::Rejected, None) => self == self.refusals(),
         }
@@ -132,7 +132,7 @@ pub(super) const fn name(outcome: Outcome, reason: Option<Reason>) -> &'static s
         (Outcome::Failure(Failure::Error), _) => "error",
         (Outcome::Failure(Failure::Timeout), _) => "timeout",
         (Outcome::Failure(Failure::Unavailable), _) => "unavailable",
-        (Outcome::Overload { .. }, _) => "overload",
+        (Outcome::Overload { .. } | Outcome::Pushback(_), _) => "overload",
         (Outcome::Ignored, _) => "ignored",
         (Outcome::Rejected, Some(reason)) => reason.as_str(),
         (Outcome::Rejected, None) => "rejected",

@@ -55,12 +55,16 @@ mod replay;
 mod service;
 
 pub use backoff::{Backoff, Growth, Jitter};
-pub use budget::{Budget, BudgetConfig};
+#[cfg(feature = "tower")]
+pub use budget::SharedBudget;
+pub use budget::{
+    Budget, BudgetConfig, ConcurrencyBudget, Grant, QuotaBudget, RatioBudget, ThrottleBudget,
+};
 #[cfg(feature = "tower")]
 pub use future::ResponseFuture;
 #[cfg(feature = "tower")]
 pub use layer::{RetryHandle, RetryLayer};
-pub use policy::{Decision, GaveUp, Retry, RetryConfig};
+pub use policy::{Decision, GaveUp, Nesting, Retry, RetryConfig};
 #[cfg(feature = "tower")]
 pub use replay::{CloneRequest, Replay};
 #[cfg(feature = "tower")]

@@ -8,9 +8,11 @@ pub(crate) mod checks;
 pub(crate) mod probe;
 
 mod breaker;
+mod budgets;
 mod deadline;
 mod depth;
 mod fallback;
 mod keyed;
+mod nested_retries;
 mod retry;
 mod threads;

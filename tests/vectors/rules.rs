@@ -3,7 +3,10 @@
 use crate::case::{Case, Ended, not_applicable};
 
 /// Where the test of each property stands.
-const TESTS: &[(&str, &str)] = &[];
+const TESTS: &[(&str, &str)] = &[(
+    "R11",
+    "tests/contract/nested_retries.rs: contract::nested_retries::rule_r11",
+)];
 
 pub(crate) fn run(case: &Case) -> Ended {
     match TESTS.iter().find(|(id, _)| *id == case.id) {
