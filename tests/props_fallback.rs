@@ -80,9 +80,9 @@ impl From<Rejected> for Fault {
 }
 
 impl AsRejected for Fault {
-    fn as_rejected(&self) -> Option<&Rejected> {
+    fn as_rejected(&self) -> Option<Rejected> {
         match self {
-            Self::Rejected(rejected) => Some(rejected),
+            Self::Rejected(rejected) => Some(*rejected),
             Self::Callee(_) => None,
         }
     }

@@ -105,7 +105,7 @@ where
                     let held = held.take();
                     // What the call still holds below, it holds no longer while the fallback runs.
                     this.state.set(State::Done);
-                    let rejected = policy.refuse.rejection(result.as_ref()).copied();
+                    let rejected = policy.refuse.rejection(result.as_ref());
                     let outcome = match rejected {
                         Some(_) => Outcome::Rejected,
                         None => policy.classify.classify(result.as_ref()),

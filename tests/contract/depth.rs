@@ -43,7 +43,7 @@ async fn a_refusal_is_one_level_deep_through_seven_layers() {
     let rejected = refused.downcast_ref::<Rejected>().unwrap();
     assert_eq!(rejected.reason(), Reason::CircuitOpen);
     assert!(refused.source().is_none());
-    assert_eq!(refused.as_rejected(), Some(rejected));
+    assert_eq!(refused.as_rejected(), Some(*rejected));
     assert_eq!(probe.calls(), 1, "no layer retried the refusal");
 }
 
