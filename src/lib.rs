@@ -45,6 +45,7 @@ pub mod breaker;
 pub mod context;
 pub mod deadline;
 pub mod error;
+pub mod limit;
 pub mod num;
 pub mod outcome;
 pub mod presets;

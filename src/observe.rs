@@ -11,6 +11,10 @@
 //! | `mainstay_retries_total` | counter | `policy` |
 //! | `mainstay_retries_given_up_total` | counter | `policy`, `reason` |
 //! | `mainstay_attempt_timeouts_total` | counter | `policy` |
+//! | `mainstay_concurrency_limit` | gauge: how many calls may be under way | `policy` |
+//! | `mainstay_concurrency_in_flight` | gauge: how many are | `policy` |
+//! | `mainstay_concurrency_waiting` | gauge: how many wait for a place | `policy` |
+//! | `mainstay_limit_changes_total` | counter | `policy`, `cause` |
 //! | `mainstay_sagas_started_total` | counter | `saga` |
 //! | `mainstay_sagas_rested_total` | counter | `saga`, `end`: completed, compensated, abandoned, incident |
 //! | `mainstay_saga_incidents_total` | counter | `saga`, `class` |
@@ -27,6 +31,8 @@ use metrics::{Key, Label, Level, Metadata};
 
 use crate::breaker::{State, Transition};
 use crate::error::{Reason, Rejected};
+use crate::limit::adaptive::Change;
+use crate::limit::concurrency::Count;
 use crate::retry::GaveUp;
 
 /// The name of a policy, as it appears in labels.
@@ -85,6 +91,81 @@ impl fmt::Debug for Rejections {
             .field("policy", &self.policy)
             .finish_non_exhaustive()
     }
+}
+
+/// Tells how many calls a limit has under way, and how many wait.
+///
+/// Each call adds one and takes it away again, so that the gauges end where they began, however the calls ended. The
+/// keys are made with the first call, so that the others allocate nothing.
+pub(crate) struct Occupancy {
+    policy: Name,
+    in_flight: OnceLock<Key>,
+    waiting: OnceLock<Key>,
+}
+
+impl Occupancy {
+    pub(crate) const fn new(policy: Name) -> Self {
+        Self {
+            policy,
+            in_flight: OnceLock::new(),
+            waiting: OnceLock::new(),
+        }
+    }
+
+    /// A call has a place.
+    pub(crate) fn entered(&self, count: Count) {
+        // Now and then, for whoever began to listen after the limit was made.
+        if count.in_flight() == 1 {
+            limit(&self.policy, count.limit());
+        }
+        self.add(&self.in_flight, "mainstay_concurrency_in_flight", 1.0);
+    }
+
+    /// Its call is over.
+    pub(crate) fn left(&self) {
+        self.add(&self.in_flight, "mainstay_concurrency_in_flight", -1.0);
+    }
+
+    /// A call waits.
+    pub(crate) fn joined(&self) {
+        self.add(&self.waiting, "mainstay_concurrency_waiting", 1.0);
+    }
+
+    /// It does no longer.
+    pub(crate) fn went(&self) {
+        self.add(&self.waiting, "mainstay_concurrency_waiting", -1.0);
+    }
+
+    fn add(&self, key: &OnceLock<Key>, name: &'static str, n: f64) {
+        static METADATA: Metadata<'_> =
+            Metadata::new(module_path!(), Level::INFO, Some(module_path!()));
+        let key = key
+            .get_or_init(|| Key::from_parts(name, vec![Label::new("policy", label(&self.policy))]));
+        metrics::with_recorder(|recorder| {
+            recorder.register_gauge(key, &METADATA).increment(n);
+        });
+    }
+}
+
+/// How many calls may be under way.
+pub(crate) fn limit(policy: &Name, limit: u32) {
+    metrics::gauge!("mainstay_concurrency_limit", "policy" => label(policy)).set(limit);
+}
+
+/// An adaptive limit moved.
+pub(crate) fn limit_changed(policy: &Name, change: &Change) {
+    let (from, to, cause) = (change.from(), change.to(), change.cause().as_str());
+    limit(policy, to.get());
+    metrics::counter!(
+        "mainstay_limit_changes_total", "policy" => label(policy), "cause" => cause
+    )
+    .increment(1);
+    tracing::debug!(policy = &**policy, from, to, cause, "limit moved");
+}
+
+/// An operator holds a limit.
+pub(crate) fn limit_pinned(policy: &Name, limit: u32, actor: &str, reason: &str) {
+    tracing::info!(policy = &**policy, limit, actor, reason, "limit pinned");
 }
 
 pub(crate) fn transition(policy: &Name, transition: &Transition) {

@@ -71,4 +71,4 @@ pub use machine::{Admission, Breaker, Cause, Permit, State, Transition};
 #[cfg(feature = "tower")]
 pub use service::BreakerService;
 #[cfg(feature = "tower")]
-pub use settle::{AtHead, Settle, Until};
+pub use settle::{AtHead, Ending, Settle, Until};
