@@ -2,7 +2,7 @@
 //! allocation for each. How many wait is counted elsewhere, in [`Count`](super::count::Count).
 
 /// A place in the line. It is given back once, with [`Lane::leave`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Ticket {
     slot: u32,
     /// Tells whoever stands in a slot from whoever stood there before.
