@@ -1,8 +1,10 @@
+use std::num::NonZeroU32;
+
 use super::config::AdaptiveConfig;
-use super::machine::{Adaptive, Change};
+use super::machine::{Adaptive, Cause, Change};
 use super::octaves::Octaves;
-use super::pin::Pin;
 use super::window::{Tally, Terms};
+use crate::breaker::Order;
 use crate::limit::concurrency::{ConcurrencyConfig, Drive, Seats, Step};
 use crate::observe::{self, Name};
 use crate::outcome::Outcome;
@@ -27,7 +29,8 @@ pub(super) struct Driver {
 
 struct State {
     machine: Adaptive,
-    pin: Option<Pin>,
+    /// Whose pin it is.
+    order: Option<Order>,
 }
 
 impl Driver {
@@ -39,7 +42,10 @@ impl Driver {
             peak: AtomicU64::new(0),
             step: AtomicU64::new(0),
             terms: Published::default(),
-            state: Mutex::new(State { machine, pin: None }),
+            state: Mutex::new(State {
+                machine,
+                order: None,
+            }),
         };
         driver.terms.publish(&lock(&driver.state).machine.terms());
         driver
@@ -51,11 +57,11 @@ impl Driver {
     }
 
     /// Looks at the machine, with the time.
-    pub(super) fn look<T>(&self, seats: &Seats, f: impl FnOnce(&Adaptive, Option<&Pin>) -> T) -> T {
+    pub(super) fn look<T>(&self, seats: &Seats, f: impl FnOnce(&Adaptive, Option<&Order>) -> T) -> T {
         let now = rt::now();
         self.change(seats, |state| state.machine.handle_timeout(now));
         let state = lock(&self.state);
-        f(&state.machine, state.pin.as_ref())
+        f(&state.machine, state.order.as_ref())
     }
 
     pub(super) fn reload(&self, seats: &Seats, config: AdaptiveConfig) {
@@ -63,19 +69,22 @@ impl Driver {
         self.change(seats, |state| state.machine.reload(config, now));
     }
 
-    pub(super) fn pin(&self, seats: &Seats, pin: Pin) {
+    pub(super) fn pin(&self, seats: &Seats, limit: NonZeroU32, order: Order) {
         let now = rt::now();
-        observe::limit_pinned(&self.name, pin.limit().get(), pin.actor(), pin.reason());
         self.change(seats, |state| {
-            let change = state.machine.pin(pin.limit(), pin.until(now), now);
-            state.pin = Some(pin);
+            let change = state.machine.pin(limit, order.until(now), now);
+            state.order = Some(order);
             change
         });
     }
 
-    pub(super) fn release(&self, seats: &Seats) {
+    pub(super) fn release(&self, seats: &Seats, order: Order) {
         let now = rt::now();
-        self.change(seats, |state| state.machine.release(now));
+        self.change(seats, |state| {
+            let change = state.machine.release(now);
+            state.order = change.map(|_| order);
+            change
+        });
     }
 
     /// The window may be over.
@@ -99,11 +108,16 @@ impl Driver {
     /// One call of the machine under the lock, and what it says done in the same order; who can be let in now is woken
     /// and the world is told after the lock is gone.
     fn change(&self, seats: &Seats, f: impl FnOnce(&mut State) -> Option<Change>) {
-        let change = {
+        let (change, order) = {
             let mut state = lock(&self.state);
             let change = f(&mut state);
+            let ordered = change.filter(|change| {
+                let cause = change.cause();
+                cause == Cause::Pinned || cause == Cause::Released
+            });
+            let order = ordered.and(state.order.clone());
             if state.machine.pinned().is_none() {
-                state.pin = None;
+                state.order = None;
             }
             if change.is_some() {
                 self.tally.store(0, Ordering::Release);
@@ -114,11 +128,11 @@ impl Driver {
             let recent = state.machine.recent().map_or(0, nanos);
             let step = recent / u64::from(state.machine.limit().get());
             self.step.store(step, Ordering::Relaxed);
-            change
+            (change, order)
         };
         if let Some(change) = change {
             seats.pass_on();
-            observe::limit_changed(&self.name, &change);
+            observe::limit_changed(&self.name, &change, order.as_ref());
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::config::AdaptiveConfig;
 use super::driver::Driver;
 use super::machine::{Adaptive, Change};
-use super::pin::Pin;
+use crate::breaker::Order;
 use crate::limit::concurrency::Gate;
 
 /// Watches and steers an adaptive limit from outside.
@@ -23,7 +23,7 @@ impl AdaptiveHandle {
         Self { gate, driver }
     }
 
-    fn look<T>(&self, f: impl FnOnce(&Adaptive, Option<&Pin>) -> T) -> T {
+    fn look<T>(&self, f: impl FnOnce(&Adaptive, Option<&Order>) -> T) -> T {
         self.driver.look(self.gate.seats(), f)
     }
 
@@ -78,19 +78,22 @@ impl AdaptiveHandle {
     /// Holds the limit where an operator wants it, within the bounds or not.
     ///
     /// The last pin holds. When its time is over, or it is released, the limit goes on from where it was before.
-    pub fn pin(&self, pin: Pin) {
-        self.driver.pin(self.gate.seats(), pin);
+    pub fn pin(&self, limit: NonZeroU32, order: Order) {
+        self.driver.pin(self.gate.seats(), limit, order);
     }
 
-    /// The pin that holds.
+    /// Where an operator holds the limit, and on whose order; `None` while its rules decide.
     #[must_use]
-    pub fn pinned(&self) -> Option<Pin> {
-        self.look(|_, pin| pin.cloned())
+    pub fn pinned(&self) -> Option<(NonZeroU32, Order)> {
+        self.look(|machine, order| {
+            let pinned = machine.pinned().map(|(limit, _)| limit);
+            pinned.zip(order.cloned())
+        })
     }
 
     /// Lets the limit move again.
-    pub fn release(&self) {
-        self.driver.release(self.gate.seats());
+    pub fn release(&self, order: Order) {
+        self.driver.release(self.gate.seats(), order);
     }
 }
 
@@ -98,7 +101,7 @@ impl fmt::Debug for AdaptiveHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut debug = f.debug_struct("AdaptiveHandle");
         debug.field("name", self.gate.name());
-        self.look(|machine, pin| {
+        self.look(|machine, order| {
             debug
                 .field("limit", &machine.limit())
                 .field("in_flight", &self.in_flight())
@@ -106,7 +109,7 @@ impl fmt::Debug for AdaptiveHandle {
                 .field("baseline", &machine.baseline())
                 .field("recent", &machine.recent())
                 .field("last_change", &machine.last_change())
-                .field("pin", &pin)
+                .field("order", &order)
                 .finish()
         })
     }

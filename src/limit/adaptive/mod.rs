@@ -23,7 +23,8 @@
 //! # Example: around any service
 //!
 //! ```
-//! use mainstay::limit::adaptive::{AdaptiveConfig, AdaptiveLayer, Pin};
+//! use mainstay::breaker::Order;
+//! use mainstay::limit::adaptive::{AdaptiveConfig, AdaptiveLayer};
 //! use mainstay::num::{Period, count};
 //! use tower::{BoxError, Service, ServiceBuilder, ServiceExt};
 //!
@@ -38,7 +39,8 @@
 //! assert_eq!((handle.limit().get(), handle.in_flight()), (20, 0));
 //!
 //! // An operator knows better, for an hour.
-//! handle.pin(Pin::new(count(5), "on-call").because("migration").lasting(Period::secs(3600)));
+//! let order = Order::new("alice", "ledger migration").lasting(Period::secs(3_600));
+//! handle.pin(count(5), order);
 //! assert_eq!(handle.limit().get(), 5);
 //! # Ok(())
 //! # }
@@ -76,7 +78,6 @@
 mod config;
 mod machine;
 mod octaves;
-mod pin;
 mod window;
 
 #[cfg(feature = "tower")]
@@ -92,4 +93,3 @@ pub use handle::AdaptiveHandle;
 #[cfg(feature = "tower")]
 pub use layer::AdaptiveLayer;
 pub use machine::{Adaptive, Cause, Change, Sample};
-pub use pin::Pin;
