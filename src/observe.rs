@@ -104,14 +104,20 @@ impl fmt::Debug for Rejections {
 pub(crate) struct Occupancy {
     policy: Name,
     in_flight: OnceLock<Key>,
+    limit: OnceLock<Key>,
     waiting: OnceLock<Key>,
 }
+
+const IN_FLIGHT: &str = "mainstay_concurrency_in_flight";
+const LIMIT: &str = "mainstay_concurrency_limit";
+const WAITING: &str = "mainstay_concurrency_waiting";
 
 impl Occupancy {
     pub(crate) const fn new(policy: Name) -> Self {
         Self {
             policy,
             in_flight: OnceLock::new(),
+            limit: OnceLock::new(),
             waiting: OnceLock::new(),
         }
     }
@@ -120,40 +126,40 @@ impl Occupancy {
     pub(crate) fn entered(&self, count: Count) {
         // Now and then, for whoever began to listen after the limit was made.
         if count.in_flight() == 1 {
-            limit(&self.policy, count.limit());
+            self.gauge(&self.limit, LIMIT, |limit| limit.set(count.limit()));
         }
-        self.add(&self.in_flight, "mainstay_concurrency_in_flight", 1.0);
+        self.gauge(&self.in_flight, IN_FLIGHT, |calls| calls.increment(1.0));
     }
 
     /// Its call is over.
     pub(crate) fn left(&self) {
-        self.add(&self.in_flight, "mainstay_concurrency_in_flight", -1.0);
+        self.gauge(&self.in_flight, IN_FLIGHT, |calls| calls.decrement(1.0));
     }
 
     /// A call waits.
     pub(crate) fn joined(&self) {
-        self.add(&self.waiting, "mainstay_concurrency_waiting", 1.0);
+        self.gauge(&self.waiting, WAITING, |calls| calls.increment(1.0));
     }
 
     /// It does no longer.
     pub(crate) fn went(&self) {
-        self.add(&self.waiting, "mainstay_concurrency_waiting", -1.0);
+        self.gauge(&self.waiting, WAITING, |calls| calls.decrement(1.0));
     }
 
-    fn add(&self, key: &OnceLock<Key>, name: &'static str, n: f64) {
+    fn gauge(&self, key: &OnceLock<Key>, name: &'static str, f: impl FnOnce(&metrics::Gauge)) {
         static METADATA: Metadata<'_> =
             Metadata::new(module_path!(), Level::INFO, Some(module_path!()));
         let key = key
             .get_or_init(|| Key::from_parts(name, vec![Label::new("policy", label(&self.policy))]));
         metrics::with_recorder(|recorder| {
-            recorder.register_gauge(key, &METADATA).increment(n);
+            f(&recorder.register_gauge(key, &METADATA));
         });
     }
 }
 
 /// How many calls may be under way.
 pub(crate) fn limit(policy: &Name, limit: u32) {
-    metrics::gauge!("mainstay_concurrency_limit", "policy" => label(policy)).set(limit);
+    metrics::gauge!(LIMIT, "policy" => label(policy)).set(limit);
 }
 
 /// An adaptive limit moved, by its rules or on an operator's order.

@@ -17,9 +17,7 @@ use std::collections::{BinaryHeap, HashMap};
 use std::time::Duration;
 
 use mainstay::limit::adaptive::{Adaptive, AdaptiveConfig, Change, Sample};
-use mainstay::limit::concurrency::{
-    Admission, Concurrency, ConcurrencyConfig, Left, Ticket,
-};
+use mainstay::limit::concurrency::{Admission, Concurrency, ConcurrencyConfig, Left, Ticket};
 use mainstay::num::Ratio;
 use mainstay::outcome::{Failure, Outcome};
 use mainstay::retry::{Budget, BudgetConfig};
@@ -264,7 +262,11 @@ impl Run {
 
     fn attempt(&mut self, request: usize) {
         self.requests[request].attempts += 1;
-        while self.busy.peek().is_some_and(|Reverse(end)| *end <= self.now) {
+        while self
+            .busy
+            .peek()
+            .is_some_and(|Reverse(end)| *end <= self.now)
+        {
             self.busy.pop();
         }
         let (end, answered) = match (self.world.fate)(&mut self.luck, self.now) {
@@ -285,10 +287,7 @@ impl Run {
         };
         let given_up = self.now + self.world.attempt_timeout;
         let answered = answered && end <= given_up;
-        self.plan(
-            end.min(given_up),
-            Event::AttemptOver { request, answered },
-        );
+        self.plan(end.min(given_up), Event::AttemptOver { request, answered });
     }
 
     fn retry(&mut self, request: usize) -> bool {
@@ -362,7 +361,9 @@ fn runs(name: &str, world: &World, look: impl Fn(&Run) -> f64) -> Vec<f64> {
 }
 
 fn least(name: &str, world: &World, look: impl Fn(&Run) -> f64) -> f64 {
-    runs(name, world, look).into_iter().fold(f64::INFINITY, f64::min)
+    runs(name, world, look)
+        .into_iter()
+        .fold(f64::INFINITY, f64::min)
 }
 
 fn most(name: &str, world: &World, look: impl Fn(&Run) -> f64) -> f64 {
@@ -477,7 +478,9 @@ fn a_callee_that_becomes_slower_for_good_is_learned_anew() {
         },
         ..healthy()
     };
-    let held_off = most("three times in a minute", &drift, |run| run.held_off(0, 120));
+    let held_off = most("three times in a minute", &drift, |run| {
+        run.held_off(0, 120)
+    });
     assert!(held_off <= 0.002, "{held_off}");
     // At once, and to more than the limit has room for: 160 are under way then.
     let step = World {
@@ -489,7 +492,9 @@ fn a_callee_that_becomes_slower_for_good_is_learned_anew() {
     };
     let held_off = most("eight times at once", &step, |run| run.held_off(33, 60));
     assert!(held_off <= 0.002, "{held_off}, from three seconds after");
-    let held_off = most("eight times at once, in all", &step, |run| run.held_off(30, 60));
+    let held_off = most("eight times at once, in all", &step, |run| {
+        run.held_off(30, 60)
+    });
     assert!(held_off <= 0.05, "{held_off}");
 }
 
@@ -513,7 +518,9 @@ fn calls_of_two_kinds_are_not_congestion() {
         },
         ..healthy()
     };
-    let held_off = most("half twenty times as long", &half, |run| run.held_off(0, 60));
+    let held_off = most("half twenty times as long", &half, |run| {
+        run.held_off(0, 60)
+    });
     assert!(held_off <= 0.003, "{held_off}");
 }
 

@@ -11,5 +11,6 @@ mod breaker;
 mod deadline;
 mod depth;
 mod keyed;
+mod limit;
 mod retry;
 mod threads;

@@ -18,15 +18,16 @@ pub(crate) fn run_rate(case: &Case) -> Ended {
 /// every adaptive limit must keep, do.
 pub(crate) fn run_adaptive(case: &Case) -> Ended {
     let kind = case.config.get("kind").and_then(Value::as_str);
+    match is_idle(case) {
+        Ok(true) => return end(idle(case)),
+        Ok(false) => {}
+        Err(error) => return failed(error),
+    }
     match kind {
-        Some("vegas") => match never_moves(case) {
-            Ok(true) => end(idle(case)),
-            Ok(false) => not_applicable(
-                "the arithmetic of Vegas: alpha and beta by the logarithm of the limit, judged sample by sample; \
-                 mainstay judges windows, by the ratio of two means",
-            ),
-            Err(error) => failed(error),
-        },
+        Some("vegas") => not_applicable(
+            "the arithmetic of Vegas: alpha and beta by the logarithm of the limit, judged sample by sample; mainstay \
+             judges windows, by the ratio of two means",
+        ),
         Some("aimd") => not_applicable(
             "the arithmetic of AIMD: a fixed factor for each lost call; mainstay weighs lost calls by their time",
         ),
@@ -45,18 +46,25 @@ pub(crate) fn run_adaptive(case: &Case) -> Ended {
     }
 }
 
-/// Whether the case is one of a limit that its samples, all well below half of it but for a first one, leave alone.
-fn never_moves(case: &Case) -> Result<bool, String> {
+/// Whether the case says, in samples well below half of the limit, that such samples leave it alone.
+fn is_idle(case: &Case) -> Result<bool, String> {
+    let samples = case
+        .steps
+        .iter()
+        .all(|step| step.get("do").and_then(Value::as_str) == Some("sample"));
+    if case.steps.is_empty() || !samples {
+        return Ok(false);
+    }
     let initial = number(&case.config, "initial")?;
     let mut few = 0;
     for step in &case.steps {
-        only("a step", step, &["do", "rtt_ms", "in_flight", "dropped", "expect"])?;
-        if step.get("do").and_then(Value::as_str) != Some("sample") {
-            return Err(format!("unknown action {:?}", step.get("do")));
-        }
+        only(
+            "a step",
+            step,
+            &["do", "rtt_ms", "in_flight", "dropped", "expect"],
+        )?;
         let expected = step.get("expect").and_then(Value::as_object);
-        let stays = expected.is_none_or(|expect| expect.get("limit") == case.config.get("initial"));
-        if !stays {
+        if expected.is_some_and(|expect| expect.get("limit") != case.config.get("initial")) {
             return Ok(false);
         }
         few += usize::from(2 * number(step, "in_flight")? < initial);
@@ -64,34 +72,46 @@ fn never_moves(case: &Case) -> Result<bool, String> {
     Ok(few + 1 >= case.steps.len())
 }
 
-/// Each sample ten times over, so that there are windows to judge.
+/// Each such sample ten times over, so that there are windows to judge. A sample of a limit in full use is left out: by
+/// it alone mainstay may grow, and that others do not is their arithmetic.
 fn idle(case: &Case) -> Result<Checks, String> {
     only(
         "config",
         &case.config,
-        &["kind", "alpha", "beta", "threshold", "smoothing", "initial", "max"],
+        &[
+            "kind",
+            "alpha",
+            "beta",
+            "threshold",
+            "smoothing",
+            "initial",
+            "max",
+            "backoff",
+            "timeout_ms",
+        ],
     )?;
     let most = u32::try_from(number(&case.config, "max")?).map_err(|error| error.to_string())?;
-    let initial = u32::try_from(number(&case.config, "initial")?).unwrap_or(u32::MAX);
+    let initial = number(&case.config, "initial")?;
     let config = AdaptiveConfig::new()
         .bounds(Bounds::between(1, most.max(1)))
-        .start(count(initial.max(1)));
+        .start(count(u32::try_from(initial).unwrap_or(u32::MAX).max(1)));
     let mut now = Tick::ZERO;
     let mut adaptive = Adaptive::new(config, now);
     let mut checks = Checks::default();
     for (n, step) in case.steps.iter().enumerate() {
         let took = Duration::from_millis(number(step, "rtt_ms")?);
-        let in_flight = u32::try_from(number(step, "in_flight")?).unwrap_or(u32::MAX);
+        let in_flight = number(step, "in_flight")?;
         let outcome = match step.get("dropped").and_then(Value::as_bool) {
             Some(true) => Outcome::Failure(Failure::Timeout),
             _ => Outcome::Success,
         };
-        // The first sample is of a limit in use, which may grow by it: it is given once.
-        let times = if 2 * in_flight < initial { 10 } else { 1 };
-        for _ in 0..times {
-            now = now + took;
-            let sample = Sample::new(now.back(took), outcome).in_flight(in_flight);
-            adaptive.observe(sample, now);
+        if 2 * in_flight < initial {
+            let in_flight = u32::try_from(in_flight).unwrap_or(u32::MAX);
+            for _ in 0..10 {
+                now = now + took;
+                let sample = Sample::new(now.back(took), outcome).in_flight(in_flight);
+                adaptive.observe(sample, now);
+            }
         }
         if let Some(expect) = step.get("expect").and_then(Value::as_object) {
             only("expect", expect, &["limit"])?;

@@ -57,7 +57,11 @@ impl Driver {
     }
 
     /// Looks at the machine, with the time.
-    pub(super) fn look<T>(&self, seats: &Seats, f: impl FnOnce(&Adaptive, Option<&Order>) -> T) -> T {
+    pub(super) fn look<T>(
+        &self,
+        seats: &Seats,
+        f: impl FnOnce(&Adaptive, Option<&Order>) -> T,
+    ) -> T {
         let now = rt::now();
         self.change(seats, |state| state.machine.handle_timeout(now));
         let state = lock(&self.state);

@@ -19,9 +19,9 @@
 //! 4. It falls halfway to every whole window that is faster. It follows a window both ways in which never more than a
 //!    quarter of the limit were under way. It rises on nothing else but a measurement, so that overload that lasts is
 //!    never taken for normal. The first window sets it until there was a whole one.
-//! 5. A measurement pins the limit to a quarter (three at least) and goes on until calls stop getting faster; the
-//!    fastest set it. Windows of which fewer than half were answered are no measurement; after four times `window` of
-//!    them the limit stays where it was pinned.
+//! 5. A measurement pins the limit to a quarter, but not below three or the least bound, and goes on until calls stop
+//!    getting faster; the fastest set it. Windows of which fewer than half were answered are no measurement; after four
+//!    times `window` of them the limit stays where it was pinned.
 //!
 //! *The limit*
 //!
@@ -322,6 +322,7 @@ impl Adaptive {
         let from = self.limit();
         self.config = config;
         self.limit = config.range().nearest(self.limit);
+        self.step = self.step.min(self.limit);
         self.phase = Phase::Watching;
         self.moved(from, Cause::Reloaded, now)
     }
@@ -552,7 +553,8 @@ impl Adaptive {
     }
 
     fn quarter(&self) -> u32 {
-        (self.limit / QUARTER).max(PROBES)
+        let least = self.config.range().least().get();
+        (self.limit / QUARTER).max(PROBES).max(least)
     }
 
     fn begin(&mut self, now: Tick) {
