@@ -108,6 +108,8 @@ pub enum Trouble {
     Hang,
     /// The service takes so many times as long.
     Slow(f64),
+    /// The service of one call in a hundred takes so many times as long.
+    Tail(f64),
     /// 429 with this Retry-After, at once.
     Busy(Duration),
 }
@@ -220,6 +222,8 @@ impl State {
                     };
                 }
                 Trouble::Slow(times) => factor *= times,
+                Trouble::Tail(times) if luck < 0.01 => factor *= times,
+                Trouble::Tail(_) => {}
                 Trouble::Busy(hint) => return fast(Kind::Busy(Some(hint))),
             }
         }

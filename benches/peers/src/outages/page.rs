@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::entrants::Entrant;
 use super::measure::Metric;
-use super::report::Report;
+use super::report::{Report, Table};
 
 pub const VIRTUAL: &str = "virtual time";
 pub const REAL: &str = "real time, half scale";
@@ -53,7 +53,7 @@ pub fn page(reports: &[Report], entrants: &[Box<dyn Entrant>], pictures: &str) -
         let _ = writeln!(
             out,
             "{} seeds. Lines passed, of those that apply to the entrant:\n",
-            report.seeds
+            report.tables.first().map_or(0, Table::seeds)
         );
         out.push_str(&report.markdown((report.mode == VIRTUAL).then_some(pictures)));
     }

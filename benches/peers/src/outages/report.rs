@@ -85,11 +85,16 @@ pub struct Table {
     pub rows: Vec<Row>,
 }
 
+impl Table {
+    pub fn seeds(&self) -> usize {
+        self.rows.first().map_or(0, |row| row.runs.len())
+    }
+}
+
 /// All scenarios of one mode.
 #[derive(Clone, Debug)]
 pub struct Report {
     pub mode: &'static str,
-    pub seeds: u64,
     pub tables: Vec<Table>,
 }
 
@@ -210,7 +215,10 @@ impl Report {
             let _ = writeln!(
                 out,
                 "\n{} {} ({}, {} seeds, medians)",
-                scenario.id, scenario.title, self.mode, self.seeds
+                scenario.id,
+                scenario.title,
+                self.mode,
+                table.seeds()
             );
             let columns = columns(scenario);
             let _ = write!(out, "{:17}", "");
@@ -265,9 +273,9 @@ impl Report {
                 });
                 json!({ "entrant": row.entrant, "metrics": metrics, "lines": lines.collect::<Vec<_>>() })
             });
-            json!({ "id": table.scenario.id, "title": table.scenario.title, "rows": rows.collect::<Vec<_>>() })
+            json!({ "id": table.scenario.id, "seeds": table.seeds(), "title": table.scenario.title, "rows": rows.collect::<Vec<_>>() })
         });
-        json!({ "mode": self.mode, "seeds": self.seeds, "scenarios": tables.collect::<Vec<_>>() })
+        json!({ "mode": self.mode, "scenarios": tables.collect::<Vec<_>>() })
     }
 
     /// Who passes how many lines, and a section for each scenario.

@@ -186,7 +186,12 @@ fn outage_lines() -> Vec<Line> {
     ]
 }
 
-/// Those of the specification's section 4.3 that this benchmark plays.
+/// What any client does that only leaves the callee alone.
+fn well() -> Vec<Line> {
+    vec![at_least(Metric::Goodput, 0.99), at_most(Metric::Open, 0.0)]
+}
+
+/// Those of the specification's section 4.3 that this benchmark plays, and three in which there is nothing to do.
 #[expect(clippy::too_many_lines, reason = "one entry a scenario")]
 pub fn all() -> Vec<Scenario> {
     vec![
@@ -378,6 +383,46 @@ pub fn all() -> Vec<Scenario> {
                 "Little traffic",
                 "One request a second. A single error at 15 s must not open the circuit; an error rate of 50 % from 30 s to \
                  60 s must, within 10 requests. An open circuit costs goodput here.",
+            )
+        },
+        Scenario {
+            episodes: vec![Episode {
+                from: FAULT.0,
+                to: FAULT.0 + SECOND / 10,
+                trouble: Trouble::Errors(1.0),
+            }],
+            shown: &[Metric::Open],
+            lines: well(),
+            ..base(
+                "N1",
+                "Nothing much: a tenth of a second",
+                "Every attempt fails for 100 ms, as when one connection is reset. Lines of our own: a policy that is \
+                 tuned to outages must not make one of this.",
+            )
+        },
+        Scenario {
+            episodes: during(Trouble::Tail(20.0)),
+            shown: &[Metric::Open],
+            lines: well(),
+            ..base(
+                "N2",
+                "Nothing much: a long tail",
+                "One call in a hundred takes twenty times as long for 30 s. Lines of our own, as N1.",
+            )
+        },
+        Scenario {
+            model: Model {
+                servers: Some(200),
+                ..SERVED
+            },
+            episodes: during(Trouble::Slow(5.0)),
+            shown: &[Metric::Open],
+            lines: well(),
+            ..base(
+                "N3",
+                "Nothing much: slower, but well",
+                "The service takes five times as long for 30 s, median 100 ms, and 200 servers bear it. Lines of our \
+                 own, as N1.",
             )
         },
     ]

@@ -4,7 +4,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 use tower::util::BoxCloneSyncService;
 use tower::{Layer as _, ServiceExt};
-use tower_resilience_adaptive::{AdaptiveError, AdaptiveLimiterLayer, Gradient2};
+use tower_resilience_adaptive::{AdaptiveError, AdaptiveLimiterLayer, Aimd};
 use tower_resilience_circuitbreaker::{CircuitBreakerError, CircuitBreakerLayer, CircuitState};
 use tower_resilience_retry::{ExponentialRandomBackoff, RetryBudgetBuilder, RetryLayer};
 use tower_resilience_timelimiter::{TimeLimiterError, TimeLimiterLayer};
@@ -22,11 +22,12 @@ impl Entrant for TowerResilience {
     }
 
     fn preset(&self) -> &'static str {
-        "retry > breaker > adaptive limit > time limiter, and tokio's `timeout` around the whole, since the time limiter \
-         does not cover waiting for readiness. Breaker: `standard()` (half of 100 calls, 3 probes), trusted after 20 \
-         calls, open for 5 s instead of 30 s, which an outage of 15 s would punish. Retry: 3 attempts, random \
-         exponential backoff from 50 ms, its token bucket with its defaults, not for its own open circuit. Limit: \
-         `Gradient2` with its defaults. It cannot wait for Retry-After."
+        "retry > breaker > adaptive limit > time limiter, and tokio's `timeout` around the whole, since the time \
+         limiter does not cover waiting for readiness. Breaker: `standard()` (half of 100 calls, 3 probes), judged from \
+         20 calls on, open for 5 s instead of 30 s, which an outage of 15 s would punish. Retry: 3 attempts, random \
+         exponential backoff from 50 ms, its token bucket with its defaults, no retry of its own open circuit. Limit: \
+         `Aimd` with its defaults, the best of its three here: with `Gradient2` and `Vegas` goodput stayed under a half \
+         after one error in five. It cannot wait for Retry-After."
     }
 
     fn needs_real_time(&self) -> bool {
@@ -45,7 +46,7 @@ impl Entrant for TowerResilience {
             TimeLimiterError::Timeout => Fault::Late,
             TimeLimiterError::Inner(fault) => fault,
         });
-        let limit = Gradient2::builder()
+        let limit = Aimd::builder()
             .build()
             .expect("the peer accepts its own defaults");
         let limited =
