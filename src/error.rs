@@ -46,7 +46,6 @@ impl Reason {
     }
 
     /// Each, in the order of its number.
-    #[cfg(feature = "tower")]
     pub(crate) const ALL: [Self; 8] = [
         Self::CircuitOpen,
         Self::ConcurrencyLimit,
@@ -405,7 +404,6 @@ mod tests {
         assert_eq!(size_of::<Rejected>(), 16);
     }
 
-    #[cfg(feature = "tower")]
     #[test]
     fn every_reason_stands_at_its_number() {
         for (i, reason) in Reason::ALL.into_iter().enumerate() {

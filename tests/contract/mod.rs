@@ -10,5 +10,7 @@ pub(crate) mod probe;
 mod breaker;
 mod deadline;
 mod depth;
+mod fallback;
+mod keyed;
 mod retry;
 mod threads;
