@@ -9,9 +9,9 @@ use super::scenario::Scenario;
 const WIDTH: f64 = 800.0;
 const LEFT: f64 = 64.0;
 const RIGHT: f64 = 16.0;
-const TOP: f64 = 66.0;
+const TOP: f64 = 76.0;
 const PANEL: f64 = 190.0;
-const GAP: f64 = 34.0;
+const GAP: f64 = 50.0;
 const HEIGHT: f64 = TOP + 2.0 * PANEL + GAP + 48.0;
 
 /// By entrant, so that a colour means the same in every picture.
@@ -98,7 +98,10 @@ pub fn svg(table: &Table) -> String {
             most,
             "stroke=\"#555\" stroke-dasharray=\"3 3\"",
         );
-        for (entrant, course) in &rows {
+        // Ours on top, or the others would hide it where all are the same.
+        let ours = |row: &&(&str, Course)| row.0 == "mainstay";
+        let others = rows.iter().filter(|row| !ours(row));
+        for (entrant, course) in others.chain(rows.iter().filter(ours)) {
             let (colour, width) = colour(entrant);
             path(
                 &mut out,
@@ -163,7 +166,7 @@ fn panel(out: &mut String, scenario: &Scenario, top: f64, title: &str, step: f64
         "<rect x=\"{from:.1}\" y=\"{top}\" width=\"{:.1}\" height=\"{PANEL}\" fill=\"#f3efe6\"/>\n\
          <text x=\"{LEFT}\" y=\"{}\" fill=\"#555\">{title}</text>",
         to - from,
-        top - 6.0
+        top - 8.0
     );
     let mut value = 0.0;
     while value <= most + step / 2.0 {
