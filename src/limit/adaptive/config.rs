@@ -107,7 +107,7 @@ impl AdaptiveConfig {
     #[must_use]
     pub const fn new() -> Self {
         Self {
-            bounds: Bounds::between(3, 200),
+            bounds: Bounds::between(3, 1_000),
             start: count(20),
             tolerance: Factor::ONE_AND_A_HALF,
             window: Period::millis(500),
@@ -118,8 +118,8 @@ impl AdaptiveConfig {
         }
     }
 
-    /// Between what the limit moves. Defaults to 3 and 200: below three, calls that hang keep it from seeing that the
-    /// callee is back; above 200, a process has more under way than most callees serve at all.
+    /// Between what the limit moves. Defaults to 3 and 1,000: below three, calls that hang keep it from seeing that the
+    /// callee is back; a thousand is what ten thousand calls a second to a callee of 100 ms need.
     #[must_use]
     pub const fn bounds(mut self, bounds: Bounds) -> Self {
         self.bounds = bounds;
