@@ -288,7 +288,7 @@ async fn a_shared_budget_is_reloaded_by_itself_and_for_all() {
         (1, 0),
         "6 of 14 are left"
     );
-    assert_eq!(budget.config(), Some(QuotaBudget::new(20).into()));
+    assert_eq!(budget.config(), QuotaBudget::new(20).into());
 }
 
 /// Failing costs no memory either: not the retry, not its wait, not giving up.
