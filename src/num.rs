@@ -147,6 +147,17 @@ impl Factor {
     /// Doubling.
     pub const TWO: Self = Self(2.0);
 
+    /// A factor in percent, for literals: 150 is half as much again.
+    ///
+    /// # Panics
+    ///
+    /// Below 100; in a `const` that is a compile error.
+    #[must_use]
+    pub const fn percent(percent: u16) -> Self {
+        assert!(percent >= 100, "a factor is at least 100 percent");
+        Self(percent as f64 / 100.0)
+    }
+
     /// Checks a factor that was read from outside.
     ///
     /// # Errors

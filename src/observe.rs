@@ -6,11 +6,16 @@
 //! | metric | kind | labels |
 //! |---|---|---|
 //! | `mainstay_rejections_total` | counter | `policy`, `layer`, `reason` |
-//! | `mainstay_breaker_transitions_total` | counter | `policy`, `to` |
+//! | `mainstay_breaker_transitions_total` | counter | `policy`, `to`, `cause` |
+//! | `mainstay_breaker_would_have_opened_total` | counter | `policy`, `cause` |
 //! | `mainstay_breaker_state` | gauge: 0 closed, 1 half-open, 2 open | `policy` |
+//! | `mainstay_breaker_keys` | gauge: circuits of a keyed policy | `policy` |
+//! | `mainstay_breaker_open_keys` | gauge: those of them that are open | `policy` |
+//! | `mainstay_breaker_untracked_total` | counter: calls without a circuit, all places being taken | `policy` |
 //! | `mainstay_retries_total` | counter | `policy` |
 //! | `mainstay_retries_given_up_total` | counter | `policy`, `reason` |
 //! | `mainstay_attempt_timeouts_total` | counter | `policy` |
+//! | `mainstay_fallbacks_total` | counter | `policy`, `outcome`: abandoned, failed, full, late, no_request, served |
 //! | `mainstay_sagas_started_total` | counter | `saga` |
 //! | `mainstay_sagas_rested_total` | counter | `saga`, `end`: completed, compensated, abandoned, incident |
 //! | `mainstay_saga_incidents_total` | counter | `saga`, `class` |
@@ -18,6 +23,31 @@
 //!
 //! The label `saga` is the name of a definition and `step` the name of one of its steps. Events about a saga carry its
 //! id, by which its history is found; never its input, its outputs, its business key or the words of an error.
+//!
+//! | event | level | fields |
+//! |---|---|---|
+//! | `rejected` | debug | `policy`, `layer`, `reason`, `retry_after` |
+//! | `circuit opened` | warn | `policy`, `from`, `to`, `cause`; of a command also `actor`, `reason` |
+//! | `circuit changed` | info | `policy`, `from`, `to`, `cause`; of a command also `actor`, `reason` |
+//! | `circuit would have opened` | warn | `policy`, `cause` |
+//! | `circuit commanded` | warn | `policy`, `command`, `actor`, `reason`, `lasting` |
+//! | `will retry` | debug | `policy`, `attempt`, `after` |
+//! | `gave up` | debug | `policy`, `attempt`, `reason` |
+//! | `retry budget exhausted` | warn | `policy` |
+//! | `attempt timed out` | debug | `policy`, `after` |
+//! | `fallback` | debug | `policy`, `outcome`, `because` |
+//! | `saga started` | debug | `saga`, `id` |
+//! | `saga ended` | debug | `saga`, `id`, `end` |
+//! | `saga waits for an operator` | error | `saga`, `id`, `class`, `step` |
+//! | `step will be tried again` | debug | `saga`, `id`, `step`, `undo`, `attempt`, `after` |
+//! | `saga left to the next engine` | info | `saga`, `id`, `why` |
+//!
+//! Nothing is told under a lock, so a recorder or subscriber may look at any handle. Where nobody listens, a refusal, a
+//! fallback and a success build nothing.
+//!
+//! `docs/grafana/mainstay.json` is a dashboard of these metrics, `docs/prometheus/mainstay.rules.yml` has alerts on
+//! them, both by the names that `metrics-exporter-prometheus` gives them. `tests/observability.rs` holds this table,
+//! the dashboard and the alerts against what is really emitted.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -25,8 +55,9 @@ use std::time::Duration;
 
 use metrics::{Key, Label, Level, Metadata};
 
-use crate::breaker::{State, Transition};
+use crate::breaker::{Change, Order, State};
 use crate::error::{Reason, Rejected};
+use crate::fallback::Ending;
 use crate::retry::GaveUp;
 
 /// The name of a policy, as it appears in labels.
@@ -36,20 +67,40 @@ fn label(name: &Name) -> metrics::SharedString {
     metrics::SharedString::from_shared(Arc::clone(name))
 }
 
-/// Tells of the refusals of one policy.
+static METADATA: Metadata<'_> = Metadata::new(module_path!(), Level::INFO, Some(module_path!()));
+
+/// The keys of one policy's counters that differ in one label.
 ///
-/// Its keys are made with the first refusal of each kind, so that under overload a refusal costs no allocation.
+/// Each is made when it is first needed, so that under overload a count costs no allocation.
+struct Keys<const N: usize>([OnceLock<Key>; N]);
+
+impl<const N: usize> Keys<N> {
+    const fn new() -> Self {
+        Self([const { OnceLock::new() }; N])
+    }
+
+    fn increment(&self, n: usize, make: impl FnOnce() -> Key) {
+        if let Some(key) = self.0.get(n) {
+            let key = key.get_or_init(make);
+            metrics::with_recorder(|recorder| {
+                recorder.register_counter(key, &METADATA).increment(1);
+            });
+        }
+    }
+}
+
+/// Tells of the refusals of one policy.
 pub(crate) struct Rejections {
     policy: Name,
     /// By reason: a policy is always the same kind of layer.
-    keys: [OnceLock<Key>; Reason::ALL.len()],
+    keys: Keys<{ Reason::ALL.len() }>,
 }
 
 impl Rejections {
     pub(crate) const fn new(policy: Name) -> Self {
         Self {
             policy,
-            keys: [const { OnceLock::new() }; Reason::ALL.len()],
+            keys: Keys::new(),
         }
     }
 
@@ -58,22 +109,15 @@ impl Rejections {
     }
 
     pub(crate) fn note(&self, rejected: &Rejected) {
-        static METADATA: Metadata<'_> =
-            Metadata::new(module_path!(), Level::INFO, Some(module_path!()));
         let (layer, reason) = (rejected.layer().as_str(), rejected.reason().as_str());
-        if let Some(key) = self.keys.get(rejected.reason() as usize) {
-            let key = key.get_or_init(|| {
-                let labels = vec![
-                    Label::new("policy", label(&self.policy)),
-                    Label::new("layer", layer),
-                    Label::new("reason", reason),
-                ];
-                Key::from_parts("mainstay_rejections_total", labels)
-            });
-            metrics::with_recorder(|recorder| {
-                recorder.register_counter(key, &METADATA).increment(1);
-            });
-        }
+        self.keys.increment(rejected.reason() as usize, || {
+            let labels = vec![
+                Label::new("policy", label(&self.policy)),
+                Label::new("layer", layer),
+                Label::new("reason", reason),
+            ];
+            Key::from_parts("mainstay_rejections_total", labels)
+        });
         let policy = &*self.policy;
         tracing::debug!(policy, layer, reason, retry_after = ?rejected.hint(), "rejected");
     }
@@ -87,53 +131,100 @@ impl fmt::Debug for Rejections {
     }
 }
 
-pub(crate) fn transition(policy: &Name, transition: &Transition) {
+pub(crate) fn transition(policy: &Name, change: &Change) {
+    let transition = change.transition();
     let to = transition.to();
+    if !transition.is_observed() {
+        let level = match to {
+            State::Closed => 0.0,
+            State::HalfOpen => 1.0,
+            State::Open => 2.0,
+        };
+        metrics::gauge!("mainstay_breaker_state", "policy" => label(policy)).set(level);
+    }
+    changed(policy, change);
+}
+
+/// Of a policy with a circuit for each key: its gauge says how many are open.
+pub(crate) fn keyed_transition(policy: &Name, change: &Change) {
+    let transition = change.transition();
+    if !transition.is_observed() {
+        let open = || metrics::gauge!("mainstay_breaker_open_keys", "policy" => label(policy));
+        match (transition.from(), transition.to()) {
+            (State::Open, State::Open) => {}
+            (State::Open, _) => open().decrement(1.0),
+            (_, State::Open) => open().increment(1.0),
+            _ => {}
+        }
+    }
+    changed(policy, change);
+}
+
+fn changed(policy: &Name, change: &Change) {
+    let transition = change.transition();
+    let (from, to) = (transition.from().as_str(), transition.to().as_str());
+    let cause = transition.cause().as_str();
+    if transition.is_observed() {
+        metrics::counter!(
+            "mainstay_breaker_would_have_opened_total",
+            "policy" => label(policy), "cause" => cause
+        )
+        .increment(1);
+        tracing::warn!(policy = &**policy, cause, "circuit would have opened");
+        return;
+    }
     metrics::counter!(
-        "mainstay_breaker_transitions_total", "policy" => label(policy), "to" => to.as_str()
+        "mainstay_breaker_transitions_total",
+        "policy" => label(policy), "to" => to, "cause" => cause
     )
     .increment(1);
-    let level = match to {
-        State::Closed => 0.0,
-        State::HalfOpen => 1.0,
-        State::Open => 2.0,
-    };
-    metrics::gauge!("mainstay_breaker_state", "policy" => label(policy)).set(level);
-    let (from, cause) = (transition.from().as_str(), transition.cause().as_str());
-    if to == State::Open {
-        tracing::warn!(
-            policy = &**policy,
-            from,
-            to = to.as_str(),
-            cause,
-            "circuit opened"
-        );
+    let actor = change.order().map(Order::actor);
+    let reason = change.order().map(Order::reason);
+    let policy = &**policy;
+    if transition.to() == State::Open {
+        tracing::warn!(policy, from, to, cause, actor, reason, "circuit opened");
     } else {
-        tracing::info!(
-            policy = &**policy,
-            from,
-            to = to.as_str(),
-            cause,
-            "circuit changed"
-        );
+        tracing::info!(policy, from, to, cause, actor, reason, "circuit changed");
     }
 }
 
+/// Somebody commands a circuit, whether or not that changes its state.
+pub(crate) fn commanded(policy: &Name, command: &'static str, order: &Order) {
+    let (actor, reason) = (order.actor(), order.reason());
+    let lasting = order.duration().map(crate::num::Period::get);
+    tracing::warn!(
+        policy = &**policy,
+        command,
+        actor,
+        reason,
+        ?lasting,
+        "circuit commanded"
+    );
+}
+
+/// How many circuits a keyed policy has.
+pub(crate) fn keys(policy: &Name, keys: usize) {
+    metrics::gauge!("mainstay_breaker_keys", "policy" => label(policy)).set(keys as f64);
+}
+
+/// A call went through without a circuit, since all places are taken by circuits that must be kept.
+pub(crate) fn untracked(policy: &Name) {
+    metrics::counter!("mainstay_breaker_untracked_total", "policy" => label(policy)).increment(1);
+}
+
 /// Tells of the retries of one policy.
-///
-/// Its keys are made with the first of each kind, so that in an outage a retry costs no allocation.
 pub(crate) struct Retries {
     policy: Name,
-    retried: OnceLock<Key>,
-    gave_up: [OnceLock<Key>; GaveUp::ALL.len()],
+    retried: Keys<1>,
+    gave_up: Keys<{ GaveUp::ALL.len() }>,
 }
 
 impl Retries {
     pub(crate) const fn new(policy: Name) -> Self {
         Self {
             policy,
-            retried: OnceLock::new(),
-            gave_up: [const { OnceLock::new() }; GaveUp::ALL.len()],
+            retried: Keys::new(),
+            gave_up: Keys::new(),
         }
     }
 
@@ -142,24 +233,22 @@ impl Retries {
     }
 
     pub(crate) fn retried(&self, attempt: u32, after: Duration) {
-        count(self.retried.get_or_init(|| {
+        self.retried.increment(0, || {
             let labels = vec![Label::new("policy", label(&self.policy))];
             Key::from_parts("mainstay_retries_total", labels)
-        }));
+        });
         tracing::debug!(policy = &*self.policy, attempt, ?after, "will retry");
     }
 
     pub(crate) fn gave_up(&self, attempt: u32, reason: GaveUp) {
         let why = reason.as_str();
-        if let Some(key) = self.gave_up.get(reason as usize) {
-            count(key.get_or_init(|| {
-                let labels = vec![
-                    Label::new("policy", label(&self.policy)),
-                    Label::new("reason", why),
-                ];
-                Key::from_parts("mainstay_retries_given_up_total", labels)
-            }));
-        }
+        self.gave_up.increment(reason as usize, || {
+            let labels = vec![
+                Label::new("policy", label(&self.policy)),
+                Label::new("reason", why),
+            ];
+            Key::from_parts("mainstay_retries_given_up_total", labels)
+        });
         tracing::debug!(policy = &*self.policy, attempt, reason = why, "gave up");
     }
 
@@ -169,15 +258,41 @@ impl Retries {
     }
 }
 
-fn count(key: &Key) {
-    static METADATA: Metadata<'_> =
-        Metadata::new(module_path!(), Level::INFO, Some(module_path!()));
-    metrics::with_recorder(|recorder| recorder.register_counter(key, &METADATA).increment(1));
-}
-
 pub(crate) fn timed_out(policy: &Name, after: Duration) {
     metrics::counter!("mainstay_attempt_timeouts_total", "policy" => label(policy)).increment(1);
     tracing::debug!(policy = &**policy, ?after, "attempt timed out");
+}
+
+/// Tells of the fallbacks of one policy.
+pub(crate) struct Fallbacks {
+    policy: Name,
+    keys: Keys<{ Ending::ALL.len() }>,
+}
+
+impl Fallbacks {
+    pub(crate) const fn new(policy: Name) -> Self {
+        Self {
+            policy,
+            keys: Keys::new(),
+        }
+    }
+
+    pub(crate) const fn policy(&self) -> &Name {
+        &self.policy
+    }
+
+    pub(crate) fn note(&self, ending: Ending, because: &'static str) {
+        let outcome = ending.as_str();
+        self.keys.increment(ending as usize, || {
+            let labels = vec![
+                Label::new("policy", label(&self.policy)),
+                Label::new("outcome", outcome),
+            ];
+            Key::from_parts("mainstay_fallbacks_total", labels)
+        });
+        let policy = &*self.policy;
+        tracing::debug!(policy, outcome, because, "fallback");
+    }
 }
 
 #[cfg(feature = "saga")]

@@ -18,6 +18,7 @@ use pin_project::pin_project;
 use tower::{Layer, Service};
 
 use crate::context::Call;
+use crate::rt;
 use crate::time::Tick;
 
 /// The deadline and attempt number of the call that is being made.
@@ -78,6 +79,31 @@ impl Watch {
     pub(crate) fn end(self) -> bool {
         IN_VAIN.replace(self.before)
     }
+}
+
+thread_local! {
+    /// When a layer above read the clock, while its call goes down the stack.
+    static CALLED: Cell<Tick> = const { Cell::new(Tick::NEVER) };
+}
+
+/// The time for a layer that is called: that which a layer above has read in the same call, else the clock's.
+pub(crate) fn now() -> Tick {
+    match CALLED.with(Cell::get) {
+        Tick::NEVER => rt::now(),
+        now => now,
+    }
+}
+
+/// Makes a call at `now`: the layers below need not read the clock again.
+pub(crate) fn calling<R>(now: Tick, call: impl FnOnce() -> R) -> R {
+    struct Restore(Tick);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            CALLED.with(|called| called.set(self.0));
+        }
+    }
+    let _restore = Restore(CALLED.with(|called| called.replace(now)));
+    call()
 }
 
 impl Scope {

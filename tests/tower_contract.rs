@@ -13,6 +13,7 @@ use contract::probe::Probe;
 use mainstay::breaker::{BreakerLayer, Trip};
 use mainstay::context::Call;
 use mainstay::deadline::{DeadlineLayer, TimeoutLayer};
+use mainstay::fallback::{FallbackConfig, FallbackLayer, Outcomes, Primary};
 use mainstay::http::{AtEnd, DeadlineHeader};
 use mainstay::num::{Attempts, Period};
 use mainstay::retry::{RetryConfig, RetryLayer};
@@ -38,6 +39,28 @@ fn deadline() -> DeadlineLayer {
 
 fn timeout() -> TimeoutLayer {
     TimeoutLayer::new("contract", Period::secs(1))
+}
+
+/// What the probe says of itself passes: only refusals are answered for.
+fn refusals() -> FallbackConfig {
+    FallbackConfig::new(Outcomes::NONE.refusals())
+}
+
+type Answer = ::http::Response<contract::probe::Text>;
+
+fn none(
+    kept: u16,
+    _primary: Primary<'_, Answer, contract::probe::Fault>,
+) -> Result<Answer, &'static str> {
+    none_of(kept)
+}
+
+fn none_of(_kept: u16) -> Result<Answer, &'static str> {
+    Err("no answer")
+}
+
+fn version(request: &contract::probe::Req) -> u16 {
+    u16::from(request.version() == ::http::Version::HTTP_11)
 }
 
 fn of<S>(layer: impl Layer<Probe, Service = S>) -> impl Fn(Probe) -> S {
@@ -88,6 +111,13 @@ contract! {
     retry_by_clone: of(retry());
     retry_by_replay: of(retry().classify(http::ByStatus).refuse_with(http::AsResponse)
         .replay_with(http::ReplayRequest::new(1024)));
+    fallback_value: of(FallbackLayer::value("contract", refusals(), Answer::default()));
+    fallback_function: of(FallbackLayer::function("contract", refusals(), none).keep(version));
+    fallback_async: of(FallbackLayer::async_function("contract", refusals(),
+        |kept, _: Primary<'_, Answer, contract::probe::Fault>| async move { none_of(kept) }).keep(version));
+    fallback_service: of(FallbackLayer::service("contract", refusals(), Probe::new(contract::probe::Mode::Answer)));
+    fallback_replay: of(FallbackLayer::service("contract", refusals(), Probe::new(contract::probe::Mode::Answer))
+        .classify(http::ByStatus).refuse_with(http::AsResponse).replay_with(http::ReplayRequest::new(1024)));
     deadline_as_error: of(deadline());
     deadline_http: of(deadline().refuse_with(http::AsResponse));
     deadline_grpc: of(deadline().refuse_with(grpc::AsResponse));
@@ -115,6 +145,9 @@ without_allocation! {
     breaker_http_at_end: of(breaker().classify(http::ByStatus).refuse_with(http::AsResponse)
         .until(AtEnd::new(http::ByStatus)));
     retry_by_clone: of(retry());
+    fallback_value: of(FallbackLayer::value("contract", refusals(), Answer::default()));
+    fallback_function: of(FallbackLayer::function("contract", refusals(), none).keep(version));
+    fallback_service: of(FallbackLayer::service("contract", refusals(), Probe::new(contract::probe::Mode::Answer)));
     deadline_as_error: of(deadline());
     timeout_as_error: of(timeout());
     grpc_body_deadline: of(grpc::BodyDeadlineLayer);

@@ -1,13 +1,15 @@
 use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tower::Service;
 
+use super::circuit::Circuit;
 use super::future::ResponseFuture;
-use super::handle::Circuit;
 use super::layer::Policy;
 use super::settle::{Settle, Until};
+use crate::error::{LayerKind, Reason, Rejected};
 use crate::outcome::Classify;
 use crate::reject::Refuse;
 
@@ -16,6 +18,10 @@ pub struct BreakerService<S, C, R, U> {
     inner: S,
     /// Whether the inner service said that it is ready and has not been called since.
     ready: bool,
+    /// What the next call is refused with, when readiness only means that.
+    refusal: Option<Rejected>,
+    /// Where this caller waits for the inner service.
+    parked: Option<usize>,
     circuit: Arc<Circuit>,
     policy: Policy<C, R, U>,
 }
@@ -25,6 +31,8 @@ impl<S, C, R, U> BreakerService<S, C, R, U> {
         Self {
             inner,
             ready: false,
+            refusal: None,
+            parked: None,
             circuit,
             policy,
         }
@@ -45,28 +53,55 @@ where
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         // Asked first: a refusal does not need the inner service, so nobody waits for it, and nothing is reserved in it
         // that a refused call would not give back.
-        if self.circuit.rejects() {
+        self.refusal = self.circuit.refusal();
+        if self.refusal.is_some() {
+            self.circuit.unpark(&mut self.parked);
             return Poll::Ready(Ok(()));
         }
         let ready = self.inner.poll_ready(cx);
         self.ready = matches!(ready, Poll::Ready(Ok(())));
+        if ready.is_ready() {
+            self.circuit.unpark(&mut self.parked);
+            return ready;
+        }
+        // Whoever waits for the inner service is woken when the circuit opens, which may have happened by now.
+        self.circuit.park(&mut self.parked, cx.waker());
+        self.refusal = self.circuit.refusal();
+        if self.refusal.is_some() {
+            self.circuit.unpark(&mut self.parked);
+            return Poll::Ready(Ok(()));
+        }
         ready
     }
 
     fn call(&mut self, request: Req) -> Self::Future {
-        // Ready only to refuse: had the circuit's wait ended meanwhile, the inner service still could not be called.
+        let refusal = self.refusal.take();
         let admitted = if std::mem::take(&mut self.ready) {
             self.circuit.admit()
         } else {
-            Err(self.circuit.refusal())
+            // Ready only to refuse: had the circuit's wait ended meanwhile, the inner service still could not be called.
+            let rejected = refusal
+                .or_else(|| self.circuit.refusal())
+                .unwrap_or_else(|| {
+                    Rejected::new(LayerKind::Breaker, Reason::CircuitOpen)
+                        .retry_after(Duration::ZERO)
+                });
+            self.circuit.refused(&rejected);
+            Err(rejected)
         };
         match admitted {
-            Ok(permit) => {
-                let settle = Settle::new(Arc::clone(&self.circuit), permit);
-                ResponseFuture::called(self.inner.call(request), settle, self.policy.clone())
+            Ok((permit, since)) => {
+                let settle = Settle::new(Arc::clone(&self.circuit), permit, since);
+                ResponseFuture::called(self.inner.call(request), Some(settle), self.policy.clone())
             }
             Err(rejected) => ResponseFuture::rejected(rejected, self.policy.clone()),
         }
+    }
+}
+
+impl<S, C, R, U> Drop for BreakerService<S, C, R, U> {
+    fn drop(&mut self) {
+        self.circuit.unpark(&mut self.parked);
     }
 }
 

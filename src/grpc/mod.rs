@@ -26,7 +26,7 @@ use http::{HeaderMap, Response, StatusCode};
 use tonic::{Code, Status, TimeoutExpired};
 use tonic_types::{ErrorDetails, StatusExt};
 
-use crate::error::{AsRejected, Reason, Rejected, TimedOut, find};
+use crate::error::{AsRejected, Reason, Rejected, TimedOut, find, rejection};
 use crate::http::ClassifyEnd;
 use crate::outcome::{Classify, Failure, Outcome, Pushback};
 use crate::reject::{GiveUp, Refuse};
@@ -161,8 +161,8 @@ impl<B: Default, E> Refuse<Response<B>, E> for AsResponse {
         Ok(response)
     }
 
-    fn rejection<'r>(&self, result: Result<&'r Response<B>, &'r E>) -> Option<&'r Rejected> {
-        result.ok()?.extensions().get()
+    fn rejection(&self, result: Result<&Response<B>, &E>) -> Option<Rejected> {
+        result.ok()?.extensions().get().copied()
     }
 }
 
@@ -226,8 +226,8 @@ impl From<TimedOut> for Status {
 }
 
 impl AsRejected for Status {
-    fn as_rejected(&self) -> Option<&Rejected> {
-        find(self)
+    fn as_rejected(&self) -> Option<Rejected> {
+        rejection(self)
     }
 }
 
@@ -251,9 +251,9 @@ mod tests {
         );
         assert_eq!(
             Refuse::<_, ()>::rejection(&AsResponse, Ok(&response)),
-            Some(&rejected)
+            Some(rejected)
         );
-        assert_eq!(Status::from(rejected).as_rejected(), Some(&rejected));
+        assert_eq!(Status::from(rejected).as_rejected(), Some(rejected));
     }
 
     #[test]

@@ -42,8 +42,9 @@ async fn a_refusal_is_one_level_deep_through_seven_layers() {
     let refused = service.oneshot(request()).await.err().unwrap();
     let rejected = refused.downcast_ref::<Rejected>().unwrap();
     assert_eq!(rejected.reason(), Reason::CircuitOpen);
-    assert!(refused.source().is_none());
-    assert_eq!(refused.as_rejected(), Some(rejected));
+    // Its own source, which says whether an attempt was sent, and nothing beneath it.
+    assert!(refused.source().is_some_and(|own| own.source().is_none()));
+    assert_eq!(refused.as_rejected(), Some(*rejected));
     assert_eq!(probe.calls(), 1, "no layer retried the refusal");
 }
 

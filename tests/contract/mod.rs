@@ -11,6 +11,8 @@ mod breaker;
 mod budgets;
 mod deadline;
 mod depth;
+mod fallback;
+mod keyed;
 mod nested_retries;
 mod retry;
 mod threads;

@@ -199,7 +199,7 @@ fn compare(
 
 /// Why the call ended: the callee's last word is what the caller gets, the reason is in the event.
 fn reason(error: &BoxError, said: &str) -> &'static str {
-    let refused = error.as_rejected().map(mainstay::Rejected::reason);
+    let refused = error.as_rejected().map(|rejected| rejected.reason());
     if refused == Some(Reason::DeadlineExceeded) || said.contains("reason=\"deadline\"") {
         "deadline_exceeded"
     } else if said.contains("reason=\"attempts\"") {
