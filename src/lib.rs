@@ -47,6 +47,7 @@ pub mod context;
 pub mod deadline;
 pub mod error;
 pub mod fallback;
+pub mod limit;
 pub mod num;
 pub mod outcome;
 pub mod presets;

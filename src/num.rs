@@ -144,6 +144,8 @@ impl Period {
 pub struct Factor(f64);
 
 impl Factor {
+    /// Half as much again.
+    pub const ONE_AND_A_HALF: Self = Self(1.5);
     /// Doubling.
     pub const TWO: Self = Self(2.0);
 

@@ -15,6 +15,8 @@ use mainstay::context::Call;
 use mainstay::deadline::{DeadlineLayer, TimeoutLayer};
 use mainstay::fallback::{FallbackConfig, FallbackLayer, Outcomes, Primary};
 use mainstay::http::{AtEnd, DeadlineHeader};
+use mainstay::limit::adaptive::{AdaptiveConfig, AdaptiveLayer};
+use mainstay::limit::concurrency::{ConcurrencyConfig, ConcurrencyLayer};
 use mainstay::num::{Attempts, Period};
 use mainstay::retry::{RetryConfig, RetryLayer};
 use mainstay::scope::CallLayer;
@@ -35,6 +37,14 @@ fn retry() -> RetryLayer {
 
 fn deadline() -> DeadlineLayer {
     DeadlineLayer::new("contract", Period::secs(5))
+}
+
+fn concurrency() -> ConcurrencyLayer {
+    ConcurrencyLayer::new("contract", ConcurrencyConfig::default())
+}
+
+fn adaptive() -> AdaptiveLayer {
+    AdaptiveLayer::new("contract", AdaptiveConfig::new())
 }
 
 fn timeout() -> TimeoutLayer {
@@ -125,6 +135,12 @@ contract! {
     timeout_as_error: of(timeout());
     timeout_http: of(timeout().refuse_with(http::AsResponse));
     timeout_grpc: of(timeout().refuse_with(grpc::AsResponse));
+    concurrency_at_head: of(concurrency());
+    concurrency_with_a_line: of(ConcurrencyLayer::new("contract", ConcurrencyConfig::default().queue(5)));
+    concurrency_http_at_end: of(concurrency().refuse_with(http::AsResponse).until(AtEnd::new(http::ByStatus)));
+    adaptive_at_head: of(adaptive());
+    adaptive_grpc_at_end: of(adaptive().classify(grpc::ByStatus).refuse_with(grpc::AsResponse)
+        .until(AtEnd::new(grpc::ByStatus)));
     carry: of(DeadlineHeader::default().carry());
     honour: of(DeadlineHeader::grpc().honour());
     call: |probe| ServiceBuilder::new().map_request(Call::new).layer(CallLayer::new()).service(probe);
@@ -151,6 +167,12 @@ without_allocation! {
     deadline_as_error: of(deadline());
     timeout_as_error: of(timeout());
     grpc_body_deadline: of(grpc::BodyDeadlineLayer);
+    concurrency_at_head: of(concurrency());
+    concurrency_with_a_line: of(ConcurrencyLayer::new("contract", ConcurrencyConfig::default().queue(5)));
+    concurrency_http_at_end: of(concurrency().refuse_with(http::AsResponse).until(AtEnd::new(http::ByStatus)));
+    adaptive_at_head: of(adaptive());
+    adaptive_grpc_at_end: of(adaptive().classify(grpc::ByStatus).refuse_with(grpc::AsResponse)
+        .until(AtEnd::new(grpc::ByStatus)));
     carry: of(DeadlineHeader::default().carry());
     honour: of(DeadlineHeader::grpc().honour());
     call: |probe| ServiceBuilder::new().map_request(Call::new).layer(CallLayer::new()).service(probe);

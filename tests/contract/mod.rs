@@ -13,6 +13,7 @@ mod deadline;
 mod depth;
 mod fallback;
 mod keyed;
+mod limit;
 mod nested_retries;
 mod retry;
 mod threads;
