@@ -9,6 +9,7 @@
 //! | stop calling what is down | [`breaker`] |
 //! | give a failed call another chance | [`retry`] |
 //! | bound how long things take | [`deadline`] |
+//! | bound how much may pass | [`limit`] |
 //! | run several effects in several services, all or none | `saga`, on a `journal` |
 //! | say what counts as a failure | [`outcome`] |
 //! | see what happens | [`observe`]: every metric and event, and the handles of the layers |
@@ -45,6 +46,7 @@ pub mod breaker;
 pub mod context;
 pub mod deadline;
 pub mod error;
+pub mod limit;
 pub mod num;
 pub mod outcome;
 pub mod presets;

@@ -11,6 +11,8 @@
 //! | `mainstay_retries_total` | counter | `policy` |
 //! | `mainstay_retries_given_up_total` | counter | `policy`, `reason` |
 //! | `mainstay_attempt_timeouts_total` | counter | `policy` |
+//! | `mainstay_rate_delays_total` | counter: calls that had to wait for their turn | `policy` |
+//! | `mainstay_rate_overflows_total` | counter: calls whose key found no room | `policy` |
 //! | `mainstay_sagas_started_total` | counter | `saga` |
 //! | `mainstay_sagas_rested_total` | counter | `saga`, `end`: completed, compensated, abandoned, incident |
 //! | `mainstay_saga_incidents_total` | counter | `saga`, `class` |
@@ -27,6 +29,7 @@ use metrics::{Key, Label, Level, Metadata};
 
 use crate::breaker::{State, Transition};
 use crate::error::{Reason, Rejected};
+use crate::limit::rate::RateConfig;
 use crate::retry::GaveUp;
 
 /// The name of a policy, as it appears in labels.
@@ -136,6 +139,45 @@ pub(crate) fn gave_up(policy: &Name, attempt: u32, reason: GaveUp) {
 pub(crate) fn timed_out(policy: &Name, after: Duration) {
     metrics::counter!("mainstay_attempt_timeouts_total", "policy" => label(policy)).increment(1);
     tracing::debug!(policy = &**policy, ?after, "attempt timed out");
+}
+
+/// A counter whose only label is the policy.
+///
+/// Its key is made with the first count, so that counting costs no allocation.
+pub(crate) struct Counter {
+    name: &'static str,
+    policy: Name,
+    key: OnceLock<Key>,
+}
+
+impl Counter {
+    pub(crate) const fn new(name: &'static str, policy: Name) -> Self {
+        Self {
+            name,
+            policy,
+            key: OnceLock::new(),
+        }
+    }
+
+    pub(crate) fn increment(&self) {
+        static METADATA: Metadata<'_> =
+            Metadata::new(module_path!(), Level::INFO, Some(module_path!()));
+        let key = self.key.get_or_init(|| {
+            Key::from_parts(self.name, vec![Label::new("policy", label(&self.policy))])
+        });
+        metrics::with_recorder(|recorder| {
+            recorder.register_counter(key, &METADATA).increment(1);
+        });
+    }
+}
+
+pub(crate) fn delayed(delays: &Counter, wait: Duration) {
+    delays.increment();
+    tracing::debug!(policy = &*delays.policy, ?wait, "waits for its turn");
+}
+
+pub(crate) fn rate_reloaded(policy: &Name, config: &RateConfig) {
+    tracing::info!(policy = &**policy, ?config, "rate changed");
 }
 
 #[cfg(feature = "saga")]

@@ -56,9 +56,7 @@ pub fn refusal(status: &Status) -> Option<Rejected> {
     let layer = LayerKind::ALL
         .into_iter()
         .find(|kind| kind.as_str() == layer)?;
-    let reason = Reason::ALL
-        .into_iter()
-        .find(|why| why.as_str() == reason)?;
+    let reason = Reason::ALL.into_iter().find(|why| why.as_str() == reason)?;
     let mut rejected = Rejected::new(layer, reason);
     if let Some(after) = status
         .get_details_retry_info()

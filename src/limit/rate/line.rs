@@ -1,0 +1,159 @@
+//! The line of those who were promised a permit.
+
+use super::spec::{END, Place, Spec};
+
+/// Gaps that are remembered, a kilobyte. A place that would be one more is forgotten: never more than the rate.
+const MAX_GAPS: usize = 64;
+
+/// A line: where it ends, and the places in it that were given back while others stood behind them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Line {
+    pub(super) end: u64,
+    gaps: Vec<Gap>,
+}
+
+/// Sorted, apart from each other, and before the line's end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Gap {
+    start: u64,
+    end: u64,
+}
+
+impl Line {
+    #[cfg(feature = "tower")]
+    pub(super) const fn has_gaps(&self) -> bool {
+        !self.gaps.is_empty()
+    }
+
+    /// Whether it cannot be told from the line of one who has never come.
+    pub(super) const fn is_untouched(&self, spec: &Spec, now: u64) -> bool {
+        self.end <= spec.floor(now)
+    }
+
+    /// Takes the first place for `n` permits, if its wait is within `limit`.
+    ///
+    /// Otherwise says how long until it would be, `None` for never.
+    pub(super) fn take(
+        &mut self,
+        spec: &Spec,
+        n: u32,
+        limit: u64,
+        now: u64,
+    ) -> Result<Place, Option<u64>> {
+        if !self.gaps.is_empty() {
+            let floor = spec.floor(now);
+            self.gaps.retain(|gap| gap.end > floor);
+            if let Some((which, place)) = self.first_gap(spec, n, now) {
+                return self.take_gap(which, place, spec, limit, now);
+            }
+        }
+        let place = spec.place(self.end, n, now);
+        if place.at - now <= limit {
+            self.end = place.end;
+            return Ok(place);
+        }
+        let farthest = spec.farthest(now);
+        if self.end <= farthest {
+            return Err(spec.later(&place, limit, now));
+        }
+        self.end = farthest;
+        self.gaps.clear();
+        Err(spec.later(&spec.place(farthest, n, now), limit, now))
+    }
+
+    fn first_gap(&self, spec: &Spec, n: u32, now: u64) -> Option<(usize, Place)> {
+        self.gaps.iter().enumerate().find_map(|(which, gap)| {
+            let place = spec.place(gap.start, n, now);
+            (place.end <= gap.end).then_some((which, place))
+        })
+    }
+
+    fn take_gap(
+        &mut self,
+        which: usize,
+        place: Place,
+        spec: &Spec,
+        limit: u64,
+        now: u64,
+    ) -> Result<Place, Option<u64>> {
+        if place.at - now > limit {
+            return Err(spec.later(&place, limit, now));
+        }
+        if let Some(gap) = self.gaps.get_mut(which) {
+            // What lies before the place is past.
+            gap.start = place.end;
+            if gap.start >= gap.end {
+                self.gaps.remove(which);
+            }
+        }
+        Ok(place)
+    }
+
+    /// Gives back the place from `start` to `end`, as far as it is not past.
+    pub(super) fn give_back(&mut self, spec: &Spec, start: u64, end: u64, now: u64) {
+        let floor = spec.floor(now);
+        let start = start.max(floor);
+        // A place that lies beyond the end was forgotten when time stepped back.
+        if start >= end || end > self.end {
+            return;
+        }
+        self.gaps.retain(|gap| gap.end > floor);
+        let room = self.gaps.len() < MAX_GAPS || end == self.end;
+        let which = self.gaps.partition_point(|gap| gap.end < start);
+        match self.gaps.get_mut(which) {
+            // The one before it: they touch, since places do not overlap.
+            Some(gap) if gap.end == start => gap.end = end,
+            Some(gap) if gap.start == end => gap.start = start,
+            _ if room => self.gaps.insert(which, Gap { start, end }),
+            _ => return,
+        }
+        if let (Some(gap), Some(next)) = (self.gaps.get(which), self.gaps.get(which + 1))
+            && gap.end == next.start
+        {
+            let end = next.end;
+            self.gaps.remove(which + 1);
+            if let Some(gap) = self.gaps.get_mut(which) {
+                gap.end = end;
+            }
+        }
+        if let Some(last) = self.gaps.pop_if(|gap| gap.end == self.end) {
+            self.end = last.start;
+        }
+    }
+
+    /// How much of the line lies ahead, gaps not counted.
+    pub(super) fn owed(&self, spec: &Spec, now: u64) -> u64 {
+        let floor = spec.floor(now);
+        let free: u64 = self
+            .gaps
+            .iter()
+            .map(|gap| gap.end.saturating_sub(gap.start.max(floor)))
+            .sum();
+        self.end.saturating_sub(floor).saturating_sub(free)
+    }
+
+    /// When the next permit may go.
+    pub(super) fn next(&self, spec: &Spec, now: u64) -> u64 {
+        self.first_gap(spec, 1, now)
+            .map_or_else(|| spec.place(self.end, 1, now).at, |(_, place)| place.at)
+    }
+
+    /// Goes on under other settings, with as many permits owed as before. Returns the settings as they apply, and
+    /// whether the places kept their positions.
+    pub(super) fn reload(&mut self, before: &Spec, mut spec: Spec, now: u64) -> (Spec, bool) {
+        if spec.shape == before.shape {
+            spec.reach = spec.reach.max(before.reach);
+            return (spec, true);
+        }
+        let (spec, end) = spec.succeed(before, self.owed(before, now), now);
+        self.end = end;
+        self.gaps.clear();
+        (spec, false)
+    }
+}
+
+/// The moment as a line counts it.
+pub(super) const fn moment(now: crate::time::Tick) -> u64 {
+    let now = now.as_nanos();
+    if now > END { END } else { now }
+}
