@@ -44,7 +44,6 @@ struct Shard<K>(Mutex<Keys<K>>);
 struct Keys<K> {
     table: Table<K>,
     spec: Spec,
-    generation: u64,
     passed: u64,
 }
 
@@ -67,7 +66,6 @@ impl<K> Keyed<K> {
             Shard(Mutex::new(Keys {
                 table: Table::new(share(bound, count, which)),
                 spec,
-                generation: 0,
                 passed: 0,
             }))
         };
@@ -120,7 +118,6 @@ impl<K> Keyed<K> {
         let Keys {
             table,
             spec,
-            generation,
             passed,
         } = &mut *keys;
         if let Some((spot, line)) = table.line(hash, key, spec, now) {
@@ -134,7 +131,10 @@ impl<K> Keyed<K> {
                 return Ok(None);
             }
             let whose = Whose::Key { hash, spot };
-            return Ok(Some((whose, Reservation::new(&place, *generation, now))));
+            return Ok(Some((
+                whose,
+                Reservation::new(&place, line.generation, now),
+            )));
         }
         drop(keys);
         self.overflowed.fetch_add(1, Ordering::Relaxed);
@@ -154,11 +154,9 @@ impl<K> Keyed<K> {
         match whose {
             Whose::Key { hash, spot } => {
                 let mut keys = lock(self.shard(hash));
-                if keys.generation == reservation.generation {
-                    let spec = keys.spec;
-                    let (start, end) = (reservation.start, reservation.end);
-                    keys.table.give_back(spot, &spec, start, end, moment(tick));
-                }
+                let spec = keys.spec;
+                keys.table
+                    .give_back(spot, &spec, &reservation, moment(tick));
             }
             Whose::Overflow => self.overflow.cancel(reservation, tick),
         }
@@ -171,9 +169,7 @@ impl<K> Keyed<K> {
         for (which, shard) in self.shards.iter().enumerate() {
             let mut keys = lock(&shard.0);
             let (before, spec) = (keys.spec, Spec::new(&config.each()));
-            let (spec, kept) = keys.table.reload(&before, spec, moment(tick));
-            keys.spec = spec;
-            keys.generation = keys.generation.wrapping_add(u64::from(!kept));
+            keys.spec = keys.table.reload(&before, spec, moment(tick));
             keys.table.rebound(share(bound, count, which));
         }
         self.overflow.reload(config.each(), tick);

@@ -1,5 +1,6 @@
 //! The line of those who were promised a permit.
 
+use super::machine::Reservation;
 use super::spec::{END, Place, Spec};
 
 /// Gaps that are remembered, a kilobyte. A place that would be one more is forgotten: never more than the rate.
@@ -9,6 +10,8 @@ const MAX_GAPS: usize = 64;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Line {
     pub(super) end: u64,
+    /// Positions of different generations have nothing to do with each other.
+    pub(super) generation: u64,
     gaps: Vec<Gap>,
 }
 
@@ -56,8 +59,7 @@ impl Line {
         if self.end <= farthest {
             return Err(spec.later(&place, limit, now));
         }
-        self.end = farthest;
-        self.gaps.clear();
+        self.begin(farthest);
         Err(spec.later(&spec.place(farthest, n, now), limit, now))
     }
 
@@ -89,16 +91,25 @@ impl Line {
         Ok(place)
     }
 
-    /// Gives back the place from `start` to `end`, as far as it is not past.
-    pub(super) fn give_back(&mut self, spec: &Spec, start: u64, end: u64, now: u64) {
+    /// Gives back a place. What is past of it is of no use to anybody.
+    pub(super) fn give_back(&mut self, spec: &Spec, reservation: &Reservation, now: u64) {
+        if reservation.generation != self.generation {
+            return;
+        }
+        let (start, end) = (reservation.start, reservation.end);
+        if end == self.end {
+            self.end = start;
+            if let Some(last) = self.gaps.pop_if(|gap| gap.end == start) {
+                self.end = last.start;
+            }
+            return;
+        }
         let floor = spec.floor(now);
-        let start = start.max(floor);
-        // A place that lies beyond the end was forgotten when time stepped back.
-        if start >= end || end > self.end {
+        if end <= floor {
             return;
         }
         self.gaps.retain(|gap| gap.end > floor);
-        let room = self.gaps.len() < MAX_GAPS || end == self.end;
+        let room = self.gaps.len() < MAX_GAPS;
         let which = self.gaps.partition_point(|gap| gap.end < start);
         match self.gaps.get_mut(which) {
             // The one before it: they touch, since places do not overlap.
@@ -115,9 +126,6 @@ impl Line {
             if let Some(gap) = self.gaps.get_mut(which) {
                 gap.end = end;
             }
-        }
-        if let Some(last) = self.gaps.pop_if(|gap| gap.end == self.end) {
-            self.end = last.start;
         }
     }
 
@@ -138,17 +146,22 @@ impl Line {
             .map_or_else(|| spec.place(self.end, 1, now).at, |(_, place)| place.at)
     }
 
-    /// Goes on under other settings, with as many permits owed as before. Returns the settings as they apply, and
-    /// whether the places kept their positions.
-    pub(super) fn reload(&mut self, before: &Spec, mut spec: Spec, now: u64) -> (Spec, bool) {
+    /// Goes on under other settings, with as many permits owed as before. Returns the settings as they apply.
+    pub(super) fn reload(&mut self, before: &Spec, mut spec: Spec, now: u64) -> Spec {
         if spec.shape == before.shape {
             spec.reach = spec.reach.max(before.reach);
-            return (spec, true);
+            return spec;
         }
         let (spec, end) = spec.succeed(before, self.owed(before, now), now);
+        self.begin(end);
+        spec
+    }
+
+    /// Begins a generation: of the places before, none can be given back.
+    fn begin(&mut self, end: u64) {
         self.end = end;
         self.gaps.clear();
-        (spec, false)
+        self.generation = self.generation.wrapping_add(1);
     }
 }
 

@@ -18,7 +18,7 @@
 //! 8. Other settings keep the debt: as many permits are owed after as before. Those who wait keep the time they were
 //!    told; of a place taken under another rate nothing can be given back. Another patience alone moves nothing.
 //! 9. Time that steps back gives nothing twice, and costs no more than the longest wait: a line that ends farther ahead
-//!    than anybody could have been told to wait is cut to that at the next refusal.
+//!    than anybody could have been told to wait is cut to that at the next refusal, as if the settings had changed.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -118,7 +118,6 @@ pub struct RateLimit {
     config: RateConfig,
     pub(super) spec: Spec,
     pub(super) line: Line,
-    pub(super) generation: u64,
 }
 
 impl RateLimit {
@@ -130,7 +129,6 @@ impl RateLimit {
             spec: Spec::new(&config),
             config,
             line: Line::default(),
-            generation: 0,
         }
     }
 
@@ -157,7 +155,7 @@ impl RateLimit {
         let now = moment(now);
         let limit = self.spec.patience.min(nanos(left));
         match self.line.take(&self.spec, n.get(), limit, now) {
-            Ok(place) => Ok(Reservation::new(&place, self.generation, now)),
+            Ok(place) => Ok(Reservation::new(&place, self.line.generation, now)),
             Err(later) => Err(refusal(later)),
         }
     }
@@ -165,10 +163,7 @@ impl RateLimit {
     /// Gives back a place that was not used.
     #[expect(clippy::needless_pass_by_value, reason = "a place is given back once")]
     pub fn cancel(&mut self, reservation: Reservation, now: Tick) {
-        if reservation.generation == self.generation {
-            let (start, end) = (reservation.start, reservation.end);
-            self.line.give_back(&self.spec, start, end, moment(now));
-        }
+        self.line.give_back(&self.spec, &reservation, moment(now));
     }
 
     /// What somebody who came now would find. Changes nothing.
@@ -179,11 +174,8 @@ impl RateLimit {
     /// Goes on under other settings: rule 8.
     pub fn reload(&mut self, config: impl Into<RateConfig>, now: Tick) {
         self.config = config.into();
-        let (spec, kept) = self
-            .line
-            .reload(&self.spec, Spec::new(&self.config), moment(now));
-        self.spec = spec;
-        self.generation = self.generation.wrapping_add(u64::from(!kept));
+        let spec = Spec::new(&self.config);
+        self.spec = self.line.reload(&self.spec, spec, moment(now));
     }
 
     /// The settings in force.

@@ -71,7 +71,8 @@ impl Slot {
         self.second.store(second, Ordering::Relaxed);
         self.patience.store(limit.spec.patience, Ordering::Relaxed);
         self.reach.store(limit.spec.reach, Ordering::Relaxed);
-        self.generation.store(limit.generation, Ordering::Relaxed);
+        self.generation
+            .store(limit.line.generation, Ordering::Relaxed);
     }
 
     #[inline]
@@ -172,7 +173,7 @@ impl Shared {
         let (place, generation) = self.with(|limit| {
             let most = limit.spec.patience.min(left);
             let place = limit.line.take(&limit.spec, n, most, now)?;
-            Ok::<_, Option<u64>>((place, limit.generation))
+            Ok::<_, Option<u64>>((place, limit.line.generation))
         })?;
         if place.at == now {
             self.went();
@@ -210,12 +211,7 @@ impl Shared {
     }
 
     pub(super) fn reload(&self, config: RateConfig, now: Tick) {
-        let mut machine = lock(&self.machine);
-        let word = self.stop(&mut machine);
-        machine.reload(config, now);
-        let next = ((word & SLOT) + (1 << SLOT_SHIFT)) & SLOT;
-        self.slot(next).store(&machine);
-        self.release(&machine, next);
+        self.with(|limit| limit.reload(config, now));
     }
 
     pub(super) fn config(&self) -> RateConfig {
@@ -226,25 +222,22 @@ impl Shared {
         self.with(|limit| limit.look(now))
     }
 
+    /// Asks the machine. The word says that there are gaps from here to the end, so nobody else changes it.
     fn with<T>(&self, f: impl FnOnce(&mut RateLimit) -> T) -> T {
         let mut machine = lock(&self.machine);
-        let word = self.stop(&mut machine);
-        let result = f(&mut machine);
-        self.release(&machine, word);
-        result
-    }
-
-    /// From here to the release nobody else changes the word.
-    fn stop(&self, machine: &mut RateLimit) -> u64 {
         let word = self.hot.word.fetch_or(GAPS, Ordering::AcqRel);
         machine.line.end = word >> END_SHIFT;
-        word
-    }
-
-    fn release(&self, machine: &RateLimit, word: u64) {
+        let before = (machine.spec, machine.line.generation);
+        let result = f(&mut machine);
+        let mut slot = word & SLOT;
+        if before != (machine.spec, machine.line.generation) {
+            slot = (slot + (1 << SLOT_SHIFT)) & SLOT;
+            self.slot(slot).store(&machine);
+        }
         let gaps = if machine.line.has_gaps() { GAPS } else { 0 };
-        let next = (machine.line.end << END_SHIFT) | (word & SLOT) | gaps;
+        let next = (machine.line.end << END_SHIFT) | slot | gaps;
         self.hot.word.store(next, Ordering::Release);
+        result
     }
 
     #[inline]

@@ -13,6 +13,7 @@
 use std::borrow::Borrow;
 
 use super::line::Line;
+use super::machine::Reservation;
 use super::spec::Spec;
 
 const VACANT: u32 = u32::MAX;
@@ -102,25 +103,31 @@ impl<K> Table<K> {
     }
 
     /// Gives back a place in the line at `spot`.
-    pub(super) fn give_back(&mut self, spot: Spot, spec: &Spec, start: u64, end: u64, now: u64) {
+    pub(super) fn give_back(
+        &mut self,
+        spot: Spot,
+        spec: &Spec,
+        reservation: &Reservation,
+        now: u64,
+    ) {
         if let Some(slot) = self.slots.get_mut(spot.slot as usize)
             && slot.epoch == spot.epoch
         {
-            slot.line.give_back(spec, start, end, now);
+            slot.line.give_back(spec, reservation, now);
             self.busy_until = 0;
         }
     }
 
-    /// Goes on under other settings. Returns them as they apply to all, and whether the places kept their positions.
-    pub(super) fn reload(&mut self, before: &Spec, spec: Spec, now: u64) -> (Spec, bool) {
+    /// Goes on under other settings. Returns them as they apply to all.
+    pub(super) fn reload(&mut self, before: &Spec, spec: Spec, now: u64) -> Spec {
         self.busy_until = 0;
         let mut all = spec;
         all.reach = all.reach.max(before.reach);
         for slot in &mut self.slots {
-            let (spec, _) = slot.line.reload(before, spec, now);
-            all.reach = all.reach.max(spec.reach);
+            let applied = slot.line.reload(before, spec, now);
+            all.reach = all.reach.max(applied.reach);
         }
-        (all, spec.shape == before.shape)
+        all
     }
 
     fn find<Q>(&self, hash: u64, key: &Q) -> Option<u32>
@@ -319,21 +326,16 @@ mod tests {
                         table.rebound(bound);
                         let before = spec;
                         let next = Spec::new(&config(below(3)));
-                        let kept;
-                        (spec, kept) = table.reload(&before, next, now);
+                        spec = table.reload(&before, next, now);
                         for line in model.values_mut() {
                             line.reload(&before, next, now);
                         }
-                        if !kept {
-                            held.clear();
-                        }
                     }
                     1..4 if !held.is_empty() => {
-                        let (key, spot, place): (u64, Spot, super::super::spec::Place) =
-                            held.swap_remove(below(held.len() as u64) as usize);
-                        table.give_back(spot, &spec, place.start, place.end, now);
-                        let line = model.get_mut(&key).unwrap();
-                        line.give_back(&spec, place.start, place.end, now);
+                        let which = below(held.len() as u64) as usize;
+                        let (key, spot, place, same): (u64, _, _, _) = held.swap_remove(which);
+                        table.give_back(spot, &spec, &place, now);
+                        model.get_mut(&key).unwrap().give_back(&spec, &same, now);
                     }
                     _ => {
                         let key = below(25);
@@ -343,10 +345,12 @@ mod tests {
                             let same = model.entry(key).or_default();
                             let place = line.take(&spec, 1, spec.patience, now);
                             assert_eq!(place, same.take(&spec, 1, spec.patience, now), "{seed}");
-                            evicted += u32::from(!remembered && before == table.len());
                             if let Ok(place) = place {
-                                held.push((key, spot, place));
+                                let ours = Reservation::new(&place, line.generation, now);
+                                let theirs = Reservation::new(&place, same.generation, now);
+                                held.push((key, spot, ours, theirs));
                             }
+                            evicted += u32::from(!remembered && before == table.len());
                         } else {
                             without_room += 1;
                             let busy = (0..25).filter(|key| {
@@ -399,12 +403,12 @@ mod tests {
         let spec = Spec::new(&config);
         let mut table = Table::<u64>::new(1);
         let (spot, line) = table.line(1, &1, &spec, MILLI).unwrap();
-        let place = line.take(&spec, 1, 0, MILLI).unwrap();
+        line.take(&spec, 1, 0, MILLI).unwrap();
         let later = 100 * MILLI;
         let (_, line) = table.line(2, &2, &spec, later).unwrap();
         let taken = line.take(&spec, 1, 0, later).unwrap();
-        table.give_back(spot, &spec, taken.start, taken.end, later);
-        table.give_back(spot, &spec, place.start, place.end, later);
+        let same = Reservation::new(&taken, line.generation, later);
+        table.give_back(spot, &spec, &same, later);
         assert_eq!(table.known(2, &2).unwrap().end, taken.end);
     }
 }
