@@ -6,8 +6,12 @@
 //! | metric | kind | labels |
 //! |---|---|---|
 //! | `mainstay_rejections_total` | counter | `policy`, `layer`, `reason` |
-//! | `mainstay_breaker_transitions_total` | counter | `policy`, `to` |
+//! | `mainstay_breaker_transitions_total` | counter | `policy`, `to`, `cause` |
+//! | `mainstay_breaker_would_have_opened_total` | counter | `policy`, `cause` |
 //! | `mainstay_breaker_state` | gauge: 0 closed, 1 half-open, 2 open | `policy` |
+//! | `mainstay_breaker_keys` | gauge: circuits of a keyed policy | `policy` |
+//! | `mainstay_breaker_open_keys` | gauge: those of them that are open | `policy` |
+//! | `mainstay_breaker_untracked_total` | counter: calls without a circuit, all places being taken | `policy` |
 //! | `mainstay_retries_total` | counter | `policy` |
 //! | `mainstay_retries_given_up_total` | counter | `policy`, `reason` |
 //! | `mainstay_attempt_timeouts_total` | counter | `policy` |
@@ -27,7 +31,7 @@ use std::time::Duration;
 
 use metrics::{Key, Label, Level, Metadata};
 
-use crate::breaker::{State, Transition};
+use crate::breaker::{Change, Order, State};
 use crate::error::{Reason, Rejected};
 use crate::limit::rate::RateConfig;
 use crate::retry::GaveUp;
@@ -90,36 +94,85 @@ impl fmt::Debug for Rejections {
     }
 }
 
-pub(crate) fn transition(policy: &Name, transition: &Transition) {
+pub(crate) fn transition(policy: &Name, change: &Change) {
+    let transition = change.transition();
     let to = transition.to();
+    if !transition.is_observed() {
+        let level = match to {
+            State::Closed => 0.0,
+            State::HalfOpen => 1.0,
+            State::Open => 2.0,
+        };
+        metrics::gauge!("mainstay_breaker_state", "policy" => label(policy)).set(level);
+    }
+    changed(policy, change);
+}
+
+/// Of a policy with a circuit for each key: its gauge says how many are open.
+pub(crate) fn keyed_transition(policy: &Name, change: &Change) {
+    let transition = change.transition();
+    if !transition.is_observed() {
+        let open = || metrics::gauge!("mainstay_breaker_open_keys", "policy" => label(policy));
+        match (transition.from(), transition.to()) {
+            (State::Open, State::Open) => {}
+            (State::Open, _) => open().decrement(1.0),
+            (_, State::Open) => open().increment(1.0),
+            _ => {}
+        }
+    }
+    changed(policy, change);
+}
+
+fn changed(policy: &Name, change: &Change) {
+    let transition = change.transition();
+    let (from, to) = (transition.from().as_str(), transition.to().as_str());
+    let cause = transition.cause().as_str();
+    if transition.is_observed() {
+        metrics::counter!(
+            "mainstay_breaker_would_have_opened_total",
+            "policy" => label(policy), "cause" => cause
+        )
+        .increment(1);
+        tracing::warn!(policy = &**policy, cause, "circuit would have opened");
+        return;
+    }
     metrics::counter!(
-        "mainstay_breaker_transitions_total", "policy" => label(policy), "to" => to.as_str()
+        "mainstay_breaker_transitions_total",
+        "policy" => label(policy), "to" => to, "cause" => cause
     )
     .increment(1);
-    let level = match to {
-        State::Closed => 0.0,
-        State::HalfOpen => 1.0,
-        State::Open => 2.0,
-    };
-    metrics::gauge!("mainstay_breaker_state", "policy" => label(policy)).set(level);
-    let (from, cause) = (transition.from().as_str(), transition.cause().as_str());
-    if to == State::Open {
-        tracing::warn!(
-            policy = &**policy,
-            from,
-            to = to.as_str(),
-            cause,
-            "circuit opened"
-        );
+    let actor = change.order().map(Order::actor);
+    let reason = change.order().map(Order::reason);
+    let policy = &**policy;
+    if transition.to() == State::Open {
+        tracing::warn!(policy, from, to, cause, actor, reason, "circuit opened");
     } else {
-        tracing::info!(
-            policy = &**policy,
-            from,
-            to = to.as_str(),
-            cause,
-            "circuit changed"
-        );
+        tracing::info!(policy, from, to, cause, actor, reason, "circuit changed");
     }
+}
+
+/// Somebody commands a circuit, whether or not that changes its state.
+pub(crate) fn commanded(policy: &Name, command: &'static str, order: &Order) {
+    let (actor, reason) = (order.actor(), order.reason());
+    let lasting = order.duration().map(crate::num::Period::get);
+    tracing::warn!(
+        policy = &**policy,
+        command,
+        actor,
+        reason,
+        ?lasting,
+        "circuit commanded"
+    );
+}
+
+/// How many circuits a keyed policy has.
+pub(crate) fn keys(policy: &Name, keys: usize) {
+    metrics::gauge!("mainstay_breaker_keys", "policy" => label(policy)).set(keys as f64);
+}
+
+/// A call went through without a circuit, since all places are taken by circuits that must be kept.
+pub(crate) fn untracked(policy: &Name) {
+    metrics::counter!("mainstay_breaker_untracked_total", "policy" => label(policy)).increment(1);
 }
 
 pub(crate) fn retried(policy: &Name, attempt: u32, after: Duration) {

@@ -61,6 +61,12 @@ pub(crate) fn entropy() -> u64 {
         .unwrap_or_else(|_| wall().as_millis().unsigned_abs() ^ now().as_nanos())
 }
 
+/// How maps that hold keys from outside hash them: no caller can know which keys collide.
+#[must_use]
+pub(crate) fn hasher() -> std::hash::RandomState {
+    std::hash::RandomState::new()
+}
+
 /// Completes at `tick`, at once when that is past.
 ///
 /// # Panics

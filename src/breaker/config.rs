@@ -1,11 +1,12 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use crate::num::{Period, Ratio, count};
+use crate::num::{Factor, Period, Ratio, count};
 
 /// What opens a circuit.
 ///
-/// Sources disagree on what a threshold of five failures means, so each reading is a variant.
+/// Sources disagree on what a threshold of five failures means, so each reading is a variant. Several of different
+/// kinds may watch one circuit: [`BreakerConfig::or`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Trip {
@@ -18,15 +19,55 @@ pub enum Trip {
         /// Within how long; failures exactly this far apart are within it.
         window: Period,
     },
-    /// A share of the calls of the last window. For callees that are called often.
+    /// A share of the calls of a window failed. For callees that are called often.
     Rate {
         /// Trips at this share and above.
         ratio: Ratio,
         /// Does not trip before this many calls are in the window.
         min_calls: NonZeroU32,
-        /// How far back calls count; forgotten in tenths.
-        window: Period,
+        /// Which calls count.
+        window: Window,
     },
+    /// A share of the calls of a window was slow, whatever came of them.
+    Slow {
+        /// A call is slow that took longer than this.
+        after: Period,
+        /// Trips at this share and above.
+        ratio: Ratio,
+        /// Does not trip before this many calls are in the window.
+        min_calls: NonZeroU32,
+        /// Which calls count.
+        window: Window,
+    },
+}
+
+/// Which calls a share is taken of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Window {
+    /// The last so many, however old. Takes a bit of memory for each.
+    Calls(NonZeroU32),
+    /// Those that ended within the last so long; forgotten in tenths.
+    Time(Period),
+}
+
+impl Window {
+    /// The last `calls`.
+    ///
+    /// # Panics
+    ///
+    /// At zero; in a `const` that is a compile error.
+    #[must_use]
+    pub const fn calls(calls: u32) -> Self {
+        Self::Calls(count(calls))
+    }
+
+    fn compressed(self, by: NonZeroU32) -> Self {
+        match self {
+            Self::Calls(calls) => Self::Calls(calls),
+            Self::Time(period) => Self::Time(period.compressed(by)),
+        }
+    }
 }
 
 impl Trip {
@@ -60,20 +101,192 @@ impl Trip {
     /// At zero calls; in a `const` that is a compile error.
     #[must_use]
     pub const fn rate(ratio: Ratio, min_calls: u32, window: Period) -> Self {
+        Self::rate_of(ratio, min_calls, Window::Time(window))
+    }
+
+    /// Trips when `ratio` of at least `min_calls` calls of a window failed.
+    ///
+    /// # Panics
+    ///
+    /// At zero calls; in a `const` that is a compile error.
+    #[must_use]
+    pub const fn rate_of(ratio: Ratio, min_calls: u32, window: Window) -> Self {
         Self::Rate {
             ratio,
             min_calls: count(min_calls),
             window,
         }
     }
+
+    /// Trips when `ratio` of at least `min_calls` calls of a window took longer than `after`.
+    ///
+    /// # Panics
+    ///
+    /// At zero calls; in a `const` that is a compile error.
+    #[must_use]
+    pub const fn slow(after: Period, ratio: Ratio, min_calls: u32, window: Window) -> Self {
+        Self::Slow {
+            after,
+            ratio,
+            min_calls: count(min_calls),
+            window,
+        }
+    }
+
+    fn compressed(self, by: NonZeroU32) -> Self {
+        match self {
+            Self::Consecutive(failures) => Self::Consecutive(failures),
+            Self::InWindow { failures, window } => Self::InWindow {
+                failures,
+                window: window.compressed(by),
+            },
+            Self::Rate {
+                ratio,
+                min_calls,
+                window,
+            } => Self::Rate {
+                ratio,
+                min_calls,
+                window: window.compressed(by),
+            },
+            Self::Slow {
+                after,
+                ratio,
+                min_calls,
+                window,
+            } => Self::Slow {
+                after: after.compressed(by),
+                ratio,
+                min_calls,
+                window: window.compressed(by),
+            },
+        }
+    }
+}
+
+/// The trips of one circuit: at most one of each kind, at least one in all.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Trips {
+    pub(super) consecutive: Option<NonZeroU32>,
+    pub(super) in_window: Option<(NonZeroU32, Period)>,
+    pub(super) rate: Option<Share>,
+    /// With the time after which a call is slow.
+    pub(super) slow: Option<(Share, Period)>,
+}
+
+/// A share of the calls of a window.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Share {
+    pub(super) ratio: Ratio,
+    pub(super) min_calls: NonZeroU32,
+    pub(super) window: Window,
+}
+
+impl Trips {
+    const fn with(mut self, trip: Trip) -> Self {
+        match trip {
+            Trip::Consecutive(failures) => self.consecutive = Some(failures),
+            Trip::InWindow { failures, window } => self.in_window = Some((failures, window)),
+            Trip::Rate {
+                ratio,
+                min_calls,
+                window,
+            } => {
+                self.rate = Some(Share {
+                    ratio,
+                    min_calls,
+                    window,
+                });
+            }
+            Trip::Slow {
+                after,
+                ratio,
+                min_calls,
+                window,
+            } => {
+                let share = Share {
+                    ratio,
+                    min_calls,
+                    window,
+                };
+                self.slow = Some((share, after));
+            }
+        }
+        self
+    }
+
+    fn iter(self) -> impl Iterator<Item = Trip> {
+        let consecutive = self.consecutive.map(Trip::Consecutive);
+        let in_window = self
+            .in_window
+            .map(|(failures, window)| Trip::InWindow { failures, window });
+        let rate = self.rate.map(|share| Trip::Rate {
+            ratio: share.ratio,
+            min_calls: share.min_calls,
+            window: share.window,
+        });
+        let slow = self.slow.map(|(share, after)| Trip::Slow {
+            after,
+            ratio: share.ratio,
+            min_calls: share.min_calls,
+            window: share.window,
+        });
+        [consecutive, in_window, rate, slow].into_iter().flatten()
+    }
 }
 
 /// How an open circuit finds out whether the callee is back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+///
+/// # Example
+///
+/// ```
+/// use mainstay::breaker::HalfOpen;
+/// use mainstay::num::{Period, Ratio};
+///
+/// // Three probes at a time; three successes close, the first failure opens again.
+/// let strict = HalfOpen::new(3, 3);
+/// // Two successes close, of at most three probes: one may fail.
+/// let patient = HalfOpen::new(1, 2).out_of(3);
+/// // Ten probes are judged together: fewer than half may fail.
+/// let judged = HalfOpen::ratio(10, Ratio::percent(50)).deadline(Period::secs(2));
+/// # let _ = (strict, patient, judged);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct HalfOpen {
     pub(super) max_in_flight: NonZeroU32,
-    pub(super) successes_to_close: NonZeroU32,
+    pub(super) verdict: Verdict,
     pub(super) deadline: Period,
+}
+
+/// When the probes of a round have decided.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Verdict {
+    /// As soon as `needed` succeeded, or so many failed that `needed` of `of` cannot any more.
+    Successes {
+        /// So many successes close.
+        needed: NonZeroU32,
+        /// Out of so many probes.
+        of: NonZeroU32,
+    },
+    /// When all of them have answered: closes if a smaller share than `ratio` failed.
+    Ratio {
+        /// So many are judged together.
+        probes: NonZeroU32,
+        /// At this share of failures and above the circuit opens again.
+        ratio: Ratio,
+    },
+}
+
+impl Verdict {
+    /// How many probes a round has.
+    #[must_use]
+    pub const fn probes(self) -> NonZeroU32 {
+        match self {
+            Self::Successes { of, .. } => of,
+            Self::Ratio { probes, .. } => probes,
+        }
+    }
 }
 
 impl HalfOpen {
@@ -85,11 +298,47 @@ impl HalfOpen {
     /// At zero; in a `const` that is a compile error.
     #[must_use]
     pub const fn new(max_in_flight: u32, successes_to_close: u32) -> Self {
+        let needed = count(successes_to_close);
         Self {
             max_in_flight: count(max_in_flight),
-            successes_to_close: count(successes_to_close),
+            verdict: Verdict::Successes { needed, of: needed },
             deadline: Period::secs(10),
         }
+    }
+
+    /// `probes` at a time; when all have answered the circuit closes if a smaller share than `ratio` failed.
+    ///
+    /// A circuit that trips on slowness opens again as well if so large a share of the probes was slow.
+    ///
+    /// # Panics
+    ///
+    /// At zero; in a `const` that is a compile error.
+    #[must_use]
+    pub const fn ratio(probes: u32, ratio: Ratio) -> Self {
+        let probes = count(probes);
+        Self {
+            max_in_flight: probes,
+            verdict: Verdict::Ratio { probes, ratio },
+            deadline: Period::secs(10),
+        }
+    }
+
+    /// The successes may come out of so many probes: the others may fail. Fewer than the successes count as many.
+    ///
+    /// Without it no probe may fail. Of a [`ratio`](Self::ratio) it changes nothing.
+    #[must_use]
+    pub const fn out_of(mut self, probes: u32) -> Self {
+        if let Verdict::Successes { needed, .. } = self.verdict
+            && let Some(probes) = NonZeroU32::new(probes)
+        {
+            let of = if probes.get() > needed.get() {
+                probes
+            } else {
+                needed
+            };
+            self.verdict = Verdict::Successes { needed, of };
+        }
+        self
     }
 
     /// A probe that has not answered after this long counts as failed.
@@ -100,6 +349,24 @@ impl HalfOpen {
         self.deadline = deadline;
         self
     }
+
+    /// How many probes may be out at a time.
+    #[must_use]
+    pub const fn at_once(&self) -> NonZeroU32 {
+        self.max_in_flight
+    }
+
+    /// When the probes have decided.
+    #[must_use]
+    pub const fn verdict(&self) -> Verdict {
+        self.verdict
+    }
+
+    /// How long a probe may take.
+    #[must_use]
+    pub const fn patience(&self) -> Period {
+        self.deadline
+    }
 }
 
 impl Default for HalfOpen {
@@ -108,35 +375,105 @@ impl Default for HalfOpen {
     }
 }
 
+/// Lets calls back in by and by after a circuit has closed.
+///
+/// # Example
+///
+/// ```
+/// use mainstay::breaker::Ramp;
+/// use mainstay::num::{Period, Ratio};
+/// use std::time::Duration;
+///
+/// let ramp = Ramp::linear(Ratio::percent(10), Period::secs(10));
+/// assert_eq!(ramp.share(Duration::from_secs(5)).get(), 0.55);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Ramp {
+    pub(super) from: Ratio,
+    pub(super) over: Period,
+}
+
+impl Ramp {
+    /// Admits the share `from` of the calls right after closing, and all of them when `over` has passed.
+    #[must_use]
+    pub const fn linear(from: Ratio, over: Period) -> Self {
+        Self { from, over }
+    }
+
+    /// The share that is admitted right after closing.
+    #[must_use]
+    pub const fn start(&self) -> Ratio {
+        self.from
+    }
+
+    /// After how long all calls are admitted.
+    #[must_use]
+    pub const fn length(&self) -> Period {
+        self.over
+    }
+
+    /// The share that is admitted so long after closing.
+    #[must_use]
+    pub fn share(&self, since: Duration) -> Ratio {
+        let passed = (since.as_secs_f64() / self.over.get().as_secs_f64()).min(1.0);
+        let share = self.from.get() + (1.0 - self.from.get()) * passed;
+        Ratio::new("ramp", share).unwrap_or(Ratio::ONE)
+    }
+}
+
 /// The settings of a circuit breaker.
 ///
 /// # Example
 ///
 /// ```
-/// use mainstay::breaker::{BreakerConfig, HalfOpen, Trip};
-/// use mainstay::num::Period;
+/// use mainstay::breaker::{BreakerConfig, HalfOpen, Trip, Window};
+/// use mainstay::num::{Factor, Period, Ratio};
 ///
 /// let config = BreakerConfig::new(Trip::in_window(5, Period::secs(60)))
+///     .or(Trip::slow(Period::secs(2), Ratio::percent(80), 20, Window::calls(100)))
 ///     .open_for(Period::secs(30))
+///     .growing(Factor::TWO, Period::secs(300))
 ///     .half_open(HalfOpen::new(3, 3));
 /// # let _ = config;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BreakerConfig {
-    pub(super) trip: Trip,
+    pub(super) trips: Trips,
     pub(super) open_for: Period,
+    pub(super) growth: Option<Factor>,
+    pub(super) longest: Period,
+    pub(super) jitter: Ratio,
     pub(super) half_open: HalfOpen,
+    pub(super) ramp: Option<Ramp>,
 }
+
+const NO_TRIPS: Trips = Trips {
+    consecutive: None,
+    in_window: None,
+    rate: None,
+    slow: None,
+};
 
 impl BreakerConfig {
     /// A breaker that opens on `trip`.
     #[must_use]
     pub const fn new(trip: Trip) -> Self {
         Self {
-            trip,
+            trips: NO_TRIPS.with(trip),
             open_for: Period::secs(5),
+            growth: None,
+            longest: Period::secs(60),
+            jitter: Ratio::ZERO,
             half_open: HalfOpen::new(1, 1),
+            ramp: None,
         }
+    }
+
+    /// Opens on `trip` as well. One of a kind that is there already takes its place.
+    #[must_use]
+    pub const fn or(mut self, trip: Trip) -> Self {
+        self.trips = self.trips.with(trip);
+        self
     }
 
     /// How long the circuit stays open before it lets a probe through.
@@ -145,6 +482,27 @@ impl BreakerConfig {
     #[must_use]
     pub const fn open_for(mut self, open_for: Period) -> Self {
         self.open_for = open_for;
+        self
+    }
+
+    /// Each round of probes that fails makes the next wait longer by `factor`, up to `longest`. A circuit that closed
+    /// begins again.
+    ///
+    /// Defaults to the same wait every time.
+    #[must_use]
+    pub const fn growing(mut self, factor: Factor, longest: Period) -> Self {
+        self.growth = Some(factor);
+        self.longest = longest;
+        self
+    }
+
+    /// Up to this share of the wait is added to it by chance, so that instances that opened together do not probe
+    /// together. It never shortens: the wait is a promise to the callee.
+    ///
+    /// Defaults to nothing.
+    #[must_use]
+    pub const fn jitter(mut self, share: Ratio) -> Self {
+        self.jitter = share;
         self
     }
 
@@ -157,40 +515,69 @@ impl BreakerConfig {
         self
     }
 
-    /// What opens the circuit.
+    /// Lets calls back in by and by after closing, for callees that come back cold.
+    ///
+    /// Defaults to all at once.
     #[must_use]
-    pub const fn trip(&self) -> Trip {
-        self.trip
+    pub const fn ramp(mut self, ramp: Ramp) -> Self {
+        self.ramp = Some(ramp);
+        self
+    }
+
+    /// What opens the circuit.
+    pub fn trips(&self) -> impl Iterator<Item = Trip> {
+        self.trips.iter()
+    }
+
+    /// How long the circuit stays open at first.
+    #[must_use]
+    pub const fn opening(&self) -> Duration {
+        self.open_for.get()
+    }
+
+    /// How the wait grows, `None` if it does not.
+    #[must_use]
+    pub const fn growth(&self) -> Option<Factor> {
+        self.growth
+    }
+
+    /// The longest wait that growth or the callee's own hint leads to, before jitter.
+    #[must_use]
+    pub const fn longest(&self) -> Period {
+        self.longest
+    }
+
+    /// The share of the wait that chance may add.
+    #[must_use]
+    pub const fn spread(&self) -> Ratio {
+        self.jitter
+    }
+
+    /// How it probes.
+    #[must_use]
+    pub const fn probing(&self) -> HalfOpen {
+        self.half_open
+    }
+
+    /// How it lets calls back in, `None` if all at once.
+    #[must_use]
+    pub const fn readmission(&self) -> Option<Ramp> {
+        self.ramp
     }
 
     /// The same breaker with every duration divided by `by`, for drills that must not take minutes.
     #[must_use]
     pub fn compressed(mut self, by: NonZeroU32) -> Self {
-        self.trip = match self.trip {
-            Trip::Consecutive(failures) => Trip::Consecutive(failures),
-            Trip::InWindow { failures, window } => Trip::InWindow {
-                failures,
-                window: window.compressed(by),
-            },
-            Trip::Rate {
-                ratio,
-                min_calls,
-                window,
-            } => Trip::Rate {
-                ratio,
-                min_calls,
-                window: window.compressed(by),
-            },
-        };
+        let trips = self.trips.iter().map(|trip| trip.compressed(by));
+        self.trips = trips.fold(Trips::default(), Trips::with);
         self.open_for = self.open_for.compressed(by);
+        self.longest = self.longest.compressed(by);
         self.half_open.deadline = self.half_open.deadline.compressed(by);
+        self.ramp = self.ramp.map(|ramp| Ramp {
+            over: ramp.over.compressed(by),
+            ..ramp
+        });
         self
-    }
-
-    /// How long the circuit stays open.
-    #[must_use]
-    pub const fn opening(&self) -> Duration {
-        self.open_for.get()
     }
 }
 

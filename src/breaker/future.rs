@@ -35,11 +35,9 @@ enum Call<F> {
 }
 
 impl<F, Res, Err, C, R, U> ResponseFuture<F, Res, Err, C, R, U> {
-    pub(super) const fn called(future: F, settle: Settle, policy: Policy<C, R, U>) -> Self {
-        let state = Call::Called {
-            future,
-            settle: Some(settle),
-        };
+    /// A call that was let in; without `settle` one that no circuit watches.
+    pub(super) const fn called(future: F, settle: Option<Settle>, policy: Policy<C, R, U>) -> Self {
+        let state = Call::Called { future, settle };
         Self {
             state,
             policy,
@@ -93,7 +91,7 @@ where
                 settle.settle(outcome);
                 Err(error)
             }
-            // Only a future polled after it was ready comes here.
+            // No circuit watches the call.
             (result, None) => result.map(|response| until.plain(response)),
         })
     }

@@ -1,213 +1,287 @@
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::circuit::Circuit;
 use super::config::BreakerConfig;
-use super::machine::{Breaker, Permit, State, Transition};
-use crate::error::{LayerKind, Reason, Rejected};
-use crate::observe::{self, Name, Rejections};
-use crate::outcome::Outcome;
+use super::machine::Breaker;
+use super::words::{Mode, State, Totals, Transition};
+use crate::num::Period;
+use crate::observe;
 use crate::rt;
 use crate::time::Tick;
 
-/// Closed: calls pass without asking the machine.
-const FREE: u64 = 1;
-/// A success changes something: it must be reported even while closed.
-const MINDS: u64 = 2;
-const FLAGS: u32 = 2;
-
-/// One circuit, shared by every clone of its layer.
+/// Who commands, and why; for a [`Mode`] also for how long.
 ///
-/// The machine under its mutex is the truth. What the success path needs of it is republished after every change in
-/// one word, `generation << 2 | MINDS | FREE`, so that a call through a closed circuit takes no lock.
-pub(super) struct Circuit {
-    rejections: Rejections,
-    word: AtomicU64,
-    machine: Mutex<Tracked>,
+/// # Example
+///
+/// ```
+/// use mainstay::breaker::Order;
+/// use mainstay::num::Period;
+///
+/// let order = Order::new("alice", "ledger moves to a new rack").lasting(Period::secs(1_800));
+/// assert_eq!(order.actor(), "alice");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Order {
+    actor: Arc<str>,
+    reason: Arc<str>,
+    lasting: Option<Period>,
 }
 
-struct Tracked {
-    breaker: Breaker,
-    last: Option<Transition>,
-    openings: u64,
-}
-
-impl Circuit {
-    pub(super) fn new(name: Name, config: BreakerConfig) -> Self {
-        let breaker = Breaker::new(config);
-        let word = AtomicU64::new(word(&breaker));
+impl Order {
+    /// An order of `actor`, for `reason`. Both appear in events.
+    #[must_use]
+    pub fn new(actor: impl Into<Arc<str>>, reason: impl Into<Arc<str>>) -> Self {
         Self {
-            rejections: Rejections::new(name),
-            word,
-            machine: Mutex::new(Tracked {
-                breaker,
-                last: None,
-                openings: 0,
-            }),
+            actor: actor.into(),
+            reason: reason.into(),
+            lasting: None,
         }
     }
 
-    pub(super) fn admit(&self) -> Result<Permit, Rejected> {
-        let word = self.word.load(Ordering::Acquire);
-        if word & FREE != 0 {
-            return Ok(Permit {
-                generation: word >> FLAGS,
-                probe: 0,
-            });
-        }
-        let now = rt::now();
-        let verdict = self.with(|breaker| {
-            let admission = breaker.admit(now);
-            (admission.verdict, admission.transition)
-        });
-        if let Err(rejected) = &verdict {
-            self.rejections.note(rejected);
-        }
-        verdict
+    /// The mode ends by itself after so long. Without it it holds until it is released.
+    #[must_use]
+    pub const fn lasting(mut self, period: Period) -> Self {
+        self.lasting = Some(period);
+        self
     }
 
-    /// Whether a call would be refused now.
-    pub(super) fn rejects(&self) -> bool {
-        if self.word.load(Ordering::Acquire) & FREE != 0 {
-            return false;
-        }
-        let now = rt::now();
-        self.with(|breaker| {
-            let hung = breaker.handle_timeout(now);
-            (breaker.refusal(now).is_some(), hung)
-        })
+    /// Who commands.
+    #[must_use]
+    pub fn actor(&self) -> &str {
+        &self.actor
     }
 
-    /// The refusal for a caller who was let through `poll_ready` only because the circuit would refuse.
-    pub(super) fn refusal(&self) -> Rejected {
-        let now = rt::now();
-        let refusal = self.with(|breaker| (breaker.refusal(now), None));
-        let over =
-            || Rejected::new(LayerKind::Breaker, Reason::CircuitOpen).retry_after(Duration::ZERO);
-        let rejected = refusal.unwrap_or_else(over);
-        self.rejections.note(&rejected);
-        rejected
+    /// Why.
+    #[must_use]
+    pub fn reason(&self) -> &str {
+        &self.reason
     }
 
-    pub(super) fn settle(&self, permit: Permit, outcome: Outcome) {
-        let word = self.word.load(Ordering::Acquire);
-        if permit.generation != word >> FLAGS {
-            return;
-        }
-        // The result of a call that raced with a failure is taken as having come before it.
-        let changes_nothing = match outcome {
-            Outcome::Success => word & MINDS == 0,
-            other => !other.counts(),
-        };
-        if word & FREE != 0 && changes_nothing {
-            return;
-        }
-        let now = rt::now();
-        self.with(|breaker| ((), breaker.settle(permit, outcome, now)));
+    /// For how long, `None` until it is released.
+    #[must_use]
+    pub const fn duration(&self) -> Option<Period> {
+        self.lasting
     }
 
-    pub(super) fn answered(&self, permit: &Permit) {
-        if permit.probe != 0 {
-            self.with(|breaker| (breaker.answered(permit), None));
-        }
-    }
-
-    /// Gives a permit back: as a failure of the callee when the call's deadline has passed, else unjudged.
-    pub(super) fn abandon(&self, permit: Permit, deadline: Tick) {
-        if deadline != Tick::NEVER && rt::now() >= deadline {
-            let timeout = Outcome::Failure(crate::outcome::Failure::Timeout);
-            return self.settle(permit, timeout);
-        }
-        if permit.probe != 0 {
-            self.with(|breaker| (breaker.abandon(permit), None));
-        }
-    }
-
-    /// One machine call under the lock; what it did is told to the world after the lock is gone.
-    fn with<T>(&self, f: impl FnOnce(&mut Breaker) -> (T, Option<Transition>)) -> T {
-        let (result, transition) = {
-            // Machines do not panic, so a poisoned lock is another thread's story.
-            let mut tracked = self.machine.lock().unwrap_or_else(PoisonError::into_inner);
-            let (result, transition) = f(&mut tracked.breaker);
-            if let Some(transition) = transition {
-                tracked.last = Some(transition);
-                tracked.openings += u64::from(transition.to() == State::Open);
-            }
-            self.word.store(word(&tracked.breaker), Ordering::Release);
-            (result, transition)
-        };
-        if let Some(transition) = transition {
-            observe::transition(self.rejections.policy(), &transition);
-        }
-        result
+    pub(super) fn until(&self, now: Tick) -> Tick {
+        self.lasting
+            .map_or(Tick::NEVER, |period| now + period.get())
     }
 }
 
-fn word(breaker: &Breaker) -> u64 {
-    let free = if breaker.state() == State::Closed {
-        FREE
-    } else {
-        0
-    };
-    let minds = if breaker.minds_successes() { MINDS } else { 0 };
-    breaker.generation() << FLAGS | minds | free
+/// A change of a circuit's state, with the order that led to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    transition: Transition,
+    order: Option<Order>,
 }
 
-/// Watches a circuit from outside.
+impl Change {
+    pub(super) const fn new(transition: Transition, order: Option<Order>) -> Self {
+        Self { transition, order }
+    }
+
+    /// What changed, why and when.
+    pub const fn transition(&self) -> &Transition {
+        &self.transition
+    }
+
+    /// On whose order, `None` if the rules decided.
+    #[must_use]
+    pub const fn order(&self) -> Option<&Order> {
+        self.order.as_ref()
+    }
+}
+
+/// Watches and commands a circuit from outside.
 ///
 /// Clones, and the layer and services they came from, look at the same circuit.
+///
+/// # Example
+///
+/// ```
+/// use mainstay::breaker::{BreakerLayer, Mode, Order, State, Trip};
+///
+/// let handle = BreakerLayer::new("ledger", Trip::consecutive(5)).handle();
+/// handle.force(Mode::ForcedOpen, Order::new("alice", "maintenance"));
+/// assert_eq!(handle.state(), State::Open);
+/// handle.reset(Order::new("alice", "done"));
+/// assert_eq!(handle.state(), State::Closed);
+/// ```
 #[derive(Clone)]
 pub struct BreakerHandle {
     pub(super) circuit: Arc<Circuit>,
 }
 
 impl BreakerHandle {
+    /// The name of the policy.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.circuit.name()
+    }
+
     /// The state as of the last call. An open circuit whose time is over stays open until somebody calls.
     #[must_use]
     pub fn state(&self) -> State {
-        self.circuit.with(|breaker| (breaker.state(), None))
+        self.circuit.look(|tracked| tracked.breaker.state())
     }
 
-    /// The last change and its cause; `None` while the circuit has never opened.
+    /// The command that the circuit is under and who gave it; `None` while its rules decide.
+    #[must_use]
+    pub fn command(&self) -> Option<(Mode, Order)> {
+        let now = rt::now();
+        self.circuit.with(now, |tracked| {
+            let ended = tracked.breaker.handle_timeout(now);
+            let mode = tracked.breaker.mode();
+            (mode.zip(tracked.order.clone()), ended)
+        })
+    }
+
+    /// The last change and its cause; `None` while the circuit has never changed.
     #[must_use]
     pub fn last_change(&self) -> Option<Transition> {
-        self.circuit
-            .machine
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .last
+        self.change().map(|change| change.transition)
+    }
+
+    /// The last change with the order that led to it; `None` while the circuit has never changed.
+    #[must_use]
+    pub fn change(&self) -> Option<Change> {
+        self.circuit.look(|tracked| tracked.last.clone())
     }
 
     /// How often the circuit opened.
     #[must_use]
     pub fn openings(&self) -> u64 {
-        self.circuit
-            .machine
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .openings
+        self.circuit.look(|tracked| tracked.openings)
     }
 
-    /// Failures that count now, in the sense of the trip.
+    /// Failures that count now, the most that any trip sees.
     #[must_use]
     pub fn failures(&self) -> u32 {
         let now = rt::now();
-        self.circuit.with(|breaker| (breaker.failures(now), None))
+        self.circuit.look(|tracked| tracked.breaker.failures(now))
+    }
+
+    /// What the window of the failure rate holds now; all zero without one.
+    #[must_use]
+    pub fn failing(&self) -> Totals {
+        let now = rt::now();
+        self.circuit.look(|tracked| tracked.breaker.failing(now))
+    }
+
+    /// What the window of the slow-call rate holds now; all zero without one.
+    #[must_use]
+    pub fn slowness(&self) -> Totals {
+        let now = rt::now();
+        self.circuit.look(|tracked| tracked.breaker.slowness(now))
+    }
+
+    /// How long an open circuit rejects before it lets a probe through.
+    #[must_use]
+    pub fn time_left(&self) -> Option<Duration> {
+        let now = rt::now();
+        self.circuit.look(|tracked| tracked.breaker.time_left(now))
     }
 
     /// Probes that are out.
     #[must_use]
     pub fn probes(&self) -> usize {
-        self.circuit.with(|breaker| (breaker.probes(), None))
+        self.circuit.look(|tracked| tracked.breaker.probes())
+    }
+
+    /// The settings.
+    #[must_use]
+    pub fn config(&self) -> BreakerConfig {
+        self.circuit.look(|tracked| *tracked.breaker.config())
+    }
+
+    /// Replaces the settings. The state stays, and so do the counts of every window whose shape does not change.
+    pub fn reload(&self, config: BreakerConfig) {
+        self.circuit.look(|tracked| tracked.breaker.reload(config));
+    }
+
+    /// Puts the circuit under a command, which replaces the one it is under.
+    pub fn force(&self, mode: Mode, order: Order) {
+        self.circuit.force(mode, order);
+    }
+
+    /// Ends the command that the circuit is under: it follows its rules again.
+    pub fn release(&self, order: Order) {
+        self.command_with("release", order, |breaker, now| {
+            breaker.release_command(now)
+        });
+    }
+
+    /// Opens the circuit as if it had tripped; it probes as always.
+    pub fn open(&self, order: Order) {
+        self.command_with("open", order, Breaker::open_now);
+    }
+
+    /// Opens the circuit for so long, then it probes as always. One that is open stays so until then.
+    pub fn open_for(&self, period: Period, order: Order) {
+        self.command_with("open", order, |breaker, now| {
+            breaker.open_until(now + period.get(), now)
+        });
+    }
+
+    /// Opens the circuit until that moment, then it probes as always. One that is open stays so until then.
+    pub fn open_until(&self, until: Tick, order: Order) {
+        self.command_with("open", order, |breaker, now| breaker.open_until(until, now));
+    }
+
+    /// Ends the wait of an open circuit: the next call is a probe.
+    pub fn probe_now(&self, order: Order) {
+        self.command_with("probe", order, Breaker::probe_now);
+    }
+
+    /// Closes the circuit and forgets everything that was counted.
+    pub fn reset(&self, order: Order) {
+        self.command_with("reset", order, Breaker::reset);
+    }
+
+    /// Calls `listener` after every change, and when an observed circuit would have opened.
+    ///
+    /// It is called by whoever caused the change, under no lock, and may use the handle. It must not block.
+    pub fn listen(&self, listener: impl Fn(&Change) + Send + Sync + 'static) {
+        self.circuit
+            .look(|tracked| tracked.listeners.push(Arc::new(listener)));
+    }
+
+    fn command_with(
+        &self,
+        what: &'static str,
+        order: Order,
+        command: impl FnOnce(&mut Breaker, Tick) -> Option<Transition>,
+    ) {
+        observe::commanded(self.circuit.name(), what, &order);
+        let now = rt::now();
+        self.circuit.with(now, |tracked| {
+            tracked.order = Some(order);
+            ((), command(&mut tracked.breaker, now))
+        });
+    }
+}
+
+impl Circuit {
+    pub(super) fn force(&self, mode: Mode, order: Order) {
+        observe::commanded(self.name(), mode.as_str(), &order);
+        let now = rt::now();
+        self.with(now, |tracked| {
+            let until = order.until(now);
+            tracked.order = Some(order);
+            ((), tracked.breaker.force(mode, until, now))
+        });
     }
 }
 
 impl fmt::Debug for BreakerHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BreakerHandle")
-            .field("name", self.circuit.rejections.policy())
+            .field("name", &self.name())
             .field("state", &self.state())
+            .field("command", &self.command())
             .field("last_change", &self.last_change())
             .finish()
     }

@@ -3,13 +3,16 @@ use std::sync::Arc;
 
 use tower::Layer;
 
+use super::circuit::{Circuit, Kind};
 use super::config::BreakerConfig;
-use super::handle::{BreakerHandle, Circuit};
+use super::handle::BreakerHandle;
 use super::service::BreakerService;
 use super::settle::AtHead;
+use super::switch::Switch;
 use crate::observe::Name;
 use crate::outcome::ByResult;
 use crate::reject::AsError;
+use crate::rt;
 
 /// Puts a circuit breaker around a service.
 ///
@@ -32,12 +35,51 @@ pub(super) struct Policy<C, R, U> {
     pub(super) until: U,
 }
 
+impl<C, R, U> Policy<C, R, U> {
+    pub(super) fn classify<C2>(self, classify: C2) -> Policy<C2, R, U> {
+        let Self { refuse, until, .. } = self;
+        Policy {
+            classify,
+            refuse,
+            until,
+        }
+    }
+
+    pub(super) fn refuse_with<R2>(self, refuse: R2) -> Policy<C, R2, U> {
+        let Self {
+            classify, until, ..
+        } = self;
+        Policy {
+            classify,
+            refuse,
+            until,
+        }
+    }
+
+    pub(super) fn until<U2>(self, until: U2) -> Policy<C, R, U2> {
+        let Self {
+            classify, refuse, ..
+        } = self;
+        Policy {
+            classify,
+            refuse,
+            until,
+        }
+    }
+}
+
 impl BreakerLayer {
     /// A circuit named `name`, which is its label in metrics and logs.
     #[must_use]
     pub fn new(name: impl Into<Arc<str>>, config: impl Into<BreakerConfig>) -> Self {
+        Self::seeded(name, config, rt::entropy())
+    }
+
+    /// A circuit whose waits have the same jitter for the same seed, for tests and drills.
+    #[must_use]
+    pub fn seeded(name: impl Into<Arc<str>>, config: impl Into<BreakerConfig>, seed: u64) -> Self {
         let name: Name = name.into();
-        let circuit = Arc::new(Circuit::new(name, config.into()));
+        let circuit = Arc::new(Circuit::new(name, config.into(), seed, Kind::Single));
         Self {
             circuit,
             policy: Policy::default(),
@@ -49,50 +91,38 @@ impl<C, R, U> BreakerLayer<C, R, U> {
     /// How a result counts. Defaults to [`ByResult`]: every error is a failure.
     #[must_use]
     pub fn classify<C2>(self, classify: C2) -> BreakerLayer<C2, R, U> {
-        let Policy { refuse, until, .. } = self.policy;
         BreakerLayer {
             circuit: self.circuit,
-            policy: Policy {
-                classify,
-                refuse,
-                until,
-            },
+            policy: self.policy.classify(classify),
         }
     }
 
     /// How a refusal leaves. Defaults to [`AsError`].
     #[must_use]
     pub fn refuse_with<R2>(self, refuse: R2) -> BreakerLayer<C, R2, U> {
-        let Policy {
-            classify, until, ..
-        } = self.policy;
         BreakerLayer {
             circuit: self.circuit,
-            policy: Policy {
-                classify,
-                refuse,
-                until,
-            },
+            policy: self.policy.refuse_with(refuse),
         }
     }
 
     /// Until when a call lasts. Defaults to [`AtHead`]; `http::AtEnd` watches the body to its end.
     #[must_use]
     pub fn until<U2>(self, until: U2) -> BreakerLayer<C, R, U2> {
-        let Policy {
-            classify, refuse, ..
-        } = self.policy;
         BreakerLayer {
             circuit: self.circuit,
-            policy: Policy {
-                classify,
-                refuse,
-                until,
-            },
+            policy: self.policy.until(until),
         }
     }
 
-    /// Watches the circuit from outside.
+    /// Puts the circuit on `switch`, which commands many.
+    #[must_use]
+    pub fn switched_by(self, switch: &Switch) -> Self {
+        switch.put(&self.circuit);
+        self
+    }
+
+    /// Watches and commands the circuit from outside.
     #[must_use]
     pub fn handle(&self) -> BreakerHandle {
         BreakerHandle {

@@ -1,141 +1,40 @@
 //! The rules.
 //!
-//! 1. Closed admits every call. A result that counts is recorded; when the trip's condition holds, the circuit opens.
-//! 2. Open rejects every call until `open_for` has passed, and says how much of it is left. The moment is fixed when
-//!    the circuit opens; nothing that happens while it is open moves it.
+//! 1. Closed admits every call. A result that counts is recorded; when the condition of any trip holds, the circuit
+//!    opens, and the change says which it was. While it is closed after a recovery, a ramp may admit a share.
+//! 2. Open rejects every call until the wait has passed, and says how much of it is left. The wait is `open_for`, longer
+//!    for each round of probes that failed since the circuit was last closed, longer by chance and never shorter, and
+//!    at least as long as the hint of the callee that opened it. It is fixed when the circuit opens; nothing that
+//!    happens while it is open moves it but a command.
 //! 3. The first call at or after that moment makes the circuit half-open and is its first probe.
-//! 4. Half-open admits at most `max_in_flight` probes at a time and rejects the others.
-//! 5. `successes_to_close` successes close the circuit, with clean counts. Any failure opens it anew.
+//! 4. Half-open admits at most `max_in_flight` probes at a time, and no more in a round than its verdict needs. It
+//!    rejects the others.
+//! 5. The probes decide by successes or by their share of failures. Closing begins with clean counts. Where slowness
+//!    trips, a slow probe has failed.
 //! 6. A probe that has not answered within the half-open deadline has failed. One whose answer has begun and is still
 //!    streaming then has succeeded: a long stream is no hang and must not hold a probe's place.
 //! 7. A permit is settled once, or abandoned. Abandoned, ignored and rejected-below change no count and no state; they
 //!    free the probe's place.
 //! 8. A permit of an earlier generation changes nothing. Every change of state begins a generation.
 //! 9. Time that steps back changes nothing.
+//! 10. A command outranks the rules above: forced open rejects and never probes, forced closed admits and records
+//!     nothing, observing admits and records, and says once for each crossing that the circuit would have opened. It
+//!     ends by itself at its expiry. What was forced open goes on as an open circuit whose wait is over; the others
+//!     go on closed, with clean counts.
+//! 11. New settings keep the state, and the counts of every window whose shape they do not change; a window of another
+//!     shape begins empty. A wait or a probe under way keeps the moment that it has; probes that are judged by
+//!     another measure are counted from none.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
-use super::config::{BreakerConfig, HalfOpen, Trip};
+use super::config::{BreakerConfig, Share, Trips, Verdict, Window};
+use super::words::{Admission, Cause, Mode, Permit, State, Totals, Transition};
 use crate::error::{LayerKind, Reason, Rejected};
 use crate::outcome::Outcome;
+use crate::rng::Rng;
 use crate::time::Tick;
-use crate::window::{Counts, Recent};
-
-/// The state of a circuit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum State {
-    /// Calls pass.
-    Closed,
-    /// Calls are rejected.
-    Open,
-    /// A few calls pass, to find out whether the callee is back.
-    HalfOpen,
-}
-
-impl State {
-    /// A short name that never changes, for labels and logs.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Closed => "closed",
-            Self::Open => "open",
-            Self::HalfOpen => "half_open",
-        }
-    }
-}
-
-/// Why a circuit changed its state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Cause {
-    /// So many failures in a row.
-    Consecutive,
-    /// So many failures within the window.
-    InWindow,
-    /// Such a share of the calls failed.
-    Rate,
-    /// A probe failed.
-    ProbeFailed,
-    /// A probe did not answer within the half-open deadline.
-    ProbeHung,
-    /// The circuit was open for as long as it should be.
-    WaitOver,
-    /// Enough probes succeeded.
-    Recovered,
-}
-
-impl Cause {
-    /// A short name that never changes, for labels and logs.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Consecutive => "consecutive",
-            Self::InWindow => "in_window",
-            Self::Rate => "rate",
-            Self::ProbeFailed => "probe_failed",
-            Self::ProbeHung => "probe_hung",
-            Self::WaitOver => "wait_over",
-            Self::Recovered => "recovered",
-        }
-    }
-}
-
-/// A change of state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use]
-pub struct Transition {
-    from: State,
-    to: State,
-    cause: Cause,
-    at: Tick,
-}
-
-impl Transition {
-    /// The state before.
-    #[must_use]
-    pub const fn from(&self) -> State {
-        self.from
-    }
-
-    /// The state after.
-    #[must_use]
-    pub const fn to(&self) -> State {
-        self.to
-    }
-
-    /// Why.
-    #[must_use]
-    pub const fn cause(&self) -> Cause {
-        self.cause
-    }
-
-    /// When.
-    #[must_use]
-    pub const fn at(&self) -> Tick {
-        self.at
-    }
-}
-
-/// What an admission hands out: give it back with the outcome, or abandon it.
-#[derive(Debug, PartialEq, Eq)]
-#[must_use = "a permit that is neither settled nor abandoned keeps its probe's place until the half-open deadline"]
-pub struct Permit {
-    pub(super) generation: u64,
-    /// Tells a probe from its siblings; 0 for a call admitted while closed.
-    pub(super) probe: u32,
-}
-
-/// The decision about a call: the permit or the refusal, and the change of state that it brought.
-#[derive(Debug)]
-#[must_use]
-#[non_exhaustive]
-pub struct Admission {
-    /// The permit or the refusal.
-    pub verdict: Result<Permit, Rejected>,
-    /// Asking can move the state: an open circuit whose time is over, a probe that hung.
-    pub transition: Option<Transition>,
-}
+use crate::window::{Recent, Sliding};
 
 #[derive(Clone, Debug)]
 struct Probe {
@@ -144,17 +43,55 @@ struct Probe {
     answered: bool,
 }
 
+/// The round of probes of a half-open circuit.
+#[derive(Clone, Debug, Default)]
+struct Round {
+    probes: Vec<Probe>,
+    admitted: u32,
+    succeeded: u32,
+    failed: u32,
+    slow: u32,
+}
+
+impl Round {
+    const fn answered(&self) -> u32 {
+        self.succeeded.saturating_add(self.failed)
+    }
+
+    fn oldest(&self) -> Option<Tick> {
+        self.probes.iter().map(|probe| probe.admitted).min()
+    }
+}
+
 #[derive(Clone, Debug)]
 enum Phase {
-    Closed,
+    /// With the moment since when calls are let back in by and by, if they are.
+    Closed {
+        ramp: Option<Tick>,
+    },
     Open {
         until: Tick,
     },
-    HalfOpen {
-        probes: Vec<Probe>,
-        admitted: u32,
-        successes: u32,
-    },
+    HalfOpen(Round),
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Command {
+    mode: Mode,
+    /// [`Tick::NEVER`] for as long as nobody ends it.
+    until: Tick,
+}
+
+/// What a success changes.
+#[cfg(feature = "tower")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Success {
+    /// Nothing.
+    Nothing,
+    /// One more call in the slices of the windows over time; it cannot trip.
+    Counts,
+    /// Something only the machine can tell.
+    Matters,
 }
 
 /// A circuit breaker: a plain value that is told what happens and when.
@@ -181,29 +118,44 @@ enum Phase {
 pub struct Breaker {
     config: BreakerConfig,
     phase: Phase,
+    command: Option<Command>,
     generation: u64,
+    /// Rounds of probes that failed since the circuit was last closed.
+    rounds: u32,
     consecutive: u32,
     recent: Recent,
-    counts: Counts,
+    rate: Option<Sliding>,
+    slow: Option<Sliding>,
+    /// What the ramp owes the next call: one is admitted when it has come to a whole.
+    credit: f64,
+    /// While observing: the condition of a trip holds, and was told.
+    crossed: bool,
+    rng: Rng,
 }
 
 impl Breaker {
-    /// A closed circuit.
+    /// A closed circuit. Its jitter is the same in every run; [`seeded`](Self::seeded) is for instances that differ.
     #[must_use]
     pub fn new(config: BreakerConfig) -> Self {
-        let one = std::num::NonZeroU32::MIN;
-        let (needed, window) = match config.trip {
-            Trip::Consecutive(_) => (one, config.open_for),
-            Trip::InWindow { failures, window } => (failures, window),
-            Trip::Rate { window, .. } => (one, window),
-        };
+        Self::seeded(config, Rng::new(0))
+    }
+
+    /// A closed circuit that draws the jitter of its waits from `rng`.
+    #[must_use]
+    pub fn seeded(config: BreakerConfig, rng: Rng) -> Self {
         Self {
             config,
-            phase: Phase::Closed,
+            phase: Phase::Closed { ramp: None },
+            command: None,
             generation: 0,
+            rounds: 0,
             consecutive: 0,
-            recent: Recent::new(needed),
-            counts: Counts::new(window),
+            recent: Recent::new(needed(&config.trips)),
+            rate: config.trips.rate.map(|share| window(share.window)),
+            slow: config.trips.slow.map(|(share, _)| window(share.window)),
+            credit: 0.0,
+            crossed: false,
+            rng,
         }
     }
 
@@ -211,31 +163,28 @@ impl Breaker {
     pub fn admit(&mut self, now: Tick) -> Admission {
         let mut transition = self.handle_timeout(now);
         if let Some(rejected) = self.refusal(now) {
+            self.earns(now);
             return Admission {
                 verdict: Err(rejected),
                 transition,
             };
         }
-        if let Phase::Open { .. } = self.phase {
-            let half_open = Phase::HalfOpen {
-                probes: Vec::new(),
-                admitted: 0,
-                successes: 0,
-            };
+        if self.earns(now) {
+            self.credit -= 1.0;
+        }
+        if matches!(self.phase, Phase::Open { .. }) {
+            let half_open = Phase::HalfOpen(Round::default());
             transition = Some(self.enter(half_open, Cause::WaitOver, now));
         }
         let mut permit = Permit {
             generation: self.generation,
             probe: 0,
         };
-        if let Phase::HalfOpen {
-            probes, admitted, ..
-        } = &mut self.phase
-        {
-            *admitted = admitted.saturating_add(1);
-            permit.probe = *admitted;
-            probes.push(Probe {
-                id: *admitted,
+        if let Phase::HalfOpen(round) = &mut self.phase {
+            round.admitted = round.admitted.saturating_add(1);
+            permit.probe = round.admitted;
+            round.probes.push(Probe {
+                id: round.admitted,
                 admitted: now,
                 answered: false,
             });
@@ -249,58 +198,89 @@ impl Breaker {
     /// The refusal that a call would get now, `None` if it would be admitted. Changes nothing.
     #[must_use]
     pub fn refusal(&self, now: Tick) -> Option<Rejected> {
+        let refuse =
+            |reason, left| Some(Rejected::new(LayerKind::Breaker, reason).retry_after(left));
+        if let Some(command) = self.command.filter(|command| command.until > now) {
+            return match command.mode {
+                Mode::ForcedOpen if command.until == Tick::NEVER => {
+                    Some(Rejected::new(LayerKind::Breaker, Reason::ForcedOpen))
+                }
+                Mode::ForcedOpen => refuse(Reason::ForcedOpen, command.until.since(now)),
+                Mode::ForcedClosed | Mode::Observing => None,
+            };
+        }
         match &self.phase {
-            Phase::Closed => None,
-            Phase::Open { until } => (now < *until).then(|| {
-                Rejected::new(LayerKind::Breaker, Reason::CircuitOpen).retry_after(until.since(now))
-            }),
-            Phase::HalfOpen { probes, .. } => {
-                let HalfOpen {
-                    max_in_flight,
-                    deadline,
-                    ..
-                } = self.config.half_open;
-                let busy = probes.len() >= max_in_flight.get() as usize;
-                let oldest = probes
-                    .iter()
-                    .map(|probe| probe.admitted)
-                    .min()
-                    .filter(|_| busy)?;
-                let left = (oldest + deadline.get()).since(now);
-                Some(Rejected::new(LayerKind::Breaker, Reason::ProbesBusy).retry_after(left))
+            Phase::Closed { .. } => {
+                let (ramp, since) = self.ramp(now)?;
+                let share = ramp.share(now.since(since)).get();
+                let left = (since + ramp.over.get()).since(now);
+                (self.credit + share < 1.0)
+                    .then(|| refuse(Reason::Readmitting, left))
+                    .flatten()
+            }
+            Phase::Open { until } if now < *until => refuse(Reason::CircuitOpen, until.since(now)),
+            Phase::Open { .. } => None,
+            Phase::HalfOpen(round) => {
+                let half_open = &self.config.half_open;
+                let out = u32::try_from(round.probes.len()).unwrap_or(u32::MAX);
+                let spent = round.answered().saturating_add(out);
+                let busy = out >= half_open.max_in_flight.get()
+                    || spent >= half_open.verdict.probes().get();
+                let oldest = round.oldest().filter(|_| busy)?;
+                let left = (oldest + half_open.deadline.get()).since(now);
+                refuse(Reason::ProbesBusy, left)
             }
         }
     }
 
     /// Says how an admitted call ended.
-    #[expect(clippy::needless_pass_by_value, reason = "a permit is settled once")]
+    ///
+    /// For circuits that trip on slowness say how long it took: [`settle_after`](Self::settle_after).
     pub fn settle(&mut self, permit: Permit, outcome: Outcome, now: Tick) -> Option<Transition> {
-        let hung = self.handle_timeout(now);
+        self.settle_after(permit, outcome, Duration::ZERO, now)
+    }
+
+    /// Says how an admitted call ended, and how long it took.
+    #[expect(clippy::needless_pass_by_value, reason = "a permit is settled once")]
+    pub fn settle_after(
+        &mut self,
+        permit: Permit,
+        outcome: Outcome,
+        took: Duration,
+        now: Tick,
+    ) -> Option<Transition> {
+        let earlier = self.handle_timeout(now);
         if permit.generation != self.generation {
-            return hung;
+            return earlier;
         }
         let known = self.release(&permit);
-        if !outcome.counts() {
-            return hung;
+        if !outcome.counts() || self.mode() == Some(Mode::ForcedClosed) {
+            return earlier;
         }
+        let slow = self
+            .config
+            .trips
+            .slow
+            .is_some_and(|(_, after)| took > after.get());
+        let hint = outcome.retry_after();
         match self.phase {
-            Phase::Closed => self.record(outcome.is_failure(), now),
+            Phase::Closed { .. } => self.record(outcome.is_failure(), slow, hint, now),
             // No permit of this generation is ever handed out.
             Phase::Open { .. } => None,
             // Its stream outlived the deadline: counted then, rule 6.
-            Phase::HalfOpen { .. } if !known => None,
-            Phase::HalfOpen { .. } if outcome.is_failure() => {
-                Some(self.open(Cause::ProbeFailed, now))
-            }
-            Phase::HalfOpen { .. } => self.probe_succeeded(now),
+            Phase::HalfOpen(_) if !known => None,
+            Phase::HalfOpen(_) => self.probed(outcome.is_failure(), slow, hint, now),
         }
     }
 
     /// Says that the answer to an admitted call has begun; its end is still to be settled.
     pub fn answered(&mut self, permit: &Permit) {
         if permit.generation == self.generation
-            && let Phase::HalfOpen { probes, .. } = &mut self.phase
-            && let Some(probe) = probes.iter_mut().find(|probe| probe.id == permit.probe)
+            && let Phase::HalfOpen(round) = &mut self.phase
+            && let Some(probe) = round
+                .probes
+                .iter_mut()
+                .find(|probe| probe.id == permit.probe)
         {
             probe.answered = true;
         }
@@ -314,50 +294,71 @@ impl Breaker {
         }
     }
 
-    /// When the machine wants to be told the time: the end of the wait, or the deadline of the oldest probe.
+    /// When the machine wants to be told the time: the end of a command or of the wait, or the deadline of the oldest
+    /// probe.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Tick> {
-        match &self.phase {
-            Phase::Closed => None,
+        let command = self.command.map(|command| command.until);
+        let phase = match &self.phase {
+            Phase::Closed { .. } => None,
             Phase::Open { until } => Some(*until),
-            Phase::HalfOpen { probes, .. } => {
-                let deadline = self.config.half_open.deadline.get();
-                probes
-                    .iter()
-                    .map(|probe| probe.admitted)
-                    .min()
-                    .map(|oldest| oldest + deadline)
-            }
-        }
+            Phase::HalfOpen(round) => round
+                .oldest()
+                .map(|oldest| oldest + self.config.half_open.deadline.get()),
+        };
+        let soonest = command.into_iter().chain(phase).min()?;
+        (soonest != Tick::NEVER).then_some(soonest)
     }
 
-    /// Tells the machine the time. A probe that hung reopens the circuit; an open circuit waits for a call.
+    /// Tells the machine the time. A command ends, a probe that hung reopens the circuit; an open circuit waits for a
+    /// call.
     pub fn handle_timeout(&mut self, now: Tick) -> Option<Transition> {
+        if self.command.is_some_and(|command| command.until <= now) {
+            return self.end_command(now);
+        }
+        if self.ramp(now).is_none()
+            && let Phase::Closed { ramp } = &mut self.phase
+        {
+            *ramp = None;
+        }
         let deadline = self.config.half_open.deadline.get();
         loop {
-            let Phase::HalfOpen { probes, .. } = &mut self.phase else {
+            let Phase::HalfOpen(round) = &mut self.phase else {
                 return None;
             };
-            let place = probes
+            // The oldest first: its answer, or its silence, came before that of the others.
+            let (place, oldest) = round
+                .probes
                 .iter()
-                .position(|probe| now >= probe.admitted + deadline)?;
-            if !probes.swap_remove(place).answered {
-                return Some(self.open(Cause::ProbeHung, now));
+                .enumerate()
+                .min_by_key(|(_, probe)| (probe.admitted, probe.id))?;
+            if now < oldest.admitted + deadline {
+                return None;
             }
-            if let Some(closed) = self.probe_succeeded(now) {
-                return Some(closed);
+            if !round.probes.swap_remove(place).answered {
+                self.rounds = self.rounds.saturating_add(1);
+                return Some(self.open(Cause::ProbeHung, None, now));
+            }
+            if let Some(decided) = self.probed(false, false, None, now) {
+                return Some(decided);
             }
         }
     }
 
-    /// The state as of the last event.
+    /// The state as of the last event. A circuit that is forced open is open, one that is observed is closed.
     #[must_use]
     pub const fn state(&self) -> State {
         match self.phase {
-            Phase::Closed => State::Closed,
+            Phase::Closed { .. } => State::Closed,
             Phase::Open { .. } => State::Open,
-            Phase::HalfOpen { .. } => State::HalfOpen,
+            Phase::HalfOpen(_) => State::HalfOpen,
         }
+    }
+
+    /// The command that the circuit is under, `None` if it follows its rules.
+    #[must_use]
+    pub fn mode(&self) -> Option<Mode> {
+        self.command.map(|command| command.mode)
     }
 
     /// How long until an open circuit lets a probe through.
@@ -365,27 +366,129 @@ impl Breaker {
     pub fn time_left(&self, now: Tick) -> Option<Duration> {
         match self.phase {
             Phase::Open { until } => Some(until.since(now)),
-            Phase::Closed | Phase::HalfOpen { .. } => None,
+            Phase::Closed { .. } | Phase::HalfOpen(_) => None,
         }
     }
 
-    /// Failures that count at `now`: in a row, within the window, or of the window's calls.
+    /// Failures that count at `now`, the most that any trip sees: in a row, within the window, or of the window's calls.
     #[must_use]
     pub fn failures(&mut self, now: Tick) -> u32 {
-        match self.config.trip {
-            Trip::Consecutive(_) => self.consecutive,
-            Trip::InWindow { window, .. } => self.recent.len_within(window.get(), now),
-            Trip::Rate { .. } => self.counts.totals(now).failures,
-        }
+        let trips = &self.config.trips;
+        let in_a_row = trips.consecutive.map(|_| self.consecutive);
+        let recent = trips
+            .in_window
+            .map(|(_, window)| self.recent.len_within(window.get(), now));
+        let of_calls = self.rate.as_mut().map(|rate| rate.totals(now).hits);
+        let each = [in_a_row, recent, of_calls];
+        each.into_iter().flatten().max().unwrap_or(0)
+    }
+
+    /// What the window of the failure rate holds at `now`; all zero without one.
+    #[must_use]
+    pub fn failing(&mut self, now: Tick) -> Totals {
+        totals(self.rate.as_mut(), now)
+    }
+
+    /// What the window of the slow-call rate holds at `now`; all zero without one.
+    #[must_use]
+    pub fn slowness(&mut self, now: Tick) -> Totals {
+        totals(self.slow.as_mut(), now)
     }
 
     /// Probes that are out and not yet settled.
     #[must_use]
     pub const fn probes(&self) -> usize {
         match &self.phase {
-            Phase::HalfOpen { probes, .. } => probes.len(),
-            Phase::Closed | Phase::Open { .. } => 0,
+            Phase::HalfOpen(round) => round.probes.len(),
+            Phase::Closed { .. } | Phase::Open { .. } => 0,
         }
+    }
+
+    /// The settings.
+    #[must_use]
+    pub const fn config(&self) -> &BreakerConfig {
+        &self.config
+    }
+
+    /// Replaces the settings: rule 11.
+    pub fn reload(&mut self, config: BreakerConfig) {
+        let (old, new) = (self.config.trips, config.trips);
+        let shape = |share: Option<Share>| share.map(|share| share.window);
+        if shape(old.rate) != shape(new.rate) {
+            self.rate = new.rate.map(|share| window(share.window));
+        }
+        // A call that was slow by the old measure may not be by the new one.
+        let slow = |trips: &Trips| trips.slow.map(|(share, after)| (share.window, after));
+        if slow(&old) != slow(&new) {
+            self.slow = new.slow.map(|(share, _)| window(share.window));
+        }
+        self.recent.resize(needed(&new));
+        if new.in_window.is_none() {
+            self.recent.clear();
+        }
+        match &mut self.phase {
+            Phase::Closed { ramp } => *ramp = ramp.filter(|_| config.ramp.is_some()),
+            Phase::HalfOpen(round)
+                if self.config.half_open.verdict != config.half_open.verdict
+                    || slow(&old) != slow(&new) =>
+            {
+                (round.succeeded, round.failed, round.slow) = (0, 0, 0);
+            }
+            Phase::HalfOpen(_) | Phase::Open { .. } => {}
+        }
+        if new.consecutive.is_none() {
+            self.consecutive = 0;
+        }
+        self.config = config;
+    }
+
+    /// Forgets everything and closes the circuit; a command ends.
+    pub fn reset(&mut self, now: Tick) -> Option<Transition> {
+        self.command = None;
+        self.close_clean(now)
+    }
+
+    /// Opens the circuit for as long as it would have opened itself. One that is open stays as it is.
+    pub fn open_now(&mut self, now: Tick) -> Option<Transition> {
+        self.command = None;
+        let open = matches!(self.phase, Phase::Open { .. });
+        (!open).then(|| self.open(Cause::Commanded, None, now))
+    }
+
+    /// Opens the circuit until `until`, then it probes as always. One that is open stays so until then.
+    pub fn open_until(&mut self, until: Tick, now: Tick) -> Option<Transition> {
+        self.command = None;
+        if let Phase::Open { until: planned } = &mut self.phase {
+            *planned = until;
+            return None;
+        }
+        Some(self.enter(Phase::Open { until }, Cause::Commanded, now))
+    }
+
+    /// Ends the wait of an open circuit: the next call is a probe. `None` if it is not open.
+    pub fn probe_now(&mut self, now: Tick) -> Option<Transition> {
+        let forced = self.mode() == Some(Mode::ForcedOpen);
+        self.command = self.command.filter(|_| !forced);
+        matches!(self.phase, Phase::Open { .. })
+            .then(|| self.enter(Phase::HalfOpen(Round::default()), Cause::Commanded, now))
+    }
+
+    /// Puts the circuit under a command, until `until` or, with [`Tick::NEVER`], until it is released: rule 10.
+    pub fn force(&mut self, mode: Mode, until: Tick, now: Tick) -> Option<Transition> {
+        self.command = Some(Command { mode, until });
+        match mode {
+            Mode::ForcedOpen => {
+                let from = self.state();
+                let open = self.enter(Phase::Open { until: now }, Cause::Commanded, now);
+                (from != State::Open).then_some(open)
+            }
+            Mode::ForcedClosed | Mode::Observing => self.close_clean(now),
+        }
+    }
+
+    /// Ends the command that the circuit is under, if it is under one: rule 10.
+    pub fn release_command(&mut self, now: Tick) -> Option<Transition> {
+        self.command.and_then(|_| self.end_command(now))
     }
 
     #[cfg(feature = "tower")]
@@ -393,79 +496,294 @@ impl Breaker {
         self.generation
     }
 
-    /// Whether the next success would change anything while closed: only then must a shell report it.
+    /// Whether every call passes until something is settled: then a shell need not ask.
     #[cfg(feature = "tower")]
-    pub(super) const fn minds_successes(&self) -> bool {
-        match self.config.trip {
-            Trip::Consecutive(_) => self.consecutive > 0,
-            Trip::InWindow { .. } => false,
-            Trip::Rate { .. } => true,
+    pub(super) fn passes_all(&self) -> bool {
+        // A command that ends by itself is watched by asking.
+        let for_good = self
+            .command
+            .is_none_or(|command| command.until == Tick::NEVER);
+        for_good && matches!(self.phase, Phase::Closed { ramp: None })
+    }
+
+    /// What a success that was not slow changes while closed.
+    #[cfg(feature = "tower")]
+    pub(super) fn success(&self) -> Success {
+        if self.mode() == Some(Mode::ForcedClosed) {
+            return Success::Nothing;
+        }
+        if self.consecutive > 0 || self.crossed {
+            return Success::Matters;
+        }
+        let mut all = Success::Nothing;
+        for (share, window) in self.windows() {
+            match window {
+                Sliding::Calls(_) if window.is_settled() => {}
+                Sliding::Calls(_) => return Success::Matters,
+                Sliding::Time(counts) => {
+                    let known = counts.known();
+                    // The call that makes up the minimum can trip.
+                    if known.hits > 0 && known.calls < share.min_calls.get() {
+                        return Success::Matters;
+                    }
+                    all = Success::Counts;
+                }
+            }
+        }
+        if all == Success::Counts && self.slice_width().is_none() {
+            return Success::Matters;
+        }
+        all
+    }
+
+    /// The length of a slice of the windows over time, in nanoseconds, if there are any and all are sliced alike:
+    /// successes may then be counted outside of the machine.
+    #[cfg(feature = "tower")]
+    pub(super) fn slice_width(&self) -> Option<u64> {
+        let mut widths = self.windows().filter_map(|(_, window)| match window {
+            Sliding::Time(counts) => Some(counts.width()),
+            Sliding::Calls(_) => None,
+        });
+        let first = widths.next()?;
+        widths.all(|width| width == first).then_some(first)
+    }
+
+    #[cfg(feature = "tower")]
+    fn windows(&self) -> impl Iterator<Item = (Share, &Sliding)> {
+        let trips = &self.config.trips;
+        let rate = trips.rate.zip(self.rate.as_ref());
+        let slow = trips.slow.map(|(share, _)| share).zip(self.slow.as_ref());
+        rate.into_iter().chain(slow)
+    }
+
+    /// Successes that a shell counted on its own, in the slice of time in which they ended.
+    #[cfg(feature = "tower")]
+    pub(super) fn record_successes(&mut self, slice: u64, calls: u32) {
+        for window in self.rate.iter_mut().chain(&mut self.slow) {
+            if let Sliding::Time(counts) = window {
+                counts.record_misses(slice, calls);
+            }
         }
     }
 
-    fn record(&mut self, failed: bool, now: Tick) -> Option<Transition> {
-        let tripped = match self.config.trip {
-            Trip::Consecutive(limit) => {
-                self.consecutive = if failed {
-                    self.consecutive.saturating_add(1)
-                } else {
-                    0
-                };
-                (self.consecutive >= limit.get()).then_some(Cause::Consecutive)
-            }
-            Trip::InWindow { window, .. } => {
-                (failed && self.recent.record(window.get(), now)).then_some(Cause::InWindow)
-            }
-            Trip::Rate {
-                ratio, min_calls, ..
-            } => {
-                self.counts.record(failed, now);
-                let totals = self.counts.totals(now);
-                let failed = f64::from(totals.failures);
-                let enough = totals.calls >= min_calls.get() && totals.failures > 0;
-                (enough && failed >= ratio.get() * f64::from(totals.calls)).then_some(Cause::Rate)
-            }
-        };
-        tripped.map(|cause| self.open(cause, now))
+    /// How long a call may take without being slow, where that matters.
+    #[cfg(feature = "tower")]
+    pub(super) fn slow_after(&self) -> Option<Duration> {
+        self.config.trips.slow.map(|(_, after)| after.get())
     }
 
-    fn open(&mut self, cause: Cause, now: Tick) -> Transition {
-        let until = now + self.config.open_for.get();
-        self.enter(Phase::Open { until }, cause, now)
+    fn end_command(&mut self, now: Tick) -> Option<Transition> {
+        let forced_open = self.mode() == Some(Mode::ForcedOpen);
+        self.command = None;
+        if forced_open {
+            None
+        } else {
+            self.close_clean(now)
+        }
+    }
+
+    fn close_clean(&mut self, now: Tick) -> Option<Transition> {
+        let from = self.state();
+        self.rounds = 0;
+        let closed = self.enter(Phase::Closed { ramp: None }, Cause::Commanded, now);
+        (from != State::Closed).then_some(closed)
+    }
+
+    fn record(
+        &mut self,
+        failed: bool,
+        slow: bool,
+        hint: Option<Duration>,
+        now: Tick,
+    ) -> Option<Transition> {
+        let trips = self.config.trips;
+        let mut cause = None;
+        if let Some(limit) = trips.consecutive {
+            self.consecutive = if failed {
+                self.consecutive.saturating_add(1)
+            } else {
+                0
+            };
+            cause = (self.consecutive >= limit.get()).then_some(Cause::Consecutive);
+        }
+        if let Some((_, window)) = trips.in_window
+            && failed
+            && self.recent.record(window.get(), now)
+        {
+            cause = cause.or(Some(Cause::InWindow));
+        }
+        if let Some((share, window)) = trips.rate.zip(self.rate.as_mut())
+            && trips_now(share, window, failed, now)
+        {
+            cause = cause.or(Some(Cause::Rate));
+        }
+        if let Some(((share, _), window)) = trips.slow.zip(self.slow.as_mut())
+            && trips_now(share, window, slow, now)
+        {
+            cause = cause.or(Some(Cause::Slow));
+        }
+        if self.mode() != Some(Mode::Observing) {
+            return cause.map(|cause| self.open(cause, hint, now));
+        }
+        let told = std::mem::replace(&mut self.crossed, cause.is_some());
+        let cause = cause.filter(|_| !told)?;
+        Some(Transition {
+            from: State::Closed,
+            to: State::Open,
+            cause,
+            at: now,
+            observed: true,
+        })
+    }
+
+    /// A probe has ended, or its time is over while its answer goes on.
+    fn probed(
+        &mut self,
+        failed: bool,
+        slow: bool,
+        hint: Option<Duration>,
+        now: Tick,
+    ) -> Option<Transition> {
+        let verdict = self.config.half_open.verdict;
+        let slow_share = self.config.trips.slow.map(|(share, _)| share.ratio);
+        let Phase::HalfOpen(round) = &mut self.phase else {
+            return None;
+        };
+        let counted_failed = match verdict {
+            Verdict::Successes { .. } => failed || slow,
+            Verdict::Ratio { .. } => failed,
+        };
+        if counted_failed {
+            round.failed = round.failed.saturating_add(1);
+        } else {
+            round.succeeded = round.succeeded.saturating_add(1);
+        }
+        round.slow = round.slow.saturating_add(u32::from(slow));
+        let closes = match verdict {
+            Verdict::Successes { needed, of } => {
+                let tolerated = of.get().saturating_sub(needed.get());
+                if round.failed > tolerated {
+                    Some(false)
+                } else {
+                    (round.succeeded >= needed.get()).then_some(true)
+                }
+            }
+            Verdict::Ratio { probes, ratio } => (round.answered() >= probes.get()).then(|| {
+                let answered = f64::from(round.answered());
+                let over =
+                    |count: u32, ratio: f64| count > 0 && f64::from(count) >= ratio * answered;
+                let slow = slow_share.is_some_and(|share| over(round.slow, share.get()));
+                !over(round.failed, ratio.get()) && !slow
+            }),
+        };
+        if closes? {
+            self.rounds = 0;
+            let ramp = self.config.ramp.map(|_| now);
+            Some(self.enter(Phase::Closed { ramp }, Cause::Recovered, now))
+        } else {
+            self.rounds = self.rounds.saturating_add(1);
+            Some(self.open(Cause::ProbeFailed, hint, now))
+        }
+    }
+
+    fn open(&mut self, cause: Cause, hint: Option<Duration>, now: Tick) -> Transition {
+        let base = self.config.open_for.get();
+        let longest = self.config.longest.get().max(base);
+        let rounds = i32::try_from(self.rounds).unwrap_or(i32::MAX);
+        let grown = self.config.growth.map_or(base, |factor| {
+            // An overflowing power is infinite and comes back as the longest.
+            let wait = base.as_secs_f64() * factor.get().powi(rounds);
+            Duration::try_from_secs_f64(wait).map_or(longest, |wait| wait.min(longest))
+        });
+        let share = self.config.jitter.get() * self.rng.unit();
+        let jitter = Duration::try_from_secs_f64(grown.as_secs_f64() * share).unwrap_or_default();
+        // A hint without bound would let a callee shut itself off for good.
+        let hint = hint.unwrap_or_default().min(longest);
+        let wait = grown.max(hint).saturating_add(jitter);
+        self.enter(Phase::Open { until: now + wait }, cause, now)
     }
 
     fn enter(&mut self, phase: Phase, cause: Cause, now: Tick) -> Transition {
         let from = self.state();
         self.phase = phase;
         self.generation = self.generation.wrapping_add(1);
-        self.consecutive = 0;
-        self.recent.clear();
-        self.counts.clear();
+        self.credit = 0.0;
+        self.crossed = false;
+        // An open circuit keeps what opened it, for whoever looks.
+        if self.state() != State::Open {
+            self.consecutive = 0;
+            self.recent.clear();
+            for window in self.rate.iter_mut().chain(&mut self.slow) {
+                window.clear();
+            }
+        }
         Transition {
             from,
             to: self.state(),
             cause,
             at: now,
+            observed: false,
         }
     }
 
-    fn probe_succeeded(&mut self, now: Tick) -> Option<Transition> {
-        let Phase::HalfOpen { successes, .. } = &mut self.phase else {
+    fn ramp(&self, now: Tick) -> Option<(super::config::Ramp, Tick)> {
+        let Phase::Closed { ramp: Some(since) } = self.phase else {
             return None;
         };
-        *successes = successes.saturating_add(1);
-        (*successes >= self.config.half_open.successes_to_close.get())
-            .then(|| self.enter(Phase::Closed, Cause::Recovered, now))
+        let ramp = self.config.ramp?;
+        (now < since + ramp.over.get()).then_some((ramp, since))
+    }
+
+    /// Under a ramp each call, admitted or not, earns the next one its share; false without a ramp.
+    fn earns(&mut self, now: Tick) -> bool {
+        let ramp = self.ramp(now).filter(|_| self.command.is_none());
+        if let Some((ramp, since)) = ramp {
+            self.credit += ramp.share(now.since(since)).get();
+        }
+        ramp.is_some()
     }
 
     /// Frees the probe's place; false if it had none.
     fn release(&mut self, permit: &Permit) -> bool {
-        if let Phase::HalfOpen { probes, .. } = &mut self.phase
-            && let Some(place) = probes.iter().position(|probe| probe.id == permit.probe)
+        if let Phase::HalfOpen(round) = &mut self.phase
+            && let Some(place) = round
+                .probes
+                .iter()
+                .position(|probe| probe.id == permit.probe)
         {
-            probes.swap_remove(place);
+            round.probes.swap_remove(place);
             return true;
         }
         false
     }
+}
+
+/// Records a call, and says whether the share of hits is reached.
+fn trips_now(share: Share, window: &mut Sliding, hit: bool, now: Tick) -> bool {
+    window.record(hit, now);
+    let totals = window.totals(now);
+    let enough = totals.calls >= share.min_calls.get() && totals.hits > 0;
+    enough && f64::from(totals.hits) >= share.ratio.get() * f64::from(totals.calls)
+}
+
+fn totals(window: Option<&mut Sliding>, now: Tick) -> Totals {
+    let totals = window.map(|window| window.totals(now)).unwrap_or_default();
+    Totals {
+        calls: totals.calls,
+        hits: totals.hits,
+    }
+}
+
+fn window(window: Window) -> Sliding {
+    match window {
+        Window::Calls(calls) => Sliding::calls(calls),
+        Window::Time(period) => Sliding::time(period),
+    }
+}
+
+/// How many moments the in-window trip must know.
+fn needed(trips: &Trips) -> NonZeroU32 {
+    trips
+        .in_window
+        .map_or(NonZeroU32::MIN, |(failures, _)| failures)
 }

@@ -48,27 +48,39 @@
 
 mod config;
 mod machine;
+mod words;
 
+#[cfg(feature = "tower")]
+mod circuit;
 #[cfg(feature = "tower")]
 mod future;
 #[cfg(feature = "tower")]
 mod handle;
+#[cfg(feature = "tower")]
+mod keyed;
 #[cfg(feature = "tower")]
 mod layer;
 #[cfg(feature = "tower")]
 mod service;
 #[cfg(feature = "tower")]
 mod settle;
+#[cfg(feature = "tower")]
+mod switch;
 
-pub use config::{BreakerConfig, HalfOpen, Trip};
+pub use config::{BreakerConfig, HalfOpen, Ramp, Trip, Verdict, Window};
 #[cfg(feature = "tower")]
 pub use future::ResponseFuture;
 #[cfg(feature = "tower")]
-pub use handle::BreakerHandle;
+pub use handle::{BreakerHandle, Change, Order};
+#[cfg(feature = "tower")]
+pub use keyed::{KeyedBreakerHandle, KeyedBreakerLayer, KeyedBreakerService};
 #[cfg(feature = "tower")]
 pub use layer::BreakerLayer;
-pub use machine::{Admission, Breaker, Cause, Permit, State, Transition};
+pub use machine::Breaker;
 #[cfg(feature = "tower")]
 pub use service::BreakerService;
 #[cfg(feature = "tower")]
 pub use settle::{AtHead, Settle, Until};
+#[cfg(feature = "tower")]
+pub use switch::Switch;
+pub use words::{Admission, Cause, Mode, Permit, State, Totals, Transition};

@@ -4,8 +4,8 @@ use std::task::{Context, Poll};
 
 use tower::Service;
 
+use super::circuit::Circuit;
 use super::future::ResponseFuture;
-use super::handle::Circuit;
 use super::layer::Policy;
 use super::settle::{Settle, Until};
 use crate::outcome::Classify;
@@ -16,6 +16,8 @@ pub struct BreakerService<S, C, R, U> {
     inner: S,
     /// Whether the inner service said that it is ready and has not been called since.
     ready: bool,
+    /// Where this caller waits for the inner service.
+    parked: Option<usize>,
     circuit: Arc<Circuit>,
     policy: Policy<C, R, U>,
 }
@@ -25,6 +27,7 @@ impl<S, C, R, U> BreakerService<S, C, R, U> {
         Self {
             inner,
             ready: false,
+            parked: None,
             circuit,
             policy,
         }
@@ -46,10 +49,21 @@ where
         // Asked first: a refusal does not need the inner service, so nobody waits for it, and nothing is reserved in it
         // that a refused call would not give back.
         if self.circuit.rejects() {
+            self.circuit.unpark(&mut self.parked);
             return Poll::Ready(Ok(()));
         }
         let ready = self.inner.poll_ready(cx);
         self.ready = matches!(ready, Poll::Ready(Ok(())));
+        if ready.is_ready() {
+            self.circuit.unpark(&mut self.parked);
+            return ready;
+        }
+        // Whoever waits for the inner service is woken when the circuit opens, which may have happened by now.
+        self.circuit.park(&mut self.parked, cx.waker());
+        if self.circuit.rejects() {
+            self.circuit.unpark(&mut self.parked);
+            return Poll::Ready(Ok(()));
+        }
         ready
     }
 
@@ -61,12 +75,18 @@ where
             Err(self.circuit.refusal())
         };
         match admitted {
-            Ok(permit) => {
-                let settle = Settle::new(Arc::clone(&self.circuit), permit);
-                ResponseFuture::called(self.inner.call(request), settle, self.policy.clone())
+            Ok((permit, since)) => {
+                let settle = Settle::new(Arc::clone(&self.circuit), permit, since);
+                ResponseFuture::called(self.inner.call(request), Some(settle), self.policy.clone())
             }
             Err(rejected) => ResponseFuture::rejected(rejected, self.policy.clone()),
         }
+    }
+}
+
+impl<S, C, R, U> Drop for BreakerService<S, C, R, U> {
+    fn drop(&mut self) {
+        self.circuit.unpark(&mut self.parked);
     }
 }
 

@@ -1,8 +1,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::handle::Circuit;
-use super::machine::Permit;
+use super::circuit::Circuit;
+use super::words::Permit;
 use crate::outcome::Outcome;
 use crate::scope::Scope;
 use crate::time::Tick;
@@ -15,22 +15,25 @@ pub struct Settle {
     circuit: Arc<Circuit>,
     permit: Option<Permit>,
     deadline: Tick,
+    /// When the call was let in, where it matters how long it takes.
+    since: Option<Tick>,
 }
 
 impl Settle {
-    pub(super) fn new(circuit: Arc<Circuit>, permit: Permit) -> Self {
+    pub(super) fn new(circuit: Arc<Circuit>, permit: Permit, since: Option<Tick>) -> Self {
         let deadline = Scope::current().deadline().unwrap_or(Tick::NEVER);
         Self {
             circuit,
             permit: Some(permit),
             deadline,
+            since,
         }
     }
 
     /// The call ended so.
     pub fn settle(mut self, outcome: Outcome) {
         if let Some(permit) = self.permit.take() {
-            self.circuit.settle(permit, outcome);
+            self.circuit.settle(permit, outcome, self.since);
         }
     }
 
@@ -45,7 +48,7 @@ impl Settle {
 impl Drop for Settle {
     fn drop(&mut self) {
         if let Some(permit) = self.permit.take() {
-            self.circuit.abandon(permit, self.deadline);
+            self.circuit.abandon(permit, self.deadline, self.since);
         }
     }
 }

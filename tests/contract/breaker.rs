@@ -256,9 +256,9 @@ async fn the_hint_is_what_is_left_of_the_wait() {
     assert_eq!(hint, Duration::from_secs(3));
 }
 
-/// Whoever waits for the inner service hears nothing of the circuit, so the wait must end with the inner service's.
+/// Whoever waits for an inner service that is not ready is answered when the circuit opens.
 #[tokio::test(start_paused = true)]
-async fn a_caller_that_waits_for_readiness_keeps_its_waker() {
+async fn a_caller_that_waits_for_readiness_is_woken_when_the_circuit_opens() {
     let layer = layer(HalfOpen::default());
     let probe = Probe::new(Mode::Answer);
     let mut service = layer.layer(probe.clone());
@@ -268,6 +268,9 @@ async fn a_caller_that_waits_for_readiness_keeps_its_waker() {
     let waits = Service::<Req>::poll_ready(&mut service, &mut cx);
     assert!(waits.is_pending());
     trip_elsewhere(&layer).await;
-    probe.set_ready(true);
     assert_eq!(bell.rung(), 1);
+    let ready = Service::<Req>::poll_ready(&mut service, &mut cx);
+    assert!(ready.is_ready());
+    let refused = service.call(request()).await.unwrap_err();
+    assert!(refused.as_rejected().is_some());
 }
