@@ -14,6 +14,7 @@ use mainstay::breaker::{BreakerLayer, Trip};
 use mainstay::context::Call;
 use mainstay::deadline::{DeadlineLayer, TimeoutLayer};
 use mainstay::http::{AtEnd, DeadlineHeader};
+use mainstay::limit::rate::{KeyedRate, Rate, RateConfig, RateLayer};
 use mainstay::num::{Attempts, Period};
 use mainstay::retry::{RetryConfig, RetryLayer};
 use mainstay::scope::CallLayer;
@@ -26,6 +27,15 @@ static ALLOCATOR: mainstay_test_support::Counting = mainstay_test_support::Count
 
 fn breaker() -> BreakerLayer {
     BreakerLayer::new("contract", Trip::consecutive(3))
+}
+
+/// More than any check calls.
+fn rate() -> RateLayer {
+    RateLayer::new("contract", Rate::burst(1_000, Period::secs(1)))
+}
+
+fn by_key() -> KeyedRate<u64> {
+    KeyedRate::new("contract", Rate::burst(1_000, Period::secs(1)))
 }
 
 fn retry() -> RetryLayer {
@@ -85,6 +95,11 @@ contract! {
         .until(AtEnd::new(http::ByStatus)));
     breaker_grpc_at_end: of(breaker().classify(grpc::ByStatus).refuse_with(grpc::AsResponse)
         .until(AtEnd::new(grpc::ByStatus)));
+    rate_as_error: of(rate());
+    rate_in_windows: of(RateLayer::new("contract", RateConfig::new(Rate::windows(1_000, Period::secs(1)))));
+    rate_http: of(rate().refuse_with(http::AsResponse));
+    rate_grpc: of(rate().refuse_with(grpc::AsResponse));
+    rate_by_key: of(RateLayer::keyed(by_key(), |_: &contract::probe::Req| 7));
     retry_by_clone: of(retry());
     retry_by_replay: of(retry().classify(http::ByStatus).refuse_with(http::AsResponse)
         .replay_with(http::ReplayRequest::new(1024)));
@@ -114,6 +129,8 @@ without_allocation! {
     breaker_by_rate: of(BreakerLayer::new("contract", mainstay::breaker::BreakerConfig::default()));
     breaker_http_at_end: of(breaker().classify(http::ByStatus).refuse_with(http::AsResponse)
         .until(AtEnd::new(http::ByStatus)));
+    rate_as_error: of(rate());
+    rate_by_key: of(RateLayer::keyed(by_key(), |_: &contract::probe::Req| 7));
     retry_by_clone: of(retry());
     deadline_as_error: of(deadline());
     timeout_as_error: of(timeout());

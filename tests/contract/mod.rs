@@ -10,5 +10,6 @@ pub(crate) mod probe;
 mod breaker;
 mod deadline;
 mod depth;
+mod rate;
 mod retry;
 mod threads;

@@ -1,6 +1,6 @@
 use std::borrow::Borrow;
 use std::fmt;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -29,8 +29,7 @@ const MAX_SHARDS: usize = 256;
 /// room share one more limit.
 pub(super) struct Keyed<K> {
     shards: Box<[Shard<K>]>,
-    /// Fed with a secret, so that nobody can choose keys that collide.
-    hasher: DefaultHasher,
+    hasher: RandomState,
     overflow: Shared,
     overflowed: AtomicU64,
     overflows: Counter,
@@ -58,7 +57,7 @@ pub(super) enum Whose {
 type Entered = Option<(Whose, Reservation)>;
 
 impl<K> Keyed<K> {
-    fn new(name: Arc<str>, config: KeyedRateConfig, seed: u64) -> Self {
+    fn new(name: Arc<str>, config: KeyedRateConfig) -> Self {
         let bound = config.bound().get() as usize;
         let count = (bound / KEYS_PER_SHARD).next_power_of_two().min(MAX_SHARDS);
         let spec = Spec::new(&config.each());
@@ -69,24 +68,15 @@ impl<K> Keyed<K> {
                 passed: 0,
             }))
         };
-        let mut hasher = DefaultHasher::new();
-        hasher.write_u64(seed);
         Self {
             shards: (0..count).map(shard).collect(),
-            hasher,
+            hasher: rt::hasher(),
             overflow: Shared::new(config.each()),
             overflowed: AtomicU64::new(0),
             overflows: Counter::new("mainstay_rate_overflows_total", Arc::clone(&name)),
             config: Mutex::new(config),
             tally: Tally::new(name),
         }
-    }
-
-    #[inline]
-    fn hash<Q: Hash + ?Sized>(&self, key: &Q) -> u64 {
-        let mut hasher = self.hasher.clone();
-        key.hash(&mut hasher);
-        hasher.finish()
     }
 
     /// By the upper bits of the hash; the lower ones find the place in the table.
@@ -113,7 +103,7 @@ impl<K> Keyed<K> {
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
         let now = moment(tick);
-        let hash = self.hash(key);
+        let hash = self.hasher.hash_one(key);
         let mut keys = lock(self.shard(hash));
         let Keys {
             table,
@@ -199,7 +189,7 @@ impl<K> Keyed<K> {
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
-        let hash = self.hash(key);
+        let hash = self.hasher.hash_one(key);
         let keys = lock(self.shard(hash));
         match keys.table.known(hash, key) {
             Some(line) => Look::new(line, &keys.spec, moment(tick)),
@@ -247,19 +237,8 @@ impl<K> KeyedRate<K> {
     /// A limit named `name`, which is its label in metrics and logs; keys are in neither.
     #[must_use]
     pub fn new(name: impl Into<Arc<str>>, config: impl Into<KeyedRateConfig>) -> Self {
-        Self::seeded(name, config, rt::entropy())
-    }
-
-    /// A limit that spreads its keys in the same way for the same seed, for tests. Who knows the seed can choose keys
-    /// that collide.
-    #[must_use]
-    pub fn seeded(
-        name: impl Into<Arc<str>>,
-        config: impl Into<KeyedRateConfig>,
-        seed: u64,
-    ) -> Self {
         Self {
-            keyed: Arc::new(Keyed::new(name.into(), config.into(), seed)),
+            keyed: Arc::new(Keyed::new(name.into(), config.into())),
         }
     }
 

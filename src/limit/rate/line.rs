@@ -22,6 +22,13 @@ struct Gap {
     end: u64,
 }
 
+impl Gap {
+    /// How much of it is not past.
+    fn after(&self, floor: u64) -> u64 {
+        self.end.saturating_sub(self.start.max(floor))
+    }
+}
+
 impl Line {
     #[cfg(feature = "tower")]
     pub(super) const fn has_gaps(&self) -> bool {
@@ -46,41 +53,38 @@ impl Line {
         if !self.gaps.is_empty() {
             let floor = spec.floor(now);
             self.gaps.retain(|gap| gap.end > floor);
-            if let Some((which, place)) = self.first_gap(spec, n, now) {
-                return self.take_gap(which, place, spec, limit, now);
-            }
         }
-        let place = spec.place(self.end, n, now);
+        let (which, place) = self.first(spec, n, now);
         if place.at - now <= limit {
-            self.end = place.end;
+            match which {
+                Some(which) => self.fill(which, &place),
+                None => self.end = place.end,
+            }
             return Ok(place);
         }
+        let mut at = place.at;
         let farthest = spec.farthest(now);
-        if self.end <= farthest {
-            return Err(spec.later(&place, limit, now));
+        if self.end > farthest {
+            self.begin(farthest);
+            at = self.first(spec, n, now).1.at;
         }
-        self.begin(farthest);
-        Err(spec.later(&spec.place(farthest, n, now), limit, now))
+        // One for each gap and the end, and as many again for windows whose beginning is past.
+        let tries = 2 * (self.gaps.len() + 1);
+        let first = |then| self.first(spec, n, then).1;
+        Err(Spec::later(tries, first, at, limit, now))
     }
 
-    fn first_gap(&self, spec: &Spec, n: u32, now: u64) -> Option<(usize, Place)> {
-        self.gaps.iter().enumerate().find_map(|(which, gap)| {
+    /// The first place for `n` permits: in which gap, or at the end.
+    fn first(&self, spec: &Spec, n: u32, now: u64) -> (Option<usize>, Place) {
+        let fits = |(which, gap): (usize, &Gap)| {
             let place = spec.place(gap.start, n, now);
-            (place.end <= gap.end).then_some((which, place))
-        })
+            (place.end <= gap.end).then_some((Some(which), place))
+        };
+        let gap = self.gaps.iter().enumerate().find_map(fits);
+        gap.unwrap_or_else(|| (None, spec.place(self.end, n, now)))
     }
 
-    fn take_gap(
-        &mut self,
-        which: usize,
-        place: Place,
-        spec: &Spec,
-        limit: u64,
-        now: u64,
-    ) -> Result<Place, Option<u64>> {
-        if place.at - now > limit {
-            return Err(spec.later(&place, limit, now));
-        }
+    fn fill(&mut self, which: usize, place: &Place) {
         if let Some(gap) = self.gaps.get_mut(which) {
             // What lies before the place is past.
             gap.start = place.end;
@@ -88,7 +92,6 @@ impl Line {
                 self.gaps.remove(which);
             }
         }
-        Ok(place)
     }
 
     /// Gives back a place. What is past of it is of no use to anybody.
@@ -130,20 +133,22 @@ impl Line {
     }
 
     /// How much of the line lies ahead, gaps not counted.
-    pub(super) fn owed(&self, spec: &Spec, now: u64) -> u64 {
+    fn owed(&self, spec: &Spec, now: u64) -> u64 {
         let floor = spec.floor(now);
-        let free: u64 = self
-            .gaps
-            .iter()
-            .map(|gap| gap.end.saturating_sub(gap.start.max(floor)))
-            .sum();
+        let free: u64 = self.gaps.iter().map(|gap| gap.after(floor)).sum();
         self.end.saturating_sub(floor).saturating_sub(free)
+    }
+
+    /// How many permits are left; below zero when others wait.
+    pub(super) fn left(&self, spec: &Spec, now: u64) -> i64 {
+        let floor = spec.floor(now);
+        let gaps = self.gaps.iter().map(|gap| spec.within(gap.after(floor)));
+        spec.left(self.end.saturating_sub(floor)) + gaps.sum::<i64>()
     }
 
     /// When the next permit may go.
     pub(super) fn next(&self, spec: &Spec, now: u64) -> u64 {
-        self.first_gap(spec, 1, now)
-            .map_or_else(|| spec.place(self.end, 1, now).at, |(_, place)| place.at)
+        self.first(spec, 1, now).1.at
     }
 
     /// Goes on under other settings, with as many permits owed as before. Returns the settings as they apply.
@@ -151,6 +156,10 @@ impl Line {
         if spec.shape == before.shape {
             spec.reach = spec.reach.max(before.reach);
             return spec;
+        }
+        let farthest = before.farthest(now);
+        if self.end > farthest {
+            self.begin(farthest);
         }
         let (spec, end) = spec.succeed(before, self.owed(before, now), now);
         self.begin(end);

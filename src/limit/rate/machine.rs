@@ -75,12 +75,12 @@ pub struct Look {
 impl Look {
     pub(super) fn new(line: &Line, spec: &Spec, now: u64) -> Self {
         Self {
-            left: spec.left(line.owed(spec, now)),
+            left: line.left(spec, now),
             next: Tick::from_nanos(line.next(spec, now)),
         }
     }
 
-    /// Permits that could be used now; below zero when so many are promised to others who wait.
+    /// Permits that could be used now, less those that are promised to others who wait: below zero when these are more.
     #[must_use]
     pub const fn left(&self) -> i64 {
         self.left

@@ -140,7 +140,8 @@ impl Shared {
                     if word >> END_SHIFT > spec.farthest(now) {
                         break;
                     }
-                    return Err(spec.later(&place, limit, now));
+                    let first = |then| spec.place(word >> END_SHIFT, n, then);
+                    return Err(Spec::later(2, first, place.at, limit, now));
                 }
             }
             // Read before the exchange, which proves that the slot was not written meanwhile.

@@ -124,16 +124,30 @@ impl Spec {
         Place {
             start,
             end: end.min(END),
-            at: self.go(end).max(now),
+            at: self.go(end).min(END).max(now),
         }
     }
 
-    /// How long until `place`, or one as good, could be had with a wait of no more than `limit`; `None` for never.
-    pub(super) fn later(&self, place: &Place, limit: u64, now: u64) -> Option<u64> {
-        let then = place.at.saturating_sub(limit);
-        // Were the line to begin after `place` by then, the wait would be no shorter: that is a call heavier than
-        // the burst.
-        (self.floor(then) <= place.start).then(|| then.saturating_sub(now))
+    /// How long until a call that would have to wait until `at` could be let in with a wait of no more than `limit`;
+    /// `None` for never. `first` tells the first place that there is at a later moment.
+    ///
+    /// Places only vanish as time passes, so each answer is the earliest moment at which the next could be better, and
+    /// after a few of them, `tries`, there is none.
+    pub(super) fn later(
+        tries: usize,
+        first: impl Fn(u64) -> Place,
+        mut at: u64,
+        limit: u64,
+        now: u64,
+    ) -> Option<u64> {
+        for _ in 0..tries {
+            let then = at.saturating_sub(limit);
+            at = first(then).at;
+            if at - then <= limit {
+                return Some(then.saturating_sub(now));
+            }
+        }
+        None
     }
 
     /// Where the line can end at most, unless time stepped back.
@@ -146,15 +160,22 @@ impl Spec {
         at_most(END, end)
     }
 
-    /// How many permits are left of a line that is `owed` long; below zero when others wait.
-    pub(super) fn left(&self, owed: u64) -> i64 {
-        let signed = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+    /// How many permits are left when the line ends `ahead` of its floor; below zero when others wait.
+    pub(super) fn left(&self, ahead: u64) -> i64 {
         match self.shape {
             Shape::Spaced {
                 interval,
                 tolerance,
-            } => (signed(tolerance) - signed(owed)).div_euclid(signed(interval)),
-            Shape::Windows { permits, .. } => signed(permits) - signed(owed),
+            } => (signed(tolerance) - signed(ahead)).div_euclid(signed(interval)),
+            Shape::Windows { permits, .. } => signed(permits) - signed(ahead),
+        }
+    }
+
+    /// How many whole permits a part of the line holds.
+    pub(super) fn within(&self, length: u64) -> i64 {
+        match self.shape {
+            Shape::Spaced { interval, .. } => signed(length / interval),
+            Shape::Windows { .. } => signed(length),
         }
     }
 
@@ -181,6 +202,11 @@ impl Spec {
         self.reach = self.patience.max(before.reach).max(longest);
         (self, end)
     }
+}
+
+/// Positions and their sums are far below the greatest number with a sign.
+fn signed(n: u64) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
 }
 
 const fn at_most(most: u64, n: u64) -> u64 {
