@@ -175,7 +175,7 @@ fn run(plain: Plain, ops: Vec<Op>) {
     went.sort_unstable();
     for (from, &(begin, _)) in went.iter().enumerate() {
         let mut sum = 0;
-        for &(at, n) in &went[from..] {
+        for &(at, n) in went.iter().skip(from) {
             sum += n;
             let most = if plain.windows {
                 let period = u64::from(plain.period) * 1_000_000;

@@ -448,6 +448,7 @@ async fn a_lower_bound_is_kept_to_as_keys_become_untouched() {
 }
 
 /// Whatever threads do to it, as many calls pass as the rate allows, and nothing stays behind.
+#[expect(clippy::cast_possible_truncation, reason = "small draws")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn threads_that_drop_at_random_get_no_more_than_the_rate_and_leave_no_gap() {
     let seed = std::env::var("MAINSTAY_SEED").ok();
@@ -482,10 +483,10 @@ async fn threads_that_drop_at_random_get_no_more_than_the_rate_and_leave_no_gap(
                     let mut call = pin!(start(&mut keyed).await);
                     drop(poll(&mut call));
                     while waiting.len() > (rng.next_u64() % 7) as usize {
-                        let which = (rng.next_u64() % waiting.len() as u64) as usize;
+                        let which = rng.next_u64() as usize % waiting.len();
                         drop(waiting.swap_remove(which));
                     }
-                    if task == 0 && rng.next_u64() % 64 == 0 {
+                    if task == 0 && rng.next_u64().is_multiple_of(64) {
                         let patience = 10_000_000 + (rng.next_u64() % 9) as u32;
                         handle.reload(each.patience(Period::secs(patience)));
                     }

@@ -82,7 +82,6 @@ impl<K> Keyed<K> {
     /// By the upper bits of the hash; the lower ones find the place in the table.
     #[inline]
     #[expect(
-        clippy::cast_possible_truncation,
         clippy::indexing_slicing,
         reason = "there are two to the power of something shards, and at most 256"
     )]

@@ -36,6 +36,7 @@ impl Line {
     }
 
     /// Whether it cannot be told from the line of one who has never come.
+    #[cfg(feature = "tower")]
     pub(super) const fn is_untouched(&self, spec: &Spec, now: u64) -> bool {
         self.end <= spec.floor(now)
     }

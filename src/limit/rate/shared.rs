@@ -254,6 +254,7 @@ impl Shared {
 }
 
 #[cfg(all(test, not(mainstay_loom)))]
+#[expect(clippy::cast_possible_truncation, reason = "small draws")]
 mod tests {
     use super::*;
     use crate::limit::rate::Rate;

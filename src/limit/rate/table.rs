@@ -284,6 +284,7 @@ impl<K> Table<K> {
 }
 
 #[cfg(test)]
+#[expect(clippy::cast_possible_truncation, reason = "small draws")]
 mod tests {
     use std::collections::HashMap;
 
