@@ -20,6 +20,8 @@
 //! | `mainstay_concurrency_in_flight` | gauge: how many are | `policy` |
 //! | `mainstay_concurrency_waiting` | gauge: how many wait for a place | `policy` |
 //! | `mainstay_limit_changes_total` | counter | `policy`, `cause` |
+//! | `mainstay_rate_delays_total` | counter: calls that had to wait for their turn | `policy` |
+//! | `mainstay_rate_overflows_total` | counter: calls whose key found no room | `policy` |
 //! | `mainstay_sagas_started_total` | counter | `saga` |
 //! | `mainstay_sagas_rested_total` | counter | `saga`, `end`: completed, compensated, abandoned, incident |
 //! | `mainstay_saga_incidents_total` | counter | `saga`, `class` |
@@ -64,6 +66,7 @@ use crate::error::{Reason, Rejected};
 use crate::fallback::Ending;
 use crate::limit::adaptive;
 use crate::limit::concurrency::Count;
+use crate::limit::rate::RateConfig;
 use crate::retry::GaveUp;
 
 /// The name of a policy, as it appears in labels.
@@ -382,6 +385,38 @@ impl Fallbacks {
         let policy = &*self.policy;
         tracing::debug!(policy, outcome, because, "fallback");
     }
+}
+
+/// A counter whose only label is the policy.
+pub(crate) struct Counter {
+    name: &'static str,
+    policy: Name,
+    key: Keys<1>,
+}
+
+impl Counter {
+    pub(crate) const fn new(name: &'static str, policy: Name) -> Self {
+        Self {
+            name,
+            policy,
+            key: Keys::new(),
+        }
+    }
+
+    pub(crate) fn increment(&self) {
+        self.key.increment(0, || {
+            Key::from_parts(self.name, vec![Label::new("policy", label(&self.policy))])
+        });
+    }
+}
+
+pub(crate) fn delayed(delays: &Counter, wait: Duration) {
+    delays.increment();
+    tracing::debug!(policy = &*delays.policy, ?wait, "waits for its turn");
+}
+
+pub(crate) fn rate_reloaded(policy: &Name, config: &RateConfig) {
+    tracing::info!(policy = &**policy, ?config, "rate changed");
 }
 
 #[cfg(feature = "saga")]
