@@ -16,6 +16,12 @@
 //! | `mainstay_retries_given_up_total` | counter | `policy`, `reason` |
 //! | `mainstay_attempt_timeouts_total` | counter | `policy` |
 //! | `mainstay_fallbacks_total` | counter | `policy`, `outcome`: abandoned, failed, full, late, no_request, served |
+//! | `mainstay_concurrency_limit` | gauge: how many calls may be under way | `policy` |
+//! | `mainstay_concurrency_in_flight` | gauge: how many are | `policy` |
+//! | `mainstay_concurrency_waiting` | gauge: how many wait for a place | `policy` |
+//! | `mainstay_limit_changes_total` | counter | `policy`, `cause` |
+//! | `mainstay_rate_delays_total` | counter: calls that had to wait for their turn | `policy` |
+//! | `mainstay_rate_overflows_total` | counter: calls whose key found no room | `policy` |
 //! | `mainstay_sagas_started_total` | counter | `saga` |
 //! | `mainstay_sagas_rested_total` | counter | `saga`, `end`: completed, compensated, abandoned, incident |
 //! | `mainstay_saga_incidents_total` | counter | `saga`, `class` |
@@ -58,6 +64,9 @@ use metrics::{Key, Label, Level, Metadata};
 use crate::breaker::{Change, Order, State};
 use crate::error::{Reason, Rejected};
 use crate::fallback::Ending;
+use crate::limit::adaptive;
+use crate::limit::concurrency::Count;
+use crate::limit::rate::RateConfig;
 use crate::retry::GaveUp;
 
 /// The name of a policy, as it appears in labels.
@@ -128,6 +137,89 @@ impl fmt::Debug for Rejections {
         f.debug_struct("Rejections")
             .field("policy", &self.policy)
             .finish_non_exhaustive()
+    }
+}
+
+/// Tells how many calls a limit has under way, and how many wait.
+///
+/// Each call adds one and takes it away again, so that the gauges end where they began, however the calls ended. The
+/// keys are made with the first call, so that the others allocate nothing.
+pub(crate) struct Occupancy {
+    policy: Name,
+    in_flight: OnceLock<Key>,
+    limit: OnceLock<Key>,
+    waiting: OnceLock<Key>,
+}
+
+const IN_FLIGHT: &str = "mainstay_concurrency_in_flight";
+const LIMIT: &str = "mainstay_concurrency_limit";
+const WAITING: &str = "mainstay_concurrency_waiting";
+
+impl Occupancy {
+    pub(crate) const fn new(policy: Name) -> Self {
+        Self {
+            policy,
+            in_flight: OnceLock::new(),
+            limit: OnceLock::new(),
+            waiting: OnceLock::new(),
+        }
+    }
+
+    /// A call has a place.
+    pub(crate) fn entered(&self, count: Count) {
+        // Now and then, for whoever began to listen after the limit was made.
+        if count.in_flight() == 1 {
+            self.gauge(&self.limit, LIMIT, |limit| limit.set(count.limit()));
+        }
+        self.gauge(&self.in_flight, IN_FLIGHT, |calls| calls.increment(1.0));
+    }
+
+    /// Its call is over.
+    pub(crate) fn left(&self) {
+        self.gauge(&self.in_flight, IN_FLIGHT, |calls| calls.decrement(1.0));
+    }
+
+    /// A call waits.
+    pub(crate) fn joined(&self) {
+        self.gauge(&self.waiting, WAITING, |calls| calls.increment(1.0));
+    }
+
+    /// It does no longer.
+    pub(crate) fn went(&self) {
+        self.gauge(&self.waiting, WAITING, |calls| calls.decrement(1.0));
+    }
+
+    fn gauge(&self, key: &OnceLock<Key>, name: &'static str, f: impl FnOnce(&metrics::Gauge)) {
+        static METADATA: Metadata<'_> =
+            Metadata::new(module_path!(), Level::INFO, Some(module_path!()));
+        let key = key
+            .get_or_init(|| Key::from_parts(name, vec![Label::new("policy", label(&self.policy))]));
+        metrics::with_recorder(|recorder| {
+            f(&recorder.register_gauge(key, &METADATA));
+        });
+    }
+}
+
+/// How many calls may be under way.
+pub(crate) fn limit(policy: &Name, limit: u32) {
+    metrics::gauge!(LIMIT, "policy" => label(policy)).set(limit);
+}
+
+/// An adaptive limit moved, by its rules or on an operator's order.
+pub(crate) fn limit_changed(policy: &Name, change: &adaptive::Change, order: Option<&Order>) {
+    let (from, to, cause) = (change.from(), change.to(), change.cause().as_str());
+    limit(policy, to.get());
+    metrics::counter!(
+        "mainstay_limit_changes_total", "policy" => label(policy), "cause" => cause
+    )
+    .increment(1);
+    let policy = &**policy;
+    match order {
+        Some(order) => {
+            let (actor, reason) = (order.actor(), order.reason());
+            tracing::info!(policy, from, to, cause, actor, reason, "limit moved");
+        }
+        None => tracing::debug!(policy, from, to, cause, "limit moved"),
     }
 }
 
@@ -293,6 +385,38 @@ impl Fallbacks {
         let policy = &*self.policy;
         tracing::debug!(policy, outcome, because, "fallback");
     }
+}
+
+/// A counter whose only label is the policy.
+pub(crate) struct Counter {
+    name: &'static str,
+    policy: Name,
+    key: Keys<1>,
+}
+
+impl Counter {
+    pub(crate) const fn new(name: &'static str, policy: Name) -> Self {
+        Self {
+            name,
+            policy,
+            key: Keys::new(),
+        }
+    }
+
+    pub(crate) fn increment(&self) {
+        self.key.increment(0, || {
+            Key::from_parts(self.name, vec![Label::new("policy", label(&self.policy))])
+        });
+    }
+}
+
+pub(crate) fn delayed(delays: &Counter, wait: Duration) {
+    delays.increment();
+    tracing::debug!(policy = &*delays.policy, ?wait, "waits for its turn");
+}
+
+pub(crate) fn rate_reloaded(policy: &Name, config: &RateConfig) {
+    tracing::info!(policy = &**policy, ?config, "rate changed");
 }
 
 #[cfg(feature = "saga")]

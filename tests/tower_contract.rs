@@ -15,6 +15,9 @@ use mainstay::context::Call;
 use mainstay::deadline::{DeadlineLayer, TimeoutLayer};
 use mainstay::fallback::{FallbackConfig, FallbackLayer, Outcomes, Primary};
 use mainstay::http::{AtEnd, DeadlineHeader};
+use mainstay::limit::adaptive::{AdaptiveConfig, AdaptiveLayer};
+use mainstay::limit::concurrency::{ConcurrencyConfig, ConcurrencyLayer};
+use mainstay::limit::rate::{KeyedRate, Rate, RateConfig, RateLayer};
 use mainstay::num::{Attempts, Period};
 use mainstay::retry::{RetryConfig, RetryLayer};
 use mainstay::scope::CallLayer;
@@ -29,12 +32,29 @@ fn breaker() -> BreakerLayer {
     BreakerLayer::new("contract", Trip::consecutive(3))
 }
 
+/// More than any check calls.
+fn rate() -> RateLayer {
+    RateLayer::new("contract", Rate::burst(1_000, Period::secs(1)))
+}
+
+fn by_key() -> KeyedRate<u64> {
+    KeyedRate::new("contract", Rate::burst(1_000, Period::secs(1)))
+}
+
 fn retry() -> RetryLayer {
     RetryLayer::new("contract", RetryConfig::new(Attempts::total(3)))
 }
 
 fn deadline() -> DeadlineLayer {
     DeadlineLayer::new("contract", Period::secs(5))
+}
+
+fn concurrency() -> ConcurrencyLayer {
+    ConcurrencyLayer::new("contract", ConcurrencyConfig::default())
+}
+
+fn adaptive() -> AdaptiveLayer {
+    AdaptiveLayer::new("contract", AdaptiveConfig::new())
 }
 
 fn timeout() -> TimeoutLayer {
@@ -108,6 +128,11 @@ contract! {
         .until(AtEnd::new(http::ByStatus)));
     breaker_grpc_at_end: of(breaker().classify(grpc::ByStatus).refuse_with(grpc::AsResponse)
         .until(AtEnd::new(grpc::ByStatus)));
+    rate_as_error: of(rate());
+    rate_in_windows: of(RateLayer::new("contract", RateConfig::new(Rate::windows(1_000, Period::secs(1)))));
+    rate_http: of(rate().refuse_with(http::AsResponse));
+    rate_grpc: of(rate().refuse_with(grpc::AsResponse));
+    rate_by_key: of(RateLayer::keyed(by_key(), |_: &contract::probe::Req| 7));
     retry_by_clone: of(retry());
     retry_by_replay: of(retry().classify(http::ByStatus).refuse_with(http::AsResponse)
         .replay_with(http::ReplayRequest::new(1024)));
@@ -125,6 +150,12 @@ contract! {
     timeout_as_error: of(timeout());
     timeout_http: of(timeout().refuse_with(http::AsResponse));
     timeout_grpc: of(timeout().refuse_with(grpc::AsResponse));
+    concurrency_at_head: of(concurrency());
+    concurrency_with_a_line: of(ConcurrencyLayer::new("contract", ConcurrencyConfig::default().queue(5)));
+    concurrency_http_at_end: of(concurrency().refuse_with(http::AsResponse).until(AtEnd::new(http::ByStatus)));
+    adaptive_at_head: of(adaptive());
+    adaptive_grpc_at_end: of(adaptive().classify(grpc::ByStatus).refuse_with(grpc::AsResponse)
+        .until(AtEnd::new(grpc::ByStatus)));
     carry: of(DeadlineHeader::default().carry());
     honour: of(DeadlineHeader::grpc().honour());
     call: |probe| ServiceBuilder::new().map_request(Call::new).layer(CallLayer::new()).service(probe);
@@ -144,6 +175,8 @@ without_allocation! {
     breaker_by_rate: of(BreakerLayer::new("contract", mainstay::breaker::BreakerConfig::default()));
     breaker_http_at_end: of(breaker().classify(http::ByStatus).refuse_with(http::AsResponse)
         .until(AtEnd::new(http::ByStatus)));
+    rate_as_error: of(rate());
+    rate_by_key: of(RateLayer::keyed(by_key(), |_: &contract::probe::Req| 7));
     retry_by_clone: of(retry());
     fallback_value: of(FallbackLayer::value("contract", refusals(), Answer::default()));
     fallback_function: of(FallbackLayer::function("contract", refusals(), none).keep(version));
@@ -151,6 +184,12 @@ without_allocation! {
     deadline_as_error: of(deadline());
     timeout_as_error: of(timeout());
     grpc_body_deadline: of(grpc::BodyDeadlineLayer);
+    concurrency_at_head: of(concurrency());
+    concurrency_with_a_line: of(ConcurrencyLayer::new("contract", ConcurrencyConfig::default().queue(5)));
+    concurrency_http_at_end: of(concurrency().refuse_with(http::AsResponse).until(AtEnd::new(http::ByStatus)));
+    adaptive_at_head: of(adaptive());
+    adaptive_grpc_at_end: of(adaptive().classify(grpc::ByStatus).refuse_with(grpc::AsResponse)
+        .until(AtEnd::new(grpc::ByStatus)));
     carry: of(DeadlineHeader::default().carry());
     honour: of(DeadlineHeader::grpc().honour());
     call: |probe| ServiceBuilder::new().map_request(Call::new).layer(CallLayer::new()).service(probe);

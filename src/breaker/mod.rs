@@ -134,7 +134,7 @@ pub use machine::Breaker;
 #[cfg(feature = "tower")]
 pub use service::BreakerService;
 #[cfg(feature = "tower")]
-pub use settle::{AtHead, Settle, Until};
+pub use settle::{AtHead, Ending, Settle, Until};
 #[cfg(feature = "tower")]
 pub use switch::Switch;
 pub use words::{Admission, Cause, Mode, Permit, State, Totals, Transition};

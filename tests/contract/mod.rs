@@ -13,6 +13,8 @@ mod deadline;
 mod depth;
 mod fallback;
 mod keyed;
+mod limit;
 mod nested_retries;
+mod rate;
 mod retry;
 mod threads;
