@@ -7,10 +7,10 @@
 //! | part | what stands in it |
 //! |---|---|
 //! | `reported_breakers` | rules 1 to 7, 10, 14, 15, 17, 19 |
-//! | `reported_calls` | rules 8, 9, 11, 12, 13, 16 |
+//! | `reported_calls` | rules 8, 9, 11, 12, 13, 16, 18 |
 //! | `starved` | failure 1, the only test in real time |
 //! | `peers_breakers` | failures 2 to 7, 13, 14 |
-//! | `peers_calls` | failures 8 to 12, 15 to 18, 20 |
+//! | `peers_calls` | failures 8 to 12, 15 to 20 |
 //! | `properties` | conformance cases that state a property |
 //! | `soak` | permits, tasks and memory come back after any mix of ends and reloads |
 //!

@@ -16,6 +16,7 @@ use mainstay::breaker::{
 use mainstay::deadline::DeadlineLayer;
 use mainstay::error::Reason;
 use mainstay::http::{AsResponse, ByStatus};
+use mainstay::limit::rate::{KeyedRate, KeyedRateConfig, Rate, RateLayer};
 use mainstay::num::{Attempts, Period, Ratio};
 use mainstay::retry::RetryConfig;
 use mainstay::standard::Stack;
@@ -269,6 +270,25 @@ async fn failure_13_nothing_grows_with_use() {
             warm = live_bytes();
         }
     }
+    let grown = live_bytes() - warm;
+    assert!(
+        grown < 16 * 1_024,
+        "{grown} bytes for a hundred thousand keys"
+    );
+
+    let each = KeyedRateConfig::new(Rate::burst(5, Period::secs(1))).max_keys(100);
+    let limiter = KeyedRate::new("peers", each);
+    let handle = limiter.handle();
+    let mut service = RateLayer::keyed(limiter, |key: &u32| *key).layer(callee);
+    for key in 0..100_000 {
+        let _ = start(&mut service, key).await.await;
+        tokio::time::advance(ms(10)).await;
+        assert!(handle.keys() <= 100);
+        if key == 1_000 {
+            warm = live_bytes();
+        }
+    }
+    assert_eq!(handle.refused(), 0, "a key that is untouched makes room");
     let grown = live_bytes() - warm;
     assert!(
         grown < 16 * 1_024,

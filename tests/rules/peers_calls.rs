@@ -13,7 +13,10 @@ use mainstay::breaker::{
 use mainstay::deadline::{DeadlineLayer, TimeoutLayer};
 use mainstay::error::Reason;
 use mainstay::fallback::{FallbackConfig, FallbackLayer, Outcomes};
-use mainstay::num::{Attempts, Factor, Period, Ratio};
+use mainstay::limit::adaptive::{Adaptive, AdaptiveConfig, AdaptiveLayer, Bounds, Sample};
+use mainstay::limit::concurrency::{Admission, Concurrency, ConcurrencyConfig, ConcurrencyLayer};
+use mainstay::limit::rate::{Rate, RateConfig, RateLayer, RateLimit};
+use mainstay::num::{Attempts, Factor, Period, Ratio, count};
 use mainstay::outcome::{Failure, Outcome};
 use mainstay::reqwest::TryClone;
 use mainstay::retry::{
@@ -80,6 +83,15 @@ async fn failure_08_nobody_spins_and_nobody_fails_for_another() {
     assert!(asked(timeout.layer(one.clone()), &one).await <= 20);
     let one = callee();
     assert!(asked(fallback.layer(one.clone()), &one).await <= 20);
+    let one = callee();
+    let places = ConcurrencyLayer::new("peers", ConcurrencyConfig::new(count(20)));
+    assert!(asked(places.layer(one.clone()), &one).await <= 20);
+    let one = callee();
+    let adaptive = AdaptiveLayer::new("peers", AdaptiveConfig::new());
+    assert!(asked(adaptive.layer(one.clone()), &one).await <= 20);
+    let one = callee();
+    let rate = RateLayer::new("peers", Rate::burst(20, Period::secs(1)));
+    assert!(asked(rate.layer(one.clone()), &one).await <= 20);
     let one = callee();
     assert!(asked(Stack::standard("peers").service(one.clone()), &one).await <= 20);
 
@@ -200,6 +212,25 @@ async fn failure_10_budgets_bind() {
             let now = Tick::ZERO + secs(7 * 24 * 3_600) * week;
             budget.begin(now);
             let _ = budget.withdraw(now);
+        }
+        assert!(
+            began.elapsed() < secs(1),
+            "{:?} for a thousand idle weeks",
+            began.elapsed()
+        );
+    }
+    for rate in [
+        Rate::burst(1_000, Period::millis(1)),
+        Rate::windows(1_000, Period::millis(1)),
+    ] {
+        let mut limit = RateLimit::new(rate);
+        let began = Instant::now();
+        for week in 1..=1_000 {
+            let now = Tick::ZERO + secs(7 * 24 * 3_600) * week;
+            let taken = (0..2)
+                .filter(|_| limit.reserve(count(600), now).is_ok())
+                .count();
+            assert_eq!(taken, 1, "no more than the burst, however long it was idle");
         }
         assert!(
             began.elapsed() < secs(1),
@@ -382,6 +413,113 @@ fn failure_16_no_setting_panics_later() {
     }
 }
 
+/// As above, for limits.
+#[test]
+fn failure_16_no_setting_of_a_limit_panics_later() {
+    let nano = Period::new("p", Duration::from_nanos(1)).unwrap();
+    let longest = Period::new("p", Duration::from_nanos(u64::MAX)).unwrap();
+    let periods = [nano, Period::millis(1), Period::secs(1), longest];
+    assert!(
+        Bounds::new("bounds", count(9), count(1)).is_err(),
+        "the most below the least"
+    );
+    let mut rng = Rng::new(16);
+    let mut draw = |n: usize| usize::try_from(rng.next_u64()).unwrap_or(0) % n;
+    for _ in 0..2_000 {
+        let (period, other) = (periods[draw(4)], periods[draw(4)]);
+        let permits = [1, 3, 1_000, u32::MAX][draw(4)];
+        let rates = [
+            Rate::burst(permits, period),
+            Rate::even(permits, period),
+            Rate::windows(permits, period),
+        ];
+        let mut limit = RateLimit::new(RateConfig::new(rates[draw(3)]).patience(other));
+        let mut now = Tick::ZERO;
+        for _ in 0..40 {
+            now = [now, now + period.get(), now.back(ms(1)), now + other.get()][draw(4)];
+            let taken = limit.reserve(count([1, 7, u32::MAX][draw(3)]), now);
+            if let Some(place) = taken.ok().filter(|_| draw(2) == 0) {
+                limit.cancel(place, now);
+            }
+            if draw(9) == 0 {
+                limit.reload(rates[draw(3)], now);
+            }
+            let _ = limit.look(now);
+        }
+
+        // A start outside of the bounds is brought within them.
+        let bounds = [
+            Bounds::between(1, 1),
+            Bounds::between(1, u32::MAX),
+            Bounds::between(7, 9),
+        ];
+        let config = AdaptiveConfig::new()
+            .bounds(bounds[draw(3)])
+            .start(count(permits))
+            .window(period)
+            .relearn(other)
+            .wait(other)
+            .samples(count([1, u32::MAX][draw(2)]))
+            .tolerance([Factor::percent(100), Factor::percent(u16::MAX)][draw(2)])
+            .queue([Ratio::ZERO, Ratio::ONE][draw(2)]);
+        let mut adaptive = Adaptive::new(config, now);
+        let mut places = Concurrency::new(
+            ConcurrencyConfig::new(count(permits))
+                .queue(u32::MAX)
+                .wait(other),
+        );
+        for _ in 0..60 {
+            now = [now, now + ms(1), now.back(ms(1)), now + other.get()][draw(4)];
+            let outcome = [
+                Outcome::Success,
+                FAILED,
+                Outcome::Overload { retry_after: None },
+            ][draw(3)];
+            let sample = Sample::new([now.back(ms(5)), now + ms(5), Tick::ZERO][draw(3)], outcome);
+            let _ = adaptive.observe(sample.in_flight([0, 1, u32::MAX][draw(3)]), now);
+            if draw(2) == 0 {
+                adaptive.held_back();
+            }
+            let limit = adaptive.limit();
+            assert!(limit <= config.range().most(), "{limit} of {config:?}");
+            match places.admit([Tick::NEVER, Tick::ZERO, now + ms(1)][draw(3)], now) {
+                Admission::Waits { ticket, .. } if draw(2) == 0 => {
+                    let _ = places.leave(ticket);
+                }
+                _ => {}
+            }
+            if draw(3) == 0 {
+                let _ = places.release(now);
+            }
+        }
+    }
+}
+
+/// An adaptive limit looks at what is under way: calls one after another, however fast, do not move it.
+#[tokio::test(start_paused = true)]
+async fn failure_19_an_adaptive_limit_does_not_drift_to_its_maximum() {
+    for start_at in [1, 5, 20, 200] {
+        let config = AdaptiveConfig::new()
+            .bounds(Bounds::between(1, 1_000))
+            .start(count(start_at));
+        let layer = AdaptiveLayer::new("peers", config).classify(Judge);
+        let callee = Callee::new(Turn::AnswerAfter(ms(5)));
+        let mut service = layer.layer(callee.clone());
+        for _ in 0..10_000 {
+            assert!(start(&mut service, 1).await.await.is_ok());
+        }
+        let limit = layer.handle().limit().get();
+        assert!(limit <= start_at.max(2), "{limit} for one call at a time");
+        // Nor do calls that fail at once, which are fast.
+        callee.set(Turn::Fail);
+        for _ in 0..1_000 {
+            assert!(start(&mut service, 1).await.await.is_err());
+            tokio::time::advance(ms(5)).await;
+        }
+        assert!(layer.handle().limit().get() <= start_at.max(2));
+    }
+}
+
 /// A paused clock drives every wait there is: hours pass in no time.
 #[tokio::test(start_paused = true)]
 async fn failure_17_a_paused_clock_drives_everything() {
@@ -460,9 +598,9 @@ async fn failure_18_telling_costs_nothing_and_holds_no_lock() {
     // Whoever is told may ask the handle, command it, and change its settings.
     let handle = layer.handle();
     let told = Arc::new(AtomicU32::new(0));
-    let (inside, count) = (layer.handle(), Arc::clone(&told));
+    let (inside, times) = (layer.handle(), Arc::clone(&told));
     handle.listen(move |_| {
-        count.fetch_add(1, Ordering::Relaxed);
+        times.fetch_add(1, Ordering::Relaxed);
         drop((
             inside.state(),
             inside.failures(),
@@ -498,6 +636,39 @@ async fn failure_18_telling_costs_nothing_and_holds_no_lock() {
         "a snapshot begins anew"
     );
     assert_eq!(told.load(Ordering::Relaxed), 3, "open, half-open, closed");
+    assert_eq!(callee.in_flight(), 0);
+
+    // Places and lines, whatever becomes of the calls.
+    let places = ConcurrencyConfig::new(count(2))
+        .queue(2)
+        .wait(Period::secs(3));
+    let places = ConcurrencyLayer::new("peers", places);
+    let mut service = places.layer(callee.clone());
+    callee.set(Turn::Hang);
+    let mut calls = Vec::new();
+    for _ in 0..5 {
+        let mut call = start(&mut service, 1).await;
+        if poll(&mut call).is_pending() {
+            calls.push(call);
+        }
+    }
+    assert_eq!(
+        (places.handle().in_flight(), places.handle().waiting()),
+        (2, 2)
+    );
+    drop(calls.swap_remove(0));
+    tokio::time::sleep(secs(4)).await;
+    for call in &mut calls {
+        let _ = poll(call);
+    }
+    drop(calls);
+    assert_eq!(
+        (places.handle().in_flight(), places.handle().waiting()),
+        (0, 0)
+    );
+    let low = gauges(&snapshotter);
+    assert_eq!(of(&low, "mainstay_concurrency_in_flight"), Some(0.0));
+    assert_eq!(of(&low, "mainstay_concurrency_waiting"), Some(0.0));
     drop(listening);
 
     // Once warm, a refusal, a retry that is not made and a fallback allocate nothing where nobody listens.

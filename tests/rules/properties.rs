@@ -7,7 +7,8 @@ use mainstay::breaker::{Breaker, BreakerConfig, BreakerLayer, State, Trip};
 use mainstay::deadline::DeadlineLayer;
 use mainstay::error::Reason;
 use mainstay::fallback::{Ending, FallbackConfig, FallbackLayer};
-use mainstay::num::{Attempts, Period, Ratio};
+use mainstay::limit::adaptive::{AdaptiveConfig, Bounds};
+use mainstay::num::{Attempts, Period, Ratio, count};
 use mainstay::outcome::{Failure, Outcome};
 use mainstay::retry::{Backoff, Jitter, RetryConfig};
 use mainstay::rng::Rng;
@@ -133,6 +134,40 @@ async fn rule_x01_the_standard_stack_stands_in_its_order() {
     .await;
     assert!(ended.is_err());
     assert_eq!(took, secs(9), "half of them in the queue");
+
+    // The limit is next: a call has one place from its first attempt to its end, and its wait for it is counted too.
+    let one = AdaptiveConfig::new()
+        .bounds(Bounds::between(1, 1))
+        .start(count(1));
+    let limited = stack()
+        .deadline(Period::secs(9))
+        .limit(one.wait(Period::secs(60)));
+    let callee = Callee::new(Turn::Hang);
+    let service = limited.service(callee.clone());
+    let first = tokio::spawn(service.clone().oneshot(1));
+    tokio::time::sleep(secs(5)).await;
+    assert_eq!(
+        (callee.calls(), limited.handle().limit().in_flight()),
+        (2, 1),
+        "on its second attempt"
+    );
+    let (ended, took) = timed(ask(&service, 2)).await;
+    assert!(ended.is_err() && first.await.unwrap().is_err());
+    assert_eq!(
+        (took, callee.calls()),
+        (secs(9), 5),
+        "4 in the line; two attempts of 3 and 1"
+    );
+    limited.handle().limit().reload(one.queue(Ratio::ZERO));
+    callee.set(Turn::Fail);
+    let first = tokio::spawn(service.clone().oneshot(1));
+    tokio::time::sleep(ms(500)).await;
+    assert_eq!(callee.in_flight(), 0, "between two attempts");
+    assert_eq!(
+        ask(&service, 2).await.unwrap_err().reason(),
+        Some(Reason::ConcurrencyLimit)
+    );
+    assert_eq!(first.await.unwrap(), Err(Fault::Down));
 
     // The retry is outside the breaker: every attempt is a sample, and a refusal ends the call at once.
     let stack_of_two = stack().breaker(Trip::consecutive(2));

@@ -12,7 +12,8 @@ use mainstay::breaker::{
 };
 use mainstay::deadline::TimeoutLayer;
 use mainstay::error::Reason;
-use mainstay::num::{Attempts, Factor, Period, Ratio};
+use mainstay::limit::concurrency::{ConcurrencyConfig, ConcurrencyLayer};
+use mainstay::num::{Attempts, Factor, Period, Ratio, count};
 use mainstay::retry::{BudgetConfig, QuotaBudget, RetryConfig, RetryLayer};
 use mainstay::rng::Rng;
 use mainstay::rt;
@@ -228,6 +229,25 @@ async fn rule_04_a_probe_that_is_refused_below_decides_nothing() {
         assert_eq!((handle.state(), handle.probes()), (State::HalfOpen, 0));
     }
     below.handle().release(Order::new("test", "does not"));
+    assert_eq!(ask(&service, 1).await, Ok(1));
+    assert_eq!(handle.state(), State::Closed);
+
+    // The same of a limit whose only place is taken.
+    let below = ConcurrencyLayer::new("below", ConcurrencyConfig::new(count(1)));
+    let layer = BreakerLayer::new("rules", opens_at_once(HalfOpen::default())).classify(Judge);
+    let (callee, handle) = (Callee::new(Turn::Fail), layer.handle());
+    let service = layer.layer(below.layer(callee.clone()));
+    assert!(ask(&service, 1).await.is_err());
+    tokio::time::sleep(OPEN_FOR.get()).await;
+    callee.set(Turn::Hang);
+    let holder = start(&mut below.layer(callee.clone()), 1).await;
+    for _ in 0..100 {
+        let refused = ask(&service, 1).await.unwrap_err();
+        assert_eq!(refused.reason(), Some(Reason::ConcurrencyLimit));
+        assert_eq!((handle.state(), handle.probes()), (State::HalfOpen, 0));
+    }
+    drop(holder);
+    callee.set(Turn::Answer);
     assert_eq!(ask(&service, 1).await, Ok(1));
     assert_eq!(handle.state(), State::Closed);
 }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -16,7 +17,10 @@ use mainstay::deadline::{DeadlineLayer, TimeoutLayer};
 use mainstay::error::Reason;
 use mainstay::fallback::{Ending, FallbackConfig, FallbackLayer};
 use mainstay::http::{AsResponse, ByStatus, DeadlineHeader};
-use mainstay::num::{Attempts, Period, Ratio};
+use mainstay::limit::adaptive::{Adaptive, AdaptiveConfig, AdaptiveLayer, Sample};
+use mainstay::limit::concurrency::{ConcurrencyConfig, ConcurrencyLayer};
+use mainstay::limit::rate::{Rate, RateConfig, RateLayer, RateLimit};
+use mainstay::num::{Attempts, Period, Ratio, count};
 use mainstay::outcome::{Failure, Outcome};
 use mainstay::retry::{
     Backoff, Budget, BudgetConfig, ConcurrencyBudget, Jitter, Nesting, QuotaBudget, RatioBudget,
@@ -102,13 +106,18 @@ async fn rule_08_attempts_keep_to_the_budget_over_any_window() {
     }
     let (requests, attempts) = (requests.lock().unwrap(), attempts.lock().unwrap());
     let began = requests[0];
-    let within = |seen: &[Tick], from: u64, to: u64| {
-        let window = began + ms(from * 500)..began + ms(to * 500);
-        u32::try_from(seen.iter().filter(|at| window.contains(at)).count()).unwrap()
+    // How many came before each half second.
+    let before = |seen: &[Tick]| -> Vec<u32> {
+        let halves = (0..=130).map(|half| began + ms(half * 500));
+        let count = |end| seen.iter().filter(|at| **at < end).count();
+        halves
+            .map(|end| u32::try_from(count(end)).unwrap())
+            .collect()
     };
-    for from in 0..130 {
+    let (made, tried) = (before(&requests), before(&attempts));
+    for from in 0..130_usize {
         for to in from + 1..=130 {
-            let (requests, attempts) = (within(&requests, from, to), within(&attempts, from, to));
+            let (requests, attempts) = (made[to] - made[from], tried[to] - tried[from]);
             let floor = burst + per_second + per_second * u32::try_from(to - from).unwrap() / 2;
             let most = f64::from(requests) * 1.2 + f64::from(floor);
             // A call of before the window can be retried in it: what it earned is in the burst.
@@ -258,6 +267,30 @@ async fn rule_11_the_total_counts_everything_and_an_attempt_gets_what_is_left() 
     let (ended, ()) = tokio::join!(ask(&service, 1), later);
     assert_eq!(ended.unwrap_err().reason(), Some(Reason::DeadlineExceeded));
     assert_eq!(rt::now().since(began), secs(1));
+
+    // The same in the line of a limit, and in that of a rate.
+    let place = ConcurrencyLayer::new("rules", ConcurrencyConfig::new(count(1)).queue(1));
+    let mut service = total(Period::secs(1)).layer(place.layer(callee.clone()));
+    let holder = start(&mut place.layer(callee.clone()), 1).await;
+    let began = rt::now();
+    let waiting = start(&mut service, 1).await;
+    let free = async {
+        tokio::time::sleep(ms(600)).await;
+        drop(holder);
+    };
+    let (ended, ()) = tokio::join!(waiting, free);
+    assert_eq!(ended.unwrap_err().reason(), Some(Reason::DeadlineExceeded));
+    assert_eq!((rt::now().since(began), callee.in_flight()), (secs(1), 0));
+    let rate = RateConfig::new(Rate::even(10, Period::secs(6))).patience(Period::secs(60));
+    let service = total(Period::secs(1)).layer(RateLayer::new("rules", rate).layer(callee.clone()));
+    let began = rt::now();
+    let (first, second) = tokio::join!(ask(&service, 1), ask(&service, 1));
+    assert!(first.is_err() && second.is_err());
+    assert_eq!(
+        rt::now().since(began),
+        secs(1),
+        "six tenths of it until its turn"
+    );
 
     // An attempt that hangs gets its own limit, and the last one what is left.
     let retry = RetryLayer::new("rules", constant(10, ms(100))).classify(Judge);
@@ -539,4 +572,100 @@ fn rule_16_clocks_may_step_and_idle_times_may_be_long() {
         );
         assert!((0..1_000).filter(|_| budget.withdraw(Tick::NEVER)).count() <= 20);
     }
+
+    let second = Period::secs(1);
+    for rate in [
+        Rate::burst(5, second),
+        Rate::even(5, second),
+        Rate::windows(5, second),
+    ] {
+        for back in [ms(200), secs(1), secs(99)] {
+            let mut limit = RateLimit::new(rate);
+            let mut take = |now| {
+                let asked = (0..100).filter(|_| limit.reserve(count(1), now).is_ok());
+                asked.count()
+            };
+            let most = take(noon());
+            assert!((1..=5).contains(&most), "{rate:?}");
+            let then = noon().back(back);
+            assert_eq!(take(then), 0, "{rate:?}: given twice, {back:?} back");
+            assert_eq!(take(then + secs(1)), most, "{rate:?}: lost, {back:?} back");
+            assert_eq!(take(then + days), most, "{rate:?}: as after a quiet second");
+            let _ = (take(Tick::NEVER), take(Tick::ZERO), take(Tick::NEVER));
+        }
+    }
+
+    let mut adaptive = Adaptive::new(AdaptiveConfig::new(), noon());
+    let observe = |adaptive: &mut Adaptive, now: Tick, took: Duration, in_flight: u32| {
+        let sample = Sample::new(now.back(took), Outcome::Success).in_flight(in_flight);
+        adaptive.observe(sample, now).is_some()
+    };
+    for n in 0..200 {
+        let now = noon() + ms(10 * n);
+        let stepped = if n % 10 == 9 { now.back(secs(50)) } else { now };
+        observe(&mut adaptive, stepped, ms(10), 5);
+    }
+    let before = adaptive.limit();
+    for n in 0..10 {
+        observe(&mut adaptive, noon() + days + ms(10 * n), ms(10), 5);
+    }
+    assert_eq!(
+        adaptive.limit(),
+        before,
+        "after sixty idle days as before them"
+    );
+    for now in [Tick::NEVER, Tick::ZERO, Tick::NEVER] {
+        for _ in 0..100 {
+            observe(&mut adaptive, now, ms(10), 100);
+        }
+    }
+}
+
+fn noon() -> Tick {
+    Tick::ZERO + secs(100)
+}
+
+/// Through an adaptive limit, a call every `gap` for so long; how many were refused in the last ten seconds.
+async fn load<S>(service: &S, gap: Duration, lasting: Duration) -> usize
+where
+    S: Service<u32, Response = u32, Error = Fault, Future: Send> + Clone + Send + 'static,
+{
+    let (began, refused) = (rt::now(), Arc::new(AtomicUsize::new(0)));
+    while rt::now().since(began) < lasting {
+        let (call, refused) = (service.clone().oneshot(1), Arc::clone(&refused));
+        let counts = rt::now().since(began) + secs(10) >= lasting;
+        tokio::spawn(async move {
+            if call.await.is_err() && counts {
+                refused.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        tokio::time::sleep(gap).await;
+    }
+    refused.load(Ordering::Relaxed)
+}
+
+/// An adaptive limit does not grow while fewer than half of it are under way, and a callee that has become slower for
+/// good gets all of its calls again.
+#[tokio::test(start_paused = true)]
+async fn rule_18_an_adaptive_limit_drifts_neither_up_nor_down() {
+    let layer = AdaptiveLayer::new("rules", AdaptiveConfig::new()).classify(Judge);
+    let (callee, handle) = (Callee::new(Turn::AnswerAfter(ms(20))), layer.handle());
+    let service = layer.layer(callee.clone());
+    // 2 of 20 are under way, and then none for an hour: nothing moves.
+    assert_eq!(load(&service, ms(10), secs(60)).await, 0);
+    tokio::time::sleep(secs(3_600)).await;
+    assert_eq!(load(&service, ms(10), secs(60)).await, 0);
+    assert_eq!((handle.limit().get(), handle.last_change()), (20, None));
+
+    // Forty at a time are in the way of twenty: it grows, and not without end.
+    callee.set(Turn::AnswerAfter(ms(40)));
+    assert_eq!(load(&service, ms(1), secs(20)).await, 0);
+    assert!((40..=200).contains(&handle.limit().get()), "{handle:?}");
+
+    // Ten times as slow from now on: it is learned anew, and nothing is held back any more.
+    callee.set(Turn::AnswerAfter(ms(400)));
+    assert_eq!(load(&service, ms(1), secs(40)).await, 0);
+    let baseline = handle.baseline().unwrap();
+    assert!((ms(350)..=ms(450)).contains(&baseline), "{baseline:?}");
+    assert!(handle.limit().get() >= 400, "{handle:?}");
 }
