@@ -42,6 +42,10 @@
 //! | `retry budget exhausted` | warn | `policy` |
 //! | `attempt timed out` | debug | `policy`, `after` |
 //! | `fallback` | debug | `policy`, `outcome`, `because` |
+//! | `limit moved` | debug | `policy`, `from`, `to`, `cause` |
+//! | `limit commanded` | info | `policy`, `from`, `to`, `cause`, `actor`, `reason` |
+//! | `waits for its turn` | debug | `policy`, `wait` |
+//! | `rate changed` | info | `policy`, `config` |
 //! | `saga started` | debug | `saga`, `id` |
 //! | `saga ended` | debug | `saga`, `id`, `end` |
 //! | `saga waits for an operator` | error | `saga`, `id`, `class`, `step` |
@@ -217,7 +221,7 @@ pub(crate) fn limit_changed(policy: &Name, change: &adaptive::Change, order: Opt
     match order {
         Some(order) => {
             let (actor, reason) = (order.actor(), order.reason());
-            tracing::info!(policy, from, to, cause, actor, reason, "limit moved");
+            tracing::info!(policy, from, to, cause, actor, reason, "limit commanded");
         }
         None => tracing::debug!(policy, from, to, cause, "limit moved"),
     }

@@ -1,13 +1,14 @@
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use super::config::ConcurrencyConfig;
+use super::config::{ConcurrencyConfig, wait_until};
 use super::count::Count;
 use super::lane::{Lane, Standing, Ticket};
 use super::pace::{Pace, Step};
+use crate::num::Ratio;
 use crate::rt;
 use crate::sync::{AtomicU64, Mutex, Ordering, lock};
-use crate::time::nanos;
+use crate::time::{Tick, nanos};
 
 /// The places of one limit, shared by all who want one: the machine of `machine.rs`, without its lock where nobody
 /// waits.
@@ -22,6 +23,8 @@ pub(crate) struct Seats {
     queue: AtomicU64,
     /// How long, in nanoseconds.
     wait: AtomicU64,
+    /// The bits of a share.
+    wait_share: AtomicU64,
     /// What the line learned of its pace.
     step: AtomicU64,
     line: Mutex<Line>,
@@ -48,6 +51,7 @@ impl Seats {
             count: AtomicU64::new(Count::new(config.limit().get()).bits()),
             queue: AtomicU64::new(0),
             wait: AtomicU64::new(0),
+            wait_share: AtomicU64::new(0),
             step: AtomicU64::new(0),
             line: Mutex::new(Line {
                 lane: Lane::new(),
@@ -77,9 +81,12 @@ impl Seats {
         u32::try_from(self.queue.load(Ordering::Relaxed)).unwrap_or(u32::MAX)
     }
 
-    /// How long one may wait.
-    pub(crate) fn wait(&self) -> Duration {
-        Duration::from_nanos(self.wait.load(Ordering::Relaxed))
+    /// Until when a call may wait that comes at `now` and must be over at `deadline`.
+    pub(crate) fn wait_until(&self, deadline: Tick, now: Tick) -> Tick {
+        let longest = Duration::from_nanos(self.wait.load(Ordering::Relaxed));
+        let share = f64::from_bits(self.wait_share.load(Ordering::Relaxed));
+        let share = Ratio::new("wait_share", share).unwrap_or(Ratio::ONE);
+        wait_until(longest, share, deadline, now)
     }
 
     /// How fast the line moves.
@@ -159,6 +166,8 @@ impl Seats {
         self.queue.store(queue.into(), Ordering::Relaxed);
         let wait = nanos(config.longest_wait().get());
         self.wait.store(wait, Ordering::Relaxed);
+        let share = config.patience().get().to_bits();
+        self.wait_share.store(share, Ordering::Relaxed);
         self.exchange(|count| Some(count.resize(config.limit().get())));
     }
 
