@@ -4,12 +4,7 @@
 //! A failure prints its seed and the shrunken operations; `PROPTEST_RNG_SEED` repeats a run and `PROPTEST_CASES`
 //! makes it longer.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::disallowed_methods,
-    reason = "a test panics to fail, and waits on the paused clock"
-)]
+#![expect(clippy::unwrap_used, reason = "a test panics to fail")]
 
 use std::collections::VecDeque;
 use std::future::Future;

@@ -45,9 +45,9 @@ fn ready<S: Service<Req>>(service: &mut S) -> bool {
     matches!(service.poll_ready(&mut cx), Poll::Ready(Ok(())))
 }
 
-fn refused<T>(polled: Poll<Result<T, Fault>>) -> Rejected {
+fn refused<T>(polled: &Poll<Result<T, Fault>>) -> Rejected {
     match polled {
-        Poll::Ready(Err(Fault::Rejected(rejected))) => rejected,
+        Poll::Ready(Err(Fault::Rejected(rejected))) => *rejected,
         Poll::Ready(Err(other)) => panic!("{other}"),
         Poll::Ready(Ok(_)) => panic!("it was answered"),
         Poll::Pending => panic!("it waits"),
@@ -76,7 +76,7 @@ async fn a_place_is_taken_in_call_and_not_before() {
     assert_eq!(counts(&handle), (0, 0));
     let call = second.call(request());
     assert_eq!(counts(&handle), (1, 0));
-    let rejected = refused(poll(&mut pin!(first.call(request()))));
+    let rejected = refused(&poll(&mut pin!(first.call(request()))));
     assert_eq!(rejected.reason(), Reason::ConcurrencyLimit);
     assert!(rejected.is_untried());
     assert!(call.await.is_ok());
@@ -93,7 +93,7 @@ async fn a_full_limit_is_ready_and_refuses_while_the_inner_service_is_not() {
     assert!(ready(&mut service), "ready to refuse");
     // A place comes free between the promise and the call: the inner service still is not ready.
     drop(holder);
-    let rejected = refused(poll(&mut pin!(service.call(request()))));
+    let rejected = refused(&poll(&mut pin!(service.call(request()))));
     assert_eq!(rejected.reason(), Reason::ConcurrencyLimit);
     assert_eq!((probe.calls(), probe.uninvited()), (1, 0));
     assert!(!ready(&mut service), "now its readiness counts again");
@@ -108,7 +108,7 @@ async fn a_full_limit_reserves_nothing_below() {
     let mut idle = layer.layer(inner.clone());
     let mut other = layer.layer(inner);
     assert!(ready(&mut idle));
-    let rejected = refused(poll(&mut pin!(idle.call(request()))));
+    let rejected = refused(&poll(&mut pin!(idle.call(request()))));
     assert_eq!(rejected.reason(), Reason::ConcurrencyLimit);
     drop(holder);
     assert!(ready(&mut other), "the idle clone holds the only place");
@@ -200,13 +200,13 @@ async fn a_wait_ends_with_its_bound_or_with_the_deadline() {
     let scope = Scope::current().until(begun + WAIT.get() / 4);
     let mut waiter = Box::pin(scope.enter(|| service.clone().call_ready(request())));
     assert!(poll(&mut waiter).is_pending());
-    let rejected = refused(Poll::Ready(waiter.await));
+    let rejected = refused(&Poll::Ready(waiter.await));
     assert_eq!(rejected.reason(), Reason::QueueTimeout);
     assert_eq!(mainstay::rt::now().since(begun), WAIT.get() / 4);
     // It has none left: there is nothing to wait for.
     let over = Scope::current().until(mainstay::rt::now());
     let call = over.enter(|| service.clone().call_ready(request()));
-    let rejected = refused(poll(&mut pin!(call)));
+    let rejected = refused(&poll(&mut pin!(call)));
     assert_eq!(rejected.reason(), Reason::ConcurrencyLimit);
     assert_eq!(counts(&handle), (1, 0));
     assert_eq!(probe.calls(), 1);
@@ -286,7 +286,7 @@ async fn a_limit_can_be_moved_under_load() {
     assert_eq!(counts(&handle), (1, 2));
     let mut newcomer = pin!(start(&mut service.clone()).await);
     assert_eq!(
-        refused(poll(&mut newcomer)).reason(),
+        refused(&poll(&mut newcomer)).reason(),
         Reason::ConcurrencyLimit
     );
     drop(calls.remove(0));
