@@ -69,7 +69,6 @@ use crate::breaker::{Change, Order, State};
 use crate::error::{Reason, Rejected};
 use crate::fallback::Ending;
 use crate::limit::adaptive;
-use crate::limit::concurrency::Count;
 use crate::limit::rate::RateConfig;
 use crate::retry::GaveUp;
 
@@ -169,12 +168,13 @@ impl Occupancy {
         }
     }
 
+    /// So many calls may be under way.
+    pub(crate) fn limit(&self, calls: u32) {
+        self.gauge(&self.limit, LIMIT, |limit| limit.set(calls));
+    }
+
     /// A call has a place.
-    pub(crate) fn entered(&self, count: Count) {
-        // Now and then, for whoever began to listen after the limit was made.
-        if count.in_flight() == 1 {
-            self.gauge(&self.limit, LIMIT, |limit| limit.set(count.limit()));
-        }
+    pub(crate) fn entered(&self) {
         self.gauge(&self.in_flight, IN_FLIGHT, |calls| calls.increment(1.0));
     }
 
@@ -193,6 +193,7 @@ impl Occupancy {
         self.gauge(&self.waiting, WAITING, |calls| calls.decrement(1.0));
     }
 
+    #[inline]
     fn gauge(&self, key: &OnceLock<Key>, name: &'static str, f: impl FnOnce(&metrics::Gauge)) {
         static METADATA: Metadata<'_> =
             Metadata::new(module_path!(), Level::INFO, Some(module_path!()));

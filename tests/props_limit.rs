@@ -4,12 +4,7 @@
 //! A failure prints its seed and the shrunken operations; `PROPTEST_RNG_SEED` repeats a run and `PROPTEST_CASES`
 //! makes it longer.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::disallowed_methods,
-    reason = "a test panics to fail, and waits on the paused clock"
-)]
+#![expect(clippy::unwrap_used, reason = "a test panics to fail")]
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -23,7 +18,7 @@ use mainstay::limit::adaptive::{Adaptive, AdaptiveConfig, AdaptiveLayer, Bounds,
 use mainstay::limit::concurrency::{
     Admission, Concurrency, ConcurrencyConfig, ConcurrencyLayer, Left, Ticket,
 };
-use mainstay::num::{Factor, Period, Ratio, count};
+use mainstay::num::{Factor, Period, count};
 use mainstay::outcome::{Failure, Outcome};
 use mainstay::scope::Scope;
 use mainstay::time::Tick;

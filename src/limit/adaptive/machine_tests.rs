@@ -11,8 +11,8 @@ fn millis(n: u64) -> Duration {
 }
 
 fn rounded(time: Option<Duration>) -> u64 {
-    let millis = time.unwrap_or_default().as_secs_f64() * 1e3;
-    millis.round() as u64
+    let micros = time.unwrap_or_default().as_micros();
+    u64::try_from((micros + 500) / 1_000).unwrap_or(u64::MAX)
 }
 
 /// A machine and the time, which passes as calls end.
