@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use mainstay::breaker::{Breaker, BreakerLayer, State, Trip};
 use mainstay::deadline::{DeadlineLayer, TimeoutLayer};
+use mainstay::fallback::{FallbackConfig, FallbackLayer};
 use mainstay::num::{Attempts, Period, Ratio};
 use mainstay::outcome::Outcome;
 use mainstay::retry::{RetryConfig, RetryLayer};
@@ -92,6 +93,13 @@ async fn layers(effort: &Effort) {
         "retry",
         effort,
         ServiceBuilder::new().layer(retry).service(up),
+    )
+    .await;
+    let fallback = FallbackLayer::value("bench", FallbackConfig::default(), 0);
+    measure(
+        "fallback",
+        effort,
+        ServiceBuilder::new().layer(fallback).service(up),
     )
     .await;
     let timeout = TimeoutLayer::new("bench", period);

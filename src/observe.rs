@@ -15,6 +15,11 @@
 //! | `mainstay_retries_total` | counter | `policy` |
 //! | `mainstay_retries_given_up_total` | counter | `policy`, `reason` |
 //! | `mainstay_attempt_timeouts_total` | counter | `policy` |
+//! | `mainstay_fallbacks_total` | counter | `policy`, `outcome`: abandoned, failed, full, late, no_request, served |
+//! | `mainstay_concurrency_limit` | gauge: how many calls may be under way | `policy` |
+//! | `mainstay_concurrency_in_flight` | gauge: how many are | `policy` |
+//! | `mainstay_concurrency_waiting` | gauge: how many wait for a place | `policy` |
+//! | `mainstay_limit_changes_total` | counter | `policy`, `cause` |
 //! | `mainstay_rate_delays_total` | counter: calls that had to wait for their turn | `policy` |
 //! | `mainstay_rate_overflows_total` | counter: calls whose key found no room | `policy` |
 //! | `mainstay_sagas_started_total` | counter | `saga` |
@@ -24,6 +29,31 @@
 //!
 //! The label `saga` is the name of a definition and `step` the name of one of its steps. Events about a saga carry its
 //! id, by which its history is found; never its input, its outputs, its business key or the words of an error.
+//!
+//! | event | level | fields |
+//! |---|---|---|
+//! | `rejected` | debug | `policy`, `layer`, `reason`, `retry_after` |
+//! | `circuit opened` | warn | `policy`, `from`, `to`, `cause`; of a command also `actor`, `reason` |
+//! | `circuit changed` | info | `policy`, `from`, `to`, `cause`; of a command also `actor`, `reason` |
+//! | `circuit would have opened` | warn | `policy`, `cause` |
+//! | `circuit commanded` | warn | `policy`, `command`, `actor`, `reason`, `lasting` |
+//! | `will retry` | debug | `policy`, `attempt`, `after` |
+//! | `gave up` | debug | `policy`, `attempt`, `reason` |
+//! | `retry budget exhausted` | warn | `policy` |
+//! | `attempt timed out` | debug | `policy`, `after` |
+//! | `fallback` | debug | `policy`, `outcome`, `because` |
+//! | `saga started` | debug | `saga`, `id` |
+//! | `saga ended` | debug | `saga`, `id`, `end` |
+//! | `saga waits for an operator` | error | `saga`, `id`, `class`, `step` |
+//! | `step will be tried again` | debug | `saga`, `id`, `step`, `undo`, `attempt`, `after` |
+//! | `saga left to the next engine` | info | `saga`, `id`, `why` |
+//!
+//! Nothing is told under a lock, so a recorder or subscriber may look at any handle. Where nobody listens, a refusal, a
+//! fallback and a success build nothing.
+//!
+//! `docs/grafana/mainstay.json` is a dashboard of these metrics, `docs/prometheus/mainstay.rules.yml` has alerts on
+//! them, both by the names that `metrics-exporter-prometheus` gives them. `tests/observability.rs` holds this table,
+//! the dashboard and the alerts against what is really emitted.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -33,6 +63,9 @@ use metrics::{Key, Label, Level, Metadata};
 
 use crate::breaker::{Change, Order, State};
 use crate::error::{Reason, Rejected};
+use crate::fallback::Ending;
+use crate::limit::adaptive;
+use crate::limit::concurrency::Count;
 use crate::limit::rate::RateConfig;
 use crate::retry::GaveUp;
 
@@ -43,20 +76,40 @@ fn label(name: &Name) -> metrics::SharedString {
     metrics::SharedString::from_shared(Arc::clone(name))
 }
 
-/// Tells of the refusals of one policy.
+static METADATA: Metadata<'_> = Metadata::new(module_path!(), Level::INFO, Some(module_path!()));
+
+/// The keys of one policy's counters that differ in one label.
 ///
-/// Its keys are made with the first refusal of each kind, so that under overload a refusal costs no allocation.
+/// Each is made when it is first needed, so that under overload a count costs no allocation.
+struct Keys<const N: usize>([OnceLock<Key>; N]);
+
+impl<const N: usize> Keys<N> {
+    const fn new() -> Self {
+        Self([const { OnceLock::new() }; N])
+    }
+
+    fn increment(&self, n: usize, make: impl FnOnce() -> Key) {
+        if let Some(key) = self.0.get(n) {
+            let key = key.get_or_init(make);
+            metrics::with_recorder(|recorder| {
+                recorder.register_counter(key, &METADATA).increment(1);
+            });
+        }
+    }
+}
+
+/// Tells of the refusals of one policy.
 pub(crate) struct Rejections {
     policy: Name,
     /// By reason: a policy is always the same kind of layer.
-    keys: [OnceLock<Key>; Reason::ALL.len()],
+    keys: Keys<{ Reason::ALL.len() }>,
 }
 
 impl Rejections {
     pub(crate) const fn new(policy: Name) -> Self {
         Self {
             policy,
-            keys: [const { OnceLock::new() }; Reason::ALL.len()],
+            keys: Keys::new(),
         }
     }
 
@@ -65,22 +118,15 @@ impl Rejections {
     }
 
     pub(crate) fn note(&self, rejected: &Rejected) {
-        static METADATA: Metadata<'_> =
-            Metadata::new(module_path!(), Level::INFO, Some(module_path!()));
         let (layer, reason) = (rejected.layer().as_str(), rejected.reason().as_str());
-        if let Some(key) = self.keys.get(rejected.reason() as usize) {
-            let key = key.get_or_init(|| {
-                let labels = vec![
-                    Label::new("policy", label(&self.policy)),
-                    Label::new("layer", layer),
-                    Label::new("reason", reason),
-                ];
-                Key::from_parts("mainstay_rejections_total", labels)
-            });
-            metrics::with_recorder(|recorder| {
-                recorder.register_counter(key, &METADATA).increment(1);
-            });
-        }
+        self.keys.increment(rejected.reason() as usize, || {
+            let labels = vec![
+                Label::new("policy", label(&self.policy)),
+                Label::new("layer", layer),
+                Label::new("reason", reason),
+            ];
+            Key::from_parts("mainstay_rejections_total", labels)
+        });
         let policy = &*self.policy;
         tracing::debug!(policy, layer, reason, retry_after = ?rejected.hint(), "rejected");
     }
@@ -91,6 +137,89 @@ impl fmt::Debug for Rejections {
         f.debug_struct("Rejections")
             .field("policy", &self.policy)
             .finish_non_exhaustive()
+    }
+}
+
+/// Tells how many calls a limit has under way, and how many wait.
+///
+/// Each call adds one and takes it away again, so that the gauges end where they began, however the calls ended. The
+/// keys are made with the first call, so that the others allocate nothing.
+pub(crate) struct Occupancy {
+    policy: Name,
+    in_flight: OnceLock<Key>,
+    limit: OnceLock<Key>,
+    waiting: OnceLock<Key>,
+}
+
+const IN_FLIGHT: &str = "mainstay_concurrency_in_flight";
+const LIMIT: &str = "mainstay_concurrency_limit";
+const WAITING: &str = "mainstay_concurrency_waiting";
+
+impl Occupancy {
+    pub(crate) const fn new(policy: Name) -> Self {
+        Self {
+            policy,
+            in_flight: OnceLock::new(),
+            limit: OnceLock::new(),
+            waiting: OnceLock::new(),
+        }
+    }
+
+    /// A call has a place.
+    pub(crate) fn entered(&self, count: Count) {
+        // Now and then, for whoever began to listen after the limit was made.
+        if count.in_flight() == 1 {
+            self.gauge(&self.limit, LIMIT, |limit| limit.set(count.limit()));
+        }
+        self.gauge(&self.in_flight, IN_FLIGHT, |calls| calls.increment(1.0));
+    }
+
+    /// Its call is over.
+    pub(crate) fn left(&self) {
+        self.gauge(&self.in_flight, IN_FLIGHT, |calls| calls.decrement(1.0));
+    }
+
+    /// A call waits.
+    pub(crate) fn joined(&self) {
+        self.gauge(&self.waiting, WAITING, |calls| calls.increment(1.0));
+    }
+
+    /// It does no longer.
+    pub(crate) fn went(&self) {
+        self.gauge(&self.waiting, WAITING, |calls| calls.decrement(1.0));
+    }
+
+    fn gauge(&self, key: &OnceLock<Key>, name: &'static str, f: impl FnOnce(&metrics::Gauge)) {
+        static METADATA: Metadata<'_> =
+            Metadata::new(module_path!(), Level::INFO, Some(module_path!()));
+        let key = key
+            .get_or_init(|| Key::from_parts(name, vec![Label::new("policy", label(&self.policy))]));
+        metrics::with_recorder(|recorder| {
+            f(&recorder.register_gauge(key, &METADATA));
+        });
+    }
+}
+
+/// How many calls may be under way.
+pub(crate) fn limit(policy: &Name, limit: u32) {
+    metrics::gauge!(LIMIT, "policy" => label(policy)).set(limit);
+}
+
+/// An adaptive limit moved, by its rules or on an operator's order.
+pub(crate) fn limit_changed(policy: &Name, change: &adaptive::Change, order: Option<&Order>) {
+    let (from, to, cause) = (change.from(), change.to(), change.cause().as_str());
+    limit(policy, to.get());
+    metrics::counter!(
+        "mainstay_limit_changes_total", "policy" => label(policy), "cause" => cause
+    )
+    .increment(1);
+    let policy = &**policy;
+    match order {
+        Some(order) => {
+            let (actor, reason) = (order.actor(), order.reason());
+            tracing::info!(policy, from, to, cause, actor, reason, "limit moved");
+        }
+        None => tracing::debug!(policy, from, to, cause, "limit moved"),
     }
 }
 
@@ -175,18 +304,50 @@ pub(crate) fn untracked(policy: &Name) {
     metrics::counter!("mainstay_breaker_untracked_total", "policy" => label(policy)).increment(1);
 }
 
-pub(crate) fn retried(policy: &Name, attempt: u32, after: Duration) {
-    metrics::counter!("mainstay_retries_total", "policy" => label(policy)).increment(1);
-    tracing::debug!(policy = &**policy, attempt, ?after, "will retry");
+/// Tells of the retries of one policy.
+pub(crate) struct Retries {
+    policy: Name,
+    retried: Keys<1>,
+    gave_up: Keys<{ GaveUp::ALL.len() }>,
 }
 
-pub(crate) fn gave_up(policy: &Name, attempt: u32, reason: GaveUp) {
-    let reason = reason.as_str();
-    metrics::counter!(
-        "mainstay_retries_given_up_total", "policy" => label(policy), "reason" => reason
-    )
-    .increment(1);
-    tracing::debug!(policy = &**policy, attempt, reason, "gave up");
+impl Retries {
+    pub(crate) const fn new(policy: Name) -> Self {
+        Self {
+            policy,
+            retried: Keys::new(),
+            gave_up: Keys::new(),
+        }
+    }
+
+    pub(crate) const fn policy(&self) -> &Name {
+        &self.policy
+    }
+
+    pub(crate) fn retried(&self, attempt: u32, after: Duration) {
+        self.retried.increment(0, || {
+            let labels = vec![Label::new("policy", label(&self.policy))];
+            Key::from_parts("mainstay_retries_total", labels)
+        });
+        tracing::debug!(policy = &*self.policy, attempt, ?after, "will retry");
+    }
+
+    pub(crate) fn gave_up(&self, attempt: u32, reason: GaveUp) {
+        let why = reason.as_str();
+        self.gave_up.increment(reason as usize, || {
+            let labels = vec![
+                Label::new("policy", label(&self.policy)),
+                Label::new("reason", why),
+            ];
+            Key::from_parts("mainstay_retries_given_up_total", labels)
+        });
+        tracing::debug!(policy = &*self.policy, attempt, reason = why, "gave up");
+    }
+
+    /// Once, until the budget allows a retry again.
+    pub(crate) fn budget_exhausted(&self) {
+        tracing::warn!(policy = &*self.policy, "retry budget exhausted");
+    }
 }
 
 pub(crate) fn timed_out(policy: &Name, after: Duration) {
@@ -194,13 +355,43 @@ pub(crate) fn timed_out(policy: &Name, after: Duration) {
     tracing::debug!(policy = &**policy, ?after, "attempt timed out");
 }
 
+/// Tells of the fallbacks of one policy.
+pub(crate) struct Fallbacks {
+    policy: Name,
+    keys: Keys<{ Ending::ALL.len() }>,
+}
+
+impl Fallbacks {
+    pub(crate) const fn new(policy: Name) -> Self {
+        Self {
+            policy,
+            keys: Keys::new(),
+        }
+    }
+
+    pub(crate) const fn policy(&self) -> &Name {
+        &self.policy
+    }
+
+    pub(crate) fn note(&self, ending: Ending, because: &'static str) {
+        let outcome = ending.as_str();
+        self.keys.increment(ending as usize, || {
+            let labels = vec![
+                Label::new("policy", label(&self.policy)),
+                Label::new("outcome", outcome),
+            ];
+            Key::from_parts("mainstay_fallbacks_total", labels)
+        });
+        let policy = &*self.policy;
+        tracing::debug!(policy, outcome, because, "fallback");
+    }
+}
+
 /// A counter whose only label is the policy.
-///
-/// Its key is made with the first count, so that counting costs no allocation.
 pub(crate) struct Counter {
     name: &'static str,
     policy: Name,
-    key: OnceLock<Key>,
+    key: Keys<1>,
 }
 
 impl Counter {
@@ -208,18 +399,13 @@ impl Counter {
         Self {
             name,
             policy,
-            key: OnceLock::new(),
+            key: Keys::new(),
         }
     }
 
     pub(crate) fn increment(&self) {
-        static METADATA: Metadata<'_> =
-            Metadata::new(module_path!(), Level::INFO, Some(module_path!()));
-        let key = self.key.get_or_init(|| {
+        self.key.increment(0, || {
             Key::from_parts(self.name, vec![Label::new("policy", label(&self.policy))])
-        });
-        metrics::with_recorder(|recorder| {
-            recorder.register_counter(key, &METADATA).increment(1);
         });
     }
 }

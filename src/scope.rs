@@ -18,6 +18,7 @@ use pin_project::pin_project;
 use tower::{Layer, Service};
 
 use crate::context::Call;
+use crate::rt;
 use crate::time::Tick;
 
 /// The deadline and attempt number of the call that is being made.
@@ -43,11 +44,66 @@ use crate::time::Tick;
 pub struct Scope {
     deadline: Tick,
     attempt: u32,
+    /// The retry budget that has counted this call, 0 for none: layers that share it count a call once.
+    budget: u32,
 }
 
 thread_local! {
     static CURRENT: Cell<Scope> =
-        const { Cell::new(Scope { deadline: Tick::NEVER, attempt: 0 }) };
+        const { Cell::new(Scope { deadline: Tick::NEVER, attempt: 0, budget: 0 }) };
+    /// Whether a retry layer gave up in vain since the layer around it last looked.
+    static IN_VAIN: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Says to the retry layer around this one that what is below has been retried, or must not be.
+pub(crate) fn retried_in_vain() {
+    IN_VAIN.set(true);
+}
+
+/// Listens for such words of the layers within, from now to its [`end`](Watch::end).
+pub(crate) fn watch_retries() -> Watch {
+    // After a panic below a word may be left over: whoever watches next clears it here.
+    Watch {
+        before: IN_VAIN.replace(false),
+    }
+}
+
+/// See [`watch_retries`].
+#[must_use]
+pub(crate) struct Watch {
+    before: bool,
+}
+
+impl Watch {
+    /// Whether a retry layer within said so.
+    pub(crate) fn end(self) -> bool {
+        IN_VAIN.replace(self.before)
+    }
+}
+
+thread_local! {
+    /// When a layer above read the clock, while its call goes down the stack.
+    static CALLED: Cell<Tick> = const { Cell::new(Tick::NEVER) };
+}
+
+/// The time for a layer that is called: that which a layer above has read in the same call, else the clock's.
+pub(crate) fn now() -> Tick {
+    match CALLED.with(Cell::get) {
+        Tick::NEVER => rt::now(),
+        now => now,
+    }
+}
+
+/// Makes a call at `now`: the layers below need not read the clock again.
+pub(crate) fn calling<R>(now: Tick, call: impl FnOnce() -> R) -> R {
+    struct Restore(Tick);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            CALLED.with(|called| called.set(self.0));
+        }
+    }
+    let _restore = Restore(CALLED.with(|called| called.replace(now)));
+    call()
 }
 
 impl Scope {
@@ -81,6 +137,17 @@ impl Scope {
     #[must_use]
     pub const fn attempt_number(self) -> u32 {
         self.attempt
+    }
+
+    /// Whether the retry budget of this number has counted the call.
+    pub(crate) const fn is_counted_by(self, budget: u32) -> bool {
+        self.budget == budget
+    }
+
+    /// This scope as one of a call that the retry budget of this number has counted.
+    pub(crate) const fn counted_by(mut self, budget: u32) -> Self {
+        self.budget = budget;
+        self
     }
 
     /// Runs `f` in this scope.
@@ -214,5 +281,14 @@ mod tests {
         let inner = Scope::current().until(Tick::from_nanos(1));
         std::panic::catch_unwind(|| inner.enter(|| panic!("below"))).unwrap_err();
         assert_eq!(Scope::current().deadline(), None);
+    }
+
+    #[test]
+    fn a_word_about_retries_reaches_the_next_layer_around_and_no_further() {
+        let outer = watch_retries();
+        let inner = watch_retries();
+        retried_in_vain();
+        assert!(inner.end());
+        assert!(!outer.end());
     }
 }

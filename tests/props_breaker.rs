@@ -4,17 +4,26 @@
 //! A failure prints its seed and the shrunken operations; `PROPTEST_RNG_SEED` repeats a run and `PROPTEST_CASES`
 //! makes it longer.
 
-#![expect(clippy::unwrap_used, reason = "a test panics to fail")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test panics to fail"
+)]
 
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use mainstay::breaker::{
-    Breaker, BreakerConfig, HalfOpen, Mode, Permit, Ramp, State, Trip, Verdict, Window,
+    Breaker, BreakerConfig, BreakerLayer, HalfOpen, Mode, Order, Permit, Ramp, State, Trip,
+    Verdict, Window,
 };
 use mainstay::num::{Factor, Period, Ratio};
 use mainstay::outcome::{Failure, Outcome};
 use mainstay::time::Tick;
 use proptest::prelude::*;
+use tower::{BoxError, Layer, Service};
 
 #[derive(Clone, Debug)]
 enum Op {
@@ -79,6 +88,7 @@ fn trip() -> impl Strategy<Value = Trip> {
     let share = || (0..=100_u8).prop_map(Ratio::percent);
     prop_oneof![
         (1..5_u32).prop_map(Trip::consecutive),
+        (1..5_u32, 1..20_u32).prop_map(|(n, s)| Trip::streak(n, Period::secs(s))),
         (1..5_u32, 1..60_u32).prop_map(|(n, s)| Trip::in_window(n, Period::secs(s))),
         (share(), 1..10_u32, window()).prop_map(|(p, n, w)| Trip::rate_of(p, n, w)),
         (1..3_u32, share(), 1..10_u32, window()).prop_map(|(s, p, n, w)| Trip::slow(
@@ -205,10 +215,11 @@ impl Model {
         let mut wait = base;
         if let Some(factor) = self.config.growth() {
             for _ in 0..self.rounds.min(10) {
-                wait = ((wait as f64 * factor.get()) as u64).min(longest);
+                let grown = Duration::from_millis(wait).mul_f64(factor.get());
+                wait = millis(grown).min(longest);
             }
         }
-        let hint = hint.map_or(0, millis).min(longest);
+        let hint = hint.map_or(0, millis);
         self.enter(State::Open);
         self.until = now + wait.max(hint);
     }
@@ -287,6 +298,9 @@ impl Model {
     }
 
     fn settle(&mut self, id: usize, admitted: u64, outcome: Outcome, took: u64, now: u64) {
+        if admitted != self.generation {
+            return;
+        }
         self.time(now);
         if admitted != self.generation {
             return;
@@ -330,7 +344,9 @@ impl Model {
             failed,
             took,
         });
-        let count = |f: &dyn Fn(&Seen) -> bool| self.seen.iter().filter(|s| f(s)).count() as u32;
+        let count = |f: &dyn Fn(&Seen) -> bool| {
+            u32::try_from(self.seen.iter().filter(|s| f(s)).count()).unwrap()
+        };
         let all = count(&|_| true);
         let over =
             |hits: u32, ratio: Ratio| hits > 0 && f64::from(hits) >= ratio.get() * f64::from(all);
@@ -364,6 +380,13 @@ impl Model {
         }
     }
 
+    /// The failures in a row, the latest first.
+    fn run(&self) -> Vec<Seen> {
+        let seen = self.seen.get(self.run_began..).unwrap();
+        let run = seen.iter().rev().take_while(|s| s.failed);
+        run.copied().collect()
+    }
+
     fn tripped(&self, trip: Trip, now: u64) -> bool {
         let last = self.seen.last().copied().unwrap();
         let share = |ratio: Ratio, min: u32, window: Window, began, hit: &dyn Fn(&Seen) -> bool| {
@@ -385,10 +408,11 @@ impl Model {
             hits > 0 && live.len() >= min as usize && hits as f64 >= ratio.get() * live.len() as f64
         };
         match trip {
-            Trip::Consecutive(limit) => {
-                let seen = self.seen.get(self.run_began..).unwrap();
-                let run = seen.iter().rev().take_while(|s| s.failed).count();
-                run >= limit.get() as usize
+            Trip::Consecutive(limit) => self.run().len() >= limit.get() as usize,
+            Trip::Streak { failures, spanning } => {
+                let run = self.run();
+                run.len() >= failures.get() as usize
+                    && now - run.last().unwrap().at >= millis(spanning.get())
             }
             Trip::InWindow { failures, window } => {
                 let from = now.saturating_sub(millis(window.get()));
@@ -546,7 +570,7 @@ fn reload(model: &mut Model, next: BreakerConfig) {
     let both = |kind: fn(&Trip) -> bool| {
         model.config.trips().any(|trip| kind(&trip)) && next.trips().any(|trip| kind(&trip))
     };
-    if !both(|trip| matches!(trip, Trip::Consecutive(_))) {
+    if !both(|trip| matches!(trip, Trip::Consecutive(_) | Trip::Streak { .. })) {
         model.run_began = model.seen.len();
     }
     if !both(|trip| matches!(trip, Trip::InWindow { .. })) {
@@ -576,5 +600,159 @@ proptest! {
         config in config(), other in config(), ops in prop::collection::vec(op(1), 1..300),
     ) {
         run(config, other, ops)?;
+    }
+}
+
+/// A service whose calls end when they are told to.
+#[derive(Clone, Default)]
+struct Gate {
+    results: Arc<Mutex<Vec<Option<Outcome>>>>,
+}
+
+struct Waiting {
+    gate: Gate,
+    place: usize,
+}
+
+impl Service<()> for Gate {
+    type Response = Outcome;
+    type Error = BoxError;
+    type Future = Waiting;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, (): ()) -> Waiting {
+        let mut results = self.results.lock().unwrap();
+        results.push(None);
+        Waiting {
+            gate: self.clone(),
+            place: results.len() - 1,
+        }
+    }
+}
+
+impl Future for Waiting {
+    type Output = Result<Outcome, BoxError>;
+
+    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Self::Output> {
+        let result = self.gate.results.lock().unwrap()[self.place];
+        result.map_or(Poll::Pending, |outcome| Poll::Ready(Ok(outcome)))
+    }
+}
+
+fn as_told(result: Result<&Outcome, &BoxError>) -> Outcome {
+    result.copied().unwrap_or(Outcome::Rejected)
+}
+
+/// The layer, with its paths outside of the lock, beside the machine that is asked everything.
+async fn layer_beside_machine(
+    config: BreakerConfig,
+    other: BreakerConfig,
+    ops: Vec<Op>,
+) -> Result<(), TestCaseError> {
+    let layer = BreakerLayer::seeded("props", config, 0).classify(as_told);
+    let handle = layer.handle();
+    let gate = Gate::default();
+    let mut service = layer.layer(gate.clone());
+    let mut machine = Breaker::new(config);
+    let mut out = vec![];
+    let mut current = config;
+    let mut cx = Context::from_waker(Waker::noop());
+    let order = || Order::new("props", "because");
+    for op in ops {
+        let now = mainstay::rt::now();
+        let len = out.len().max(1);
+        match op {
+            Op::Admit => {
+                // As the layer does: readiness tells the machine the time.
+                prop_assert!(service.poll_ready(&mut cx).is_ready());
+                let place = gate.results.lock().unwrap().len();
+                let mut call = Box::pin(service.call(()));
+                let verdict = machine.admit(now).verdict;
+                let refused = call.as_mut().poll(&mut cx).is_ready();
+                prop_assert_eq!(refused, verdict.is_err());
+                if let Ok(permit) = verdict {
+                    // A call counts as fast that came before the settings that time calls.
+                    let timed = current
+                        .trips()
+                        .any(|trip| matches!(trip, Trip::Slow { .. }));
+                    out.push((call, place, permit, timed.then_some(now)));
+                }
+            }
+            Op::Settle(which, how, _) if !out.is_empty() => {
+                let (mut call, place, permit, since) = out.swap_remove(which % len);
+                gate.results.lock().unwrap()[place] = Some(outcome(how));
+                prop_assert!(call.as_mut().poll(&mut cx).is_ready());
+                let took = since.map_or(Duration::ZERO, |since| now.since(since));
+                let _ = machine.settle_after(permit, outcome(how), took, now);
+            }
+            Op::Abandon(which) if !out.is_empty() => {
+                let (call, _, permit, _) = out.swap_remove(which % len);
+                drop(call);
+                machine.abandon(permit);
+            }
+            Op::Pass(millis) => tokio::time::advance(Duration::from_millis(millis.into())).await,
+            Op::Force(mode, lasting) => {
+                let lasting = lasting.map(|lasting| Period::millis(u32::from(lasting) + 1));
+                let until = lasting.map_or(Tick::NEVER, |lasting| now + lasting.get());
+                let order = lasting.map_or(order(), |lasting| order().lasting(lasting));
+                handle.force(mode, order);
+                let _ = machine.force(mode, until, now);
+            }
+            Op::Release => {
+                handle.release(order());
+                let _ = machine.release_command(now);
+            }
+            Op::Reset => {
+                handle.reset(order());
+                let _ = machine.reset(now);
+            }
+            Op::OpenUntil(left) => {
+                let until = now + Duration::from_millis(left.into());
+                handle.open_until(until, order());
+                let _ = machine.open_until(until, now);
+            }
+            Op::ProbeNow => {
+                handle.probe_now(order());
+                let _ = machine.probe_now(now);
+            }
+            Op::Reload => {
+                current = if current == config { other } else { config };
+                handle.reload(current);
+                machine.reload(current);
+            }
+            Op::Timeout | Op::Settle(..) | Op::Abandon(_) | Op::Answered(_) => {}
+        }
+        // Looked at the machine's side only now, so that the layer is not helped by looks.
+        if gate.results.lock().unwrap().len() % 8 == 0 {
+            let now = mainstay::rt::now();
+            prop_assert_eq!(handle.state(), machine.state());
+            prop_assert_eq!(handle.failing(), machine.failing(now));
+            prop_assert_eq!(handle.slowness(), machine.slowness(now));
+            prop_assert_eq!(handle.failures(), machine.failures(now));
+            prop_assert_eq!(handle.probes(), machine.probes());
+        }
+    }
+    let now = mainstay::rt::now();
+    let _ = machine.handle_timeout(now);
+    prop_assert_eq!(handle.command().map(|(mode, _)| mode), machine.mode());
+    prop_assert_eq!(handle.state(), machine.state());
+    prop_assert_eq!(handle.failing(), machine.failing(now));
+    // All permits come back, however the calls end.
+    drop(out);
+    prop_assert_eq!(handle.probes(), 0);
+    Ok(())
+}
+
+proptest! {
+    #[test]
+    fn the_layer_does_what_the_machine_does(
+        config in config(), other in config(), ops in prop::collection::vec(op(1), 1..200),
+    ) {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(layer_beside_machine(config, other, ops))?;
     }
 }

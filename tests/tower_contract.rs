@@ -13,7 +13,10 @@ use contract::probe::Probe;
 use mainstay::breaker::{BreakerLayer, Trip};
 use mainstay::context::Call;
 use mainstay::deadline::{DeadlineLayer, TimeoutLayer};
+use mainstay::fallback::{FallbackConfig, FallbackLayer, Outcomes, Primary};
 use mainstay::http::{AtEnd, DeadlineHeader};
+use mainstay::limit::adaptive::{AdaptiveConfig, AdaptiveLayer};
+use mainstay::limit::concurrency::{ConcurrencyConfig, ConcurrencyLayer};
 use mainstay::limit::rate::{KeyedRate, Rate, RateConfig, RateLayer};
 use mainstay::num::{Attempts, Period};
 use mainstay::retry::{RetryConfig, RetryLayer};
@@ -46,8 +49,38 @@ fn deadline() -> DeadlineLayer {
     DeadlineLayer::new("contract", Period::secs(5))
 }
 
+fn concurrency() -> ConcurrencyLayer {
+    ConcurrencyLayer::new("contract", ConcurrencyConfig::default())
+}
+
+fn adaptive() -> AdaptiveLayer {
+    AdaptiveLayer::new("contract", AdaptiveConfig::new())
+}
+
 fn timeout() -> TimeoutLayer {
     TimeoutLayer::new("contract", Period::secs(1))
+}
+
+/// What the probe says of itself passes: only refusals are answered for.
+fn refusals() -> FallbackConfig {
+    FallbackConfig::new(Outcomes::NONE.refusals())
+}
+
+type Answer = ::http::Response<contract::probe::Text>;
+
+fn none(
+    kept: u16,
+    _primary: Primary<'_, Answer, contract::probe::Fault>,
+) -> Result<Answer, &'static str> {
+    none_of(kept)
+}
+
+fn none_of(_kept: u16) -> Result<Answer, &'static str> {
+    Err("no answer")
+}
+
+fn version(request: &contract::probe::Req) -> u16 {
+    u16::from(request.version() == ::http::Version::HTTP_11)
 }
 
 fn of<S>(layer: impl Layer<Probe, Service = S>) -> impl Fn(Probe) -> S {
@@ -103,6 +136,13 @@ contract! {
     retry_by_clone: of(retry());
     retry_by_replay: of(retry().classify(http::ByStatus).refuse_with(http::AsResponse)
         .replay_with(http::ReplayRequest::new(1024)));
+    fallback_value: of(FallbackLayer::value("contract", refusals(), Answer::default()));
+    fallback_function: of(FallbackLayer::function("contract", refusals(), none).keep(version));
+    fallback_async: of(FallbackLayer::async_function("contract", refusals(),
+        |kept, _: Primary<'_, Answer, contract::probe::Fault>| async move { none_of(kept) }).keep(version));
+    fallback_service: of(FallbackLayer::service("contract", refusals(), Probe::new(contract::probe::Mode::Answer)));
+    fallback_replay: of(FallbackLayer::service("contract", refusals(), Probe::new(contract::probe::Mode::Answer))
+        .classify(http::ByStatus).refuse_with(http::AsResponse).replay_with(http::ReplayRequest::new(1024)));
     deadline_as_error: of(deadline());
     deadline_http: of(deadline().refuse_with(http::AsResponse));
     deadline_grpc: of(deadline().refuse_with(grpc::AsResponse));
@@ -110,6 +150,12 @@ contract! {
     timeout_as_error: of(timeout());
     timeout_http: of(timeout().refuse_with(http::AsResponse));
     timeout_grpc: of(timeout().refuse_with(grpc::AsResponse));
+    concurrency_at_head: of(concurrency());
+    concurrency_with_a_line: of(ConcurrencyLayer::new("contract", ConcurrencyConfig::default().queue(5)));
+    concurrency_http_at_end: of(concurrency().refuse_with(http::AsResponse).until(AtEnd::new(http::ByStatus)));
+    adaptive_at_head: of(adaptive());
+    adaptive_grpc_at_end: of(adaptive().classify(grpc::ByStatus).refuse_with(grpc::AsResponse)
+        .until(AtEnd::new(grpc::ByStatus)));
     carry: of(DeadlineHeader::default().carry());
     honour: of(DeadlineHeader::grpc().honour());
     call: |probe| ServiceBuilder::new().map_request(Call::new).layer(CallLayer::new()).service(probe);
@@ -132,9 +178,18 @@ without_allocation! {
     rate_as_error: of(rate());
     rate_by_key: of(RateLayer::keyed(by_key(), |_: &contract::probe::Req| 7));
     retry_by_clone: of(retry());
+    fallback_value: of(FallbackLayer::value("contract", refusals(), Answer::default()));
+    fallback_function: of(FallbackLayer::function("contract", refusals(), none).keep(version));
+    fallback_service: of(FallbackLayer::service("contract", refusals(), Probe::new(contract::probe::Mode::Answer)));
     deadline_as_error: of(deadline());
     timeout_as_error: of(timeout());
     grpc_body_deadline: of(grpc::BodyDeadlineLayer);
+    concurrency_at_head: of(concurrency());
+    concurrency_with_a_line: of(ConcurrencyLayer::new("contract", ConcurrencyConfig::default().queue(5)));
+    concurrency_http_at_end: of(concurrency().refuse_with(http::AsResponse).until(AtEnd::new(http::ByStatus)));
+    adaptive_at_head: of(adaptive());
+    adaptive_grpc_at_end: of(adaptive().classify(grpc::ByStatus).refuse_with(grpc::AsResponse)
+        .until(AtEnd::new(grpc::ByStatus)));
     carry: of(DeadlineHeader::default().carry());
     honour: of(DeadlineHeader::grpc().honour());
     call: |probe| ServiceBuilder::new().map_request(Call::new).layer(CallLayer::new()).service(probe);

@@ -18,6 +18,7 @@ use crate::observe::{self, Name, Rejections};
 use crate::outcome::{Failure, Outcome};
 use crate::rng::Rng;
 use crate::rt;
+use crate::scope;
 use crate::sync::{AtomicU64, Mutex, Ordering, lock, thread};
 use crate::time::{Tick, nanos};
 
@@ -29,7 +30,9 @@ const MATTERS: u64 = 2;
 const COUNTS: u64 = 4;
 /// How long a call takes matters.
 const TIMED: u64 = 8;
-const FLAGS: u32 = 4;
+/// Calls are refused until a moment that nothing but the machine moves.
+const SHUT: u64 = 16;
+const FLAGS: u32 = 5;
 
 /// What listens to the changes of a circuit.
 pub(super) type Listener = Arc<dyn Fn(&Change) + Send + Sync>;
@@ -53,6 +56,8 @@ pub(super) struct Circuit {
     width: AtomicU64,
     /// How long a call may take without being slow, in nanoseconds.
     slow_after: AtomicU64,
+    /// Until when an open circuit refuses.
+    until: AtomicU64,
     shards: Box<[Shard]>,
     machine: Mutex<Tracked>,
     /// Callers that wait for the inner service: an opening circuit answers them at once.
@@ -106,6 +111,7 @@ impl Circuit {
             word: AtomicU64::new(word(&breaker)),
             width: AtomicU64::new(width(&breaker)),
             slow_after: AtomicU64::new(slow_after(&breaker)),
+            until: AtomicU64::new(0),
             kind,
             shards: (0..shards).map(|_| Shard(AtomicU64::new(0))).collect(),
             machine: Mutex::new(Tracked {
@@ -131,7 +137,7 @@ impl Circuit {
                 generation: word >> FLAGS,
                 probe: 0,
             };
-            return Ok((permit, (word & TIMED != 0).then(rt::now)));
+            return Ok((permit, (word & TIMED != 0).then(scope::now)));
         }
         let now = rt::now();
         let verdict = self.with(now, |tracked| {
@@ -147,27 +153,32 @@ impl Circuit {
         }
     }
 
-    /// Whether a call would be refused now.
-    pub(super) fn rejects(&self) -> bool {
-        if self.word.load(Ordering::Acquire) & FREE != 0 {
-            return false;
+    /// The refusal of any call that comes now; a ramp decides in `admit`, where each call counts.
+    pub(super) fn refusal(&self) -> Option<Rejected> {
+        let word = self.word.load(Ordering::Acquire);
+        if word & FREE != 0 {
+            return None;
         }
         let now = rt::now();
+        // An open circuit refuses without its lock, and without waking anybody who waits for it.
+        if word & SHUT != 0 {
+            let until = Tick::from_nanos(self.until.load(Ordering::Relaxed));
+            if now < until {
+                let open = Rejected::new(LayerKind::Breaker, Reason::CircuitOpen);
+                return Some(open.retry_after(until.since(now)));
+            }
+        }
         self.with(now, |tracked| {
             let hung = tracked.breaker.handle_timeout(now);
-            (tracked.breaker.refusal(now).is_some(), hung)
+            let refusal = tracked.breaker.refusal(now);
+            let refusal = refusal.filter(|refusal| refusal.reason() != Reason::Readmitting);
+            (refusal, hung)
         })
     }
 
-    /// The refusal for a caller who was let through `poll_ready` only because the circuit would refuse.
-    pub(super) fn refusal(&self) -> Rejected {
-        let now = rt::now();
-        let refusal = self.with(now, |tracked| (tracked.breaker.refusal(now), None));
-        let over =
-            || Rejected::new(LayerKind::Breaker, Reason::CircuitOpen).retry_after(Duration::ZERO);
-        let rejected = refusal.unwrap_or_else(over);
-        self.rejections.note(&rejected);
-        rejected
+    /// Tells of a refusal that a caller gets.
+    pub(super) fn refused(&self, rejected: &Rejected) {
+        self.rejections.note(rejected);
     }
 
     pub(super) fn settle(&self, permit: Permit, outcome: Outcome, since: Option<Tick>) {
@@ -293,6 +304,9 @@ impl Circuit {
         self.width.store(width(breaker), Ordering::Relaxed);
         self.slow_after
             .store(slow_after(breaker), Ordering::Relaxed);
+        if let Some(until) = breaker.shut_until() {
+            self.until.store(until.as_nanos(), Ordering::Relaxed);
+        }
         self.word.store(word(breaker), Ordering::Release);
     }
 

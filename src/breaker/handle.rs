@@ -65,7 +65,7 @@ impl Order {
         self.lasting
     }
 
-    pub(super) fn until(&self, now: Tick) -> Tick {
+    pub(crate) fn until(&self, now: Tick) -> Tick {
         self.lasting
             .map_or(Tick::NEVER, |period| now + period.get())
     }

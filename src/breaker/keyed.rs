@@ -286,8 +286,11 @@ impl<K> fmt::Debug for KeyedBreakerHandle<K> {
     }
 }
 
-/// Parts into which the keys are divided, each under a lock of its own.
+/// Parts into which the keys are divided, each under a lock of its own, at most.
 const PARTS: u32 = 16;
+
+/// So many keys a part must hold at least: where there are few, the order of use is exact among all of them.
+const KEYS_PER_PART: u32 = 64;
 
 struct Circuits<K> {
     name: Name,
@@ -302,7 +305,7 @@ struct Circuits<K> {
 
 impl<K: Clone + Eq + Hash> Circuits<K> {
     fn new(name: Name, config: BreakerConfig, max_keys: NonZeroU32) -> Self {
-        let parts = PARTS.min(max_keys.get());
+        let parts = (max_keys.get() / KEYS_PER_PART).clamp(1, PARTS);
         // The bound holds as a whole: the first parts have the rest of the division.
         let room = |part: u32| max_keys.get() / parts + u32::from(part < max_keys.get() % parts);
         Self {
@@ -351,7 +354,9 @@ impl<K: Clone + Eq + Hash> Circuits<K> {
             self.len.fetch_add(1, Ordering::Relaxed) + 1
         };
         observe::keys(&self.name, len);
-        for switch in lock(&self.switches).iter() {
+        // Out of the lock: a command that holds is told.
+        let switches = lock(&self.switches).clone();
+        for switch in &switches {
             switch.put(&circuit);
         }
         Some(circuit)

@@ -1,6 +1,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tower::Service;
 
@@ -8,6 +9,7 @@ use super::circuit::Circuit;
 use super::future::ResponseFuture;
 use super::layer::Policy;
 use super::settle::{Settle, Until};
+use crate::error::{LayerKind, Reason, Rejected};
 use crate::outcome::Classify;
 use crate::reject::Refuse;
 
@@ -16,6 +18,8 @@ pub struct BreakerService<S, C, R, U> {
     inner: S,
     /// Whether the inner service said that it is ready and has not been called since.
     ready: bool,
+    /// What the next call is refused with, when readiness only means that.
+    refusal: Option<Rejected>,
     /// Where this caller waits for the inner service.
     parked: Option<usize>,
     circuit: Arc<Circuit>,
@@ -27,6 +31,7 @@ impl<S, C, R, U> BreakerService<S, C, R, U> {
         Self {
             inner,
             ready: false,
+            refusal: None,
             parked: None,
             circuit,
             policy,
@@ -48,7 +53,8 @@ where
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         // Asked first: a refusal does not need the inner service, so nobody waits for it, and nothing is reserved in it
         // that a refused call would not give back.
-        if self.circuit.rejects() {
+        self.refusal = self.circuit.refusal();
+        if self.refusal.is_some() {
             self.circuit.unpark(&mut self.parked);
             return Poll::Ready(Ok(()));
         }
@@ -60,7 +66,8 @@ where
         }
         // Whoever waits for the inner service is woken when the circuit opens, which may have happened by now.
         self.circuit.park(&mut self.parked, cx.waker());
-        if self.circuit.rejects() {
+        self.refusal = self.circuit.refusal();
+        if self.refusal.is_some() {
             self.circuit.unpark(&mut self.parked);
             return Poll::Ready(Ok(()));
         }
@@ -68,11 +75,19 @@ where
     }
 
     fn call(&mut self, request: Req) -> Self::Future {
-        // Ready only to refuse: had the circuit's wait ended meanwhile, the inner service still could not be called.
+        let refusal = self.refusal.take();
         let admitted = if std::mem::take(&mut self.ready) {
             self.circuit.admit()
         } else {
-            Err(self.circuit.refusal())
+            // Ready only to refuse: had the circuit's wait ended meanwhile, the inner service still could not be called.
+            let rejected = refusal
+                .or_else(|| self.circuit.refusal())
+                .unwrap_or_else(|| {
+                    Rejected::new(LayerKind::Breaker, Reason::CircuitOpen)
+                        .retry_after(Duration::ZERO)
+                });
+            self.circuit.refused(&rejected);
+            Err(rejected)
         };
         match admitted {
             Ok((permit, since)) => {

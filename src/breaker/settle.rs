@@ -61,16 +61,38 @@ impl fmt::Debug for Settle {
     }
 }
 
+/// The open end of a call that a policy let through. It is told once how the call ended; dropped before that, the call
+/// was abandoned.
+pub trait Ending {
+    /// The call ended so.
+    fn settle(self, outcome: Outcome);
+
+    /// The answer has begun and goes on. Defaults to nothing.
+    fn answered(&self) {}
+}
+
+impl Ending for Settle {
+    fn settle(self, outcome: Outcome) {
+        Self::settle(self, outcome);
+    }
+
+    fn answered(&self) {
+        Self::answered(self);
+    }
+}
+
 /// Until when a call lasts: the head of its answer, or the end of its body.
-pub trait Until<Res> {
+///
+/// `E` is what a policy wants to be told: a breaker its [`Settle`], a limit the place that the call takes.
+pub trait Until<Res, E: Ending = Settle> {
     /// What the service returns: `Res`, or `Res` with a body that reports its end.
     type Response;
 
     /// A response that nobody waits for the end of.
     fn plain(&self, response: Res) -> Self::Response;
 
-    /// A response whose head counts as `head`; `settle` is owed the verdict.
-    fn track(&self, response: Res, head: Outcome, settle: Settle) -> Self::Response;
+    /// A response whose head counts as `head`; `ending` is owed the verdict.
+    fn track(&self, response: Res, head: Outcome, ending: E) -> Self::Response;
 }
 
 /// A call ends with the head of its answer.
@@ -78,15 +100,15 @@ pub trait Until<Res> {
 #[expect(clippy::exhaustive_structs, reason = "a unit value names a choice")]
 pub struct AtHead;
 
-impl<Res> Until<Res> for AtHead {
+impl<Res, E: Ending> Until<Res, E> for AtHead {
     type Response = Res;
 
     fn plain(&self, response: Res) -> Res {
         response
     }
 
-    fn track(&self, response: Res, head: Outcome, settle: Settle) -> Res {
-        settle.settle(head);
+    fn track(&self, response: Res, head: Outcome, ending: E) -> Res {
+        ending.settle(head);
         response
     }
 }

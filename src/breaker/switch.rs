@@ -48,6 +48,10 @@ impl Switch {
     }
 
     /// Puts every circuit under a command.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "as a circuit's own handle takes it"
+    )]
     pub fn force(&self, mode: Mode, order: Order) {
         let until = order.until(rt::now());
         let circuits = {
@@ -61,6 +65,10 @@ impl Switch {
     }
 
     /// Ends the command of every circuit.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "as a circuit's own handle takes it"
+    )]
     pub fn release(&self, order: Order) {
         let circuits = {
             let mut on = lock(&self.state);

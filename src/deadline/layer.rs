@@ -15,20 +15,73 @@ use crate::num::Period;
 use crate::observe::{self, Name, Rejections};
 use crate::reject::{AsError, GiveUp, Refuse};
 use crate::rt;
-use crate::scope::Scope;
-use crate::time::Tick;
+use crate::scope::{self, Scope};
+use crate::sync::{AtomicU64, Ordering};
+use crate::time::{Tick, nanos};
 
 /// Bounds a call as a whole.
 ///
 /// The nearest of this limit and the deadline of the scope holds. A call whose time is over is refused without being
 /// started; one that runs out of time is dropped and refused. A service that is not ready is waited for as long as a
-/// call may take, and then the call is refused. It belongs outermost. Clones share nothing but the name.
+/// call may take, and then the call is refused. It belongs outermost. One value is one limit, which its clones and every
+/// service it made share.
 /// The timer is made when the inner service is first found pending, a call that is answered at once has none.
 #[derive(Clone, Debug)]
 pub struct DeadlineLayer<R = AsError> {
-    rejections: Arc<Rejections>,
-    limit: Period,
+    limit: Arc<Limit>,
     refuse: R,
+}
+
+/// How long a call or an attempt may take, and what tells when one took longer.
+#[derive(Debug)]
+struct Limit {
+    rejections: Rejections,
+    nanos: AtomicU64,
+}
+
+impl Limit {
+    fn new(name: Name, limit: Period) -> Arc<Self> {
+        Arc::new(Self {
+            rejections: Rejections::new(name),
+            nanos: AtomicU64::new(nanos(limit.get())),
+        })
+    }
+
+    fn get(&self) -> Duration {
+        Duration::from_nanos(self.nanos.load(Ordering::Relaxed))
+    }
+}
+
+/// Watches and sets the limit of a [`DeadlineLayer`] or a [`TimeoutLayer`] from outside.
+///
+/// # Example
+///
+/// ```
+/// use mainstay::deadline::TimeoutLayer;
+/// use mainstay::num::Period;
+///
+/// let layer = TimeoutLayer::new("stock", Period::millis(250));
+/// layer.handle().reload(Period::millis(500));
+/// assert_eq!(layer.handle().limit(), Period::millis(500));
+/// ```
+#[derive(Clone, Debug)]
+pub struct DeadlineHandle {
+    limit: Arc<Limit>,
+}
+
+impl DeadlineHandle {
+    /// How long a call or an attempt may take.
+    #[must_use]
+    pub fn limit(&self) -> Period {
+        Period::from_nanos(self.limit.nanos.load(Ordering::Relaxed))
+    }
+
+    /// Sets how long a call or an attempt may take. What is under way keeps the time that it was given.
+    pub fn reload(&self, limit: Period) {
+        self.limit
+            .nanos
+            .store(nanos(limit.get()), Ordering::Relaxed);
+    }
 }
 
 impl DeadlineLayer {
@@ -36,19 +89,25 @@ impl DeadlineLayer {
     #[must_use]
     pub fn new(name: impl Into<Arc<str>>, limit: Period) -> Self {
         Self {
-            rejections: Arc::new(Rejections::new(name.into())),
-            limit,
+            limit: Limit::new(name.into(), limit),
             refuse: AsError,
         }
     }
 }
 
 impl<R> DeadlineLayer<R> {
+    /// Watches and sets the limit from outside.
+    #[must_use]
+    pub fn handle(&self) -> DeadlineHandle {
+        DeadlineHandle {
+            limit: Arc::clone(&self.limit),
+        }
+    }
+
     /// How a refusal leaves. Defaults to [`AsError`].
     #[must_use]
     pub fn refuse_with<R2>(self, refuse: R2) -> DeadlineLayer<R2> {
         DeadlineLayer {
-            rejections: self.rejections,
             limit: self.limit,
             refuse,
         }
@@ -139,13 +198,14 @@ where
     }
 
     fn call(&mut self, request: Req) -> Self::Future {
-        let now = rt::now();
+        let now = scope::now();
         let scope = Scope::current().until(now + self.layer.limit.get());
         let at = scope.deadline().unwrap_or(Tick::NEVER);
         let in_time = at > now && self.wait.take().is_none();
-        let future = in_time.then(|| scope.enter(|| self.inner.call(request)));
+        let make = || self.inner.call(request);
+        let future = in_time.then(|| scope::calling(now, || scope.enter(make)));
         let end = Total {
-            rejections: Arc::clone(&self.layer.rejections),
+            limit: Arc::clone(&self.layer.limit),
             refuse: self.layer.refuse.clone(),
             started: in_time,
         };
@@ -163,11 +223,10 @@ where
 ///
 /// The nearer of this limit and the deadline of the scope holds. An attempt that takes longer is dropped and leaves as
 /// [`TimedOut`]: a failure of the callee, not a refusal. It belongs innermost, inside retry and breaker. Of a
-/// streaming answer it bounds the head. Clones share nothing but the name.
+/// streaming answer it bounds the head. One value is one limit, which its clones and every service it made share.
 #[derive(Clone, Debug)]
 pub struct TimeoutLayer<R = AsError> {
-    name: Name,
-    limit: Period,
+    limit: Arc<Limit>,
     give_up: R,
 }
 
@@ -176,19 +235,25 @@ impl TimeoutLayer {
     #[must_use]
     pub fn new(name: impl Into<Arc<str>>, limit: Period) -> Self {
         Self {
-            name: name.into(),
-            limit,
+            limit: Limit::new(name.into(), limit),
             give_up: AsError,
         }
     }
 }
 
 impl<R> TimeoutLayer<R> {
+    /// Watches and sets the limit from outside.
+    #[must_use]
+    pub fn handle(&self) -> DeadlineHandle {
+        DeadlineHandle {
+            limit: Arc::clone(&self.limit),
+        }
+    }
+
     /// How a timeout leaves. Defaults to [`AsError`].
     #[must_use]
     pub fn refuse_with<R2>(self, give_up: R2) -> TimeoutLayer<R2> {
         TimeoutLayer {
-            name: self.name,
             limit: self.limit,
             give_up,
         }
@@ -227,12 +292,13 @@ where
     }
 
     fn call(&mut self, request: Req) -> Self::Future {
-        let now = rt::now();
+        let now = scope::now();
         let scope = Scope::current().until(now + self.layer.limit.get());
         let at = scope.deadline().unwrap_or(Tick::NEVER);
-        let future = Some(scope.enter(|| self.inner.call(request)));
+        let make = || self.inner.call(request);
+        let future = Some(scope::calling(now, || scope.enter(make)));
         let end = Attempt {
-            name: Arc::clone(&self.layer.name),
+            limit: Arc::clone(&self.layer.limit),
             give_up: self.layer.give_up.clone(),
             after: at.since(now),
         };
@@ -264,7 +330,7 @@ pub trait End<Res, Err> {
 /// The end of a whole call.
 #[derive(Debug)]
 pub struct Total<R> {
-    rejections: Arc<Rejections>,
+    limit: Arc<Limit>,
     refuse: R,
     started: bool,
 }
@@ -272,7 +338,7 @@ pub struct Total<R> {
 impl<R: Refuse<Res, Err>, Res, Err> End<Res, Err> for Total<R> {
     fn end(&self) -> Result<Res, Err> {
         let rejected = Rejected::new(LayerKind::Deadline, Reason::DeadlineExceeded);
-        self.rejections.note(&rejected);
+        self.limit.rejections.note(&rejected);
         self.refuse.refuse(if self.started {
             rejected.tried()
         } else {
@@ -284,14 +350,14 @@ impl<R: Refuse<Res, Err>, Res, Err> End<Res, Err> for Total<R> {
 /// The end of one attempt.
 #[derive(Debug)]
 pub struct Attempt<R> {
-    name: Name,
+    limit: Arc<Limit>,
     give_up: R,
     after: Duration,
 }
 
 impl<R: GiveUp<Res, Err>, Res, Err> End<Res, Err> for Attempt<R> {
     fn end(&self) -> Result<Res, Err> {
-        observe::timed_out(&self.name, self.after);
+        observe::timed_out(self.limit.rejections.policy(), self.after);
         self.give_up.give_up(TimedOut::new(self.after))
     }
 

@@ -8,7 +8,7 @@ use http::{HeaderMap, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
 
-use crate::breaker::{Settle, Until};
+use crate::breaker::{Ending, Settle, Until};
 use crate::outcome::{Failure, Outcome};
 
 /// Says how a call counts whose body came to its end.
@@ -41,14 +41,14 @@ impl<C> AtEnd<C> {
     }
 }
 
-impl<B: Body, C: ClassifyEnd + Clone> Until<Response<B>> for AtEnd<C> {
-    type Response = Response<Tracked<B, C>>;
+impl<B: Body, C: ClassifyEnd + Clone, E: Ending> Until<Response<B>, E> for AtEnd<C> {
+    type Response = Response<Tracked<B, C, E>>;
 
     fn plain(&self, response: Response<B>) -> Self::Response {
         response.map(Tracked::untracked)
     }
 
-    fn track(&self, response: Response<B>, head: Outcome, settle: Settle) -> Self::Response {
+    fn track(&self, response: Response<B>, head: Outcome, settle: E) -> Self::Response {
         // A rejection, a failure or an ignored answer does not become anything else by its end.
         if head != Outcome::Success || self.0.is_final(response.status(), response.headers()) {
             settle.settle(head);
@@ -66,7 +66,7 @@ impl<B: Body, C: ClassifyEnd + Clone> Until<Response<B>> for AtEnd<C> {
             };
             // A head without a body is all there is.
             if tracked.body.is_end_stream() {
-                Tracked::<B, C>::settle(&mut tracked.end, |classify| classify.at_end(None));
+                Tracked::<B, C, E>::settle(&mut tracked.end, |classify| classify.at_end(None));
             }
             tracked
         })
@@ -75,15 +75,15 @@ impl<B: Body, C: ClassifyEnd + Clone> Until<Response<B>> for AtEnd<C> {
 
 /// A body that reports its end.
 #[pin_project]
-pub struct Tracked<B: Body, C: ClassifyEnd> {
+pub struct Tracked<B: Body, C: ClassifyEnd, E: Ending = Settle> {
     #[pin]
     body: B,
     /// Bytes that the head announced and that are still to come.
     left: Option<u64>,
-    end: Option<(Settle, C)>,
+    end: Option<(E, C)>,
 }
 
-impl<B: Body, C: ClassifyEnd> Tracked<B, C> {
+impl<B: Body, C: ClassifyEnd, E: Ending> Tracked<B, C, E> {
     const fn untracked(body: B) -> Self {
         Self {
             body,
@@ -92,14 +92,14 @@ impl<B: Body, C: ClassifyEnd> Tracked<B, C> {
         }
     }
 
-    fn settle(end: &mut Option<(Settle, C)>, outcome: impl FnOnce(&C) -> Outcome) {
+    fn settle(end: &mut Option<(E, C)>, outcome: impl FnOnce(&C) -> Outcome) {
         if let Some((settle, classify)) = end.take() {
             settle.settle(outcome(&classify));
         }
     }
 }
 
-impl<B: Body, C: ClassifyEnd> Body for Tracked<B, C> {
+impl<B: Body, C: ClassifyEnd, E: Ending> Body for Tracked<B, C, E> {
     type Data = B::Data;
     type Error = B::Error;
 
@@ -138,19 +138,19 @@ impl<B: Body, C: ClassifyEnd> Body for Tracked<B, C> {
     }
 }
 
-impl<B: Body + Default, C: ClassifyEnd> Default for Tracked<B, C> {
+impl<B: Body + Default, C: ClassifyEnd, E: Ending> Default for Tracked<B, C, E> {
     fn default() -> Self {
         Self::untracked(B::default())
     }
 }
 
-impl<B: Body + From<String>, C: ClassifyEnd> From<String> for Tracked<B, C> {
+impl<B: Body + From<String>, C: ClassifyEnd, E: Ending> From<String> for Tracked<B, C, E> {
     fn from(body: String) -> Self {
         Self::untracked(body.into())
     }
 }
 
-impl<B: Body, C: ClassifyEnd> fmt::Debug for Tracked<B, C> {
+impl<B: Body, C: ClassifyEnd, E: Ending> fmt::Debug for Tracked<B, C, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tracked")
             .field("open", &self.end.is_some())

@@ -52,7 +52,7 @@ async fn a_call_beyond_the_rate_is_refused_with_the_time_to_come_back() {
     }
     let [service, ..] = services;
     let refused = service.clone().oneshot(request()).await.unwrap_err();
-    let rejected = *refused.as_rejected().unwrap();
+    let rejected = refused.as_rejected().unwrap();
     assert_eq!(
         (rejected.layer(), rejected.reason()),
         (LayerKind::Rate, Reason::RateLimit)

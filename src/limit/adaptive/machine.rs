@@ -1,0 +1,583 @@
+//! The rules.
+//!
+//! The limit is how many calls may be under way. Calls are watched in windows; at the end of each the limit is looked
+//! at once. Times are averaged on a scale of doublings, so that a few slow calls do not drown the others.
+//!
+//! *What a window sees*
+//!
+//! 1. A call that is over counts as long as it took. One that failed counts as the baseline at least: a fast error is
+//!    no fast answer. One that timed out, or that the callee refused for overload, counts as eight times the baseline
+//!    at least. One that was ignored, refused by a layer below or abandoned by its caller does not count.
+//! 2. A call that began before the limit last moved does not count: it says nothing about the limit that is.
+//! 3. A window is over after `samples` calls (four times the limit if that is fewer, and ten at least) and `window`,
+//!    but not before two round trips. It is over earlier, after `samples`, when calls were held back and nothing speaks
+//!    against a greater limit; and after sixteen, when calls were held back and took four times the baseline. After
+//!    30 s it is over anyway; one of fewer than ten calls is thrown away.
+//!
+//! *The baseline: how long a call takes when few are under way*
+//!
+//! 4. It falls halfway to every whole window that is faster. It follows a window both ways in which never more than a
+//!    quarter of the limit were under way. It rises on nothing else but a measurement, so that overload that lasts is
+//!    never taken for normal. The first window sets it until there was a whole one.
+//! 5. A measurement pins the limit to a quarter, but not below three or the least bound, and goes on until calls stop
+//!    getting faster; the fastest set it. Windows of which fewer than half were answered are no measurement; after four
+//!    times `window` of them the limit stays where it was pinned.
+//!
+//! *The limit*
+//!
+//! 6. What is tolerable is `tolerance` times the baseline. A window of longer calls calls for
+//!    `limit × tolerable / time`, half at least, and room for a few that wait in the callee: the root of the limit.
+//! 7. If that is no more than the limit, and calls were held back, the baseline is measured; if it was within
+//!    `relearn`, the limit becomes it. If no call was held back, the limit is not in anybody's way and stays.
+//! 8. If it is more, and at least half of the limit was under way or calls were held back, the limit grows: by one, then
+//!    by twice as many after each window, until a window is congested. At first, and after a measurement that found a
+//!    slower callee, it doubles. If no call was held back, it grows to twice as many as were under way at most.
+//! 9. If fewer than half of a window's calls were answered, and the others took longer than the baseline, the limit is
+//!    halved when calls were held back. It does not grow while fewer than half are answered.
+//! 10. A limit that nobody uses does not move: without calls there is no window.
+//!
+//! *The operator*
+//!
+//! 11. A pinned limit does not move until it is released or its time is over; then it goes on from where it was.
+//! 12. New settings keep the limit, brought within the bounds, and the baseline. The window begins anew.
+//! 13. Time that steps back changes nothing.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use super::config::AdaptiveConfig;
+use super::octaves::Octaves;
+use super::window::{LONGEST, ROUNDS, Tally, Terms};
+use crate::outcome::Outcome;
+use crate::time::Tick;
+
+/// Why a limit moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Cause {
+    /// Calls took longer than is tolerable: it fell.
+    Congested,
+    /// It was in the way and nothing spoke against more: it grew.
+    Demand,
+    /// Most calls were lost: it fell.
+    Lost,
+    /// The baseline was measured: it is back where it was.
+    Measured,
+    /// It is pinned low for a moment to measure the baseline.
+    Measuring,
+    /// An operator pinned it.
+    Pinned,
+    /// An operator's pin was released or is over.
+    Released,
+    /// The settings were replaced.
+    Reloaded,
+    /// The baseline could not be measured, since too few calls were answered: it stays low.
+    Unanswered,
+}
+
+impl Cause {
+    /// A short name that never changes, for labels and logs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Congested => "congested",
+            Self::Demand => "demand",
+            Self::Lost => "lost",
+            Self::Measured => "measured",
+            Self::Measuring => "measuring",
+            Self::Pinned => "pinned",
+            Self::Released => "released",
+            Self::Reloaded => "reloaded",
+            Self::Unanswered => "unanswered",
+        }
+    }
+}
+
+/// A move of the limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct Change {
+    from: NonZeroU32,
+    to: NonZeroU32,
+    cause: Cause,
+    at: Tick,
+}
+
+impl Change {
+    /// The limit before.
+    #[must_use]
+    pub const fn from(&self) -> NonZeroU32 {
+        self.from
+    }
+
+    /// The limit after.
+    #[must_use]
+    pub const fn to(&self) -> NonZeroU32 {
+        self.to
+    }
+
+    /// Why.
+    #[must_use]
+    pub const fn cause(&self) -> Cause {
+        self.cause
+    }
+
+    /// When.
+    #[must_use]
+    pub const fn at(&self) -> Tick {
+        self.at
+    }
+}
+
+/// A call that is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sample {
+    started: Tick,
+    outcome: Outcome,
+    in_flight: u32,
+}
+
+impl Sample {
+    /// A call that began at `started`, when it had its place, and ended so.
+    #[must_use]
+    pub const fn new(started: Tick, outcome: Outcome) -> Self {
+        Self {
+            started,
+            outcome,
+            in_flight: 1,
+        }
+    }
+
+    /// How many calls were under way when it ended, itself included.
+    #[must_use]
+    pub const fn in_flight(mut self, calls: u32) -> Self {
+        self.in_flight = calls;
+        self
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Phase {
+    Watching,
+    Measuring {
+        pin: u32,
+        began: Tick,
+        best: Option<Octaves>,
+    },
+}
+
+/// An adaptive limit: a plain value that is told what happens and when.
+///
+/// It says how many may be under way and leaves the counting to others, such as
+/// [`Concurrency`](crate::limit::concurrency::Concurrency).
+///
+/// # Example
+///
+/// ```
+/// use mainstay::limit::adaptive::{Adaptive, AdaptiveConfig, Cause, Sample};
+/// use mainstay::outcome::Outcome;
+/// use mainstay::time::Tick;
+/// use std::time::Duration;
+///
+/// let mut adaptive = Adaptive::new(AdaptiveConfig::new(), Tick::ZERO);
+/// assert_eq!(adaptive.limit().get(), 20);
+///
+/// // Calls of 10 ms, as many under way as may be.
+/// let changes = (1..=60).filter_map(|n| {
+///     let now = Tick::ZERO + Duration::from_millis(10 * n);
+///     let started = now.back(Duration::from_millis(10));
+///     adaptive.observe(Sample::new(started, Outcome::Success).in_flight(20), now)
+/// });
+/// assert_eq!(changes.map(|change| change.cause()).collect::<Vec<_>>(), [Cause::Demand]);
+/// assert_eq!(adaptive.limit().get(), 40);
+/// ```
+#[derive(Clone, Debug)]
+pub struct Adaptive {
+    config: AdaptiveConfig,
+    limit: u32,
+    /// By how much it grows next.
+    step: u32,
+    phase: Phase,
+    pin: Option<(NonZeroU32, Tick)>,
+    baseline: Option<Octaves>,
+    /// Whether the baseline comes from a window that was cut short.
+    provisional: bool,
+    /// The mean of the last window.
+    recent: Option<Octaves>,
+    /// When the baseline was last measured.
+    measured: Option<Tick>,
+    /// When the limit last moved.
+    since: Tick,
+    began: Tick,
+    tally: Tally,
+    peak: u32,
+    last: Option<Change>,
+}
+
+/// A window of fewer calls says nothing.
+const FEWEST: u32 = 10;
+
+/// A measurement lets so many calls through at a time, at least: one that hangs must not stop it.
+const PROBES: u32 = 3;
+
+/// The share of the limit that is left while the baseline is measured. The tolerance is far below it, so that a queue
+/// in the callee, which grows in proportion to the calls, is never measured away: a quarter of the calls wait for a
+/// quarter of the time.
+const QUARTER: u32 = 4;
+
+/// Calls get faster as long as a window takes at most this much of the one before: five sixths.
+const FASTER: u32 = Octaves::STEPS / 4;
+
+/// So many windows without answers and a measurement is given up.
+const PATIENCE: u32 = 4;
+
+/// From twice what is tolerable on, there is no room for calls that wait in the callee: too many do.
+const CROWDED: f64 = 2.0;
+
+impl Adaptive {
+    /// The limit at its start, with nothing known.
+    #[must_use]
+    pub fn new(config: AdaptiveConfig, now: Tick) -> Self {
+        let limit = config.initial().get();
+        Self {
+            config,
+            limit,
+            step: limit,
+            phase: Phase::Watching,
+            pin: None,
+            baseline: None,
+            provisional: true,
+            recent: None,
+            measured: None,
+            since: now,
+            began: now,
+            tally: Tally::default(),
+            peak: 0,
+            last: None,
+        }
+    }
+
+    /// How many calls may be under way now.
+    #[must_use]
+    pub fn limit(&self) -> NonZeroU32 {
+        let limit = match (self.pin, self.phase) {
+            (Some((limit, _)), _) => return limit,
+            (None, Phase::Measuring { pin, .. }) => pin,
+            (None, Phase::Watching) => self.limit,
+        };
+        NonZeroU32::new(limit).unwrap_or(NonZeroU32::MIN)
+    }
+
+    /// How many calls may wait now. A measurement, which is short, leaves the line as long as it was.
+    #[must_use]
+    pub fn queue(&self) -> u32 {
+        let limit = self.pin.map_or(self.limit, |(limit, _)| limit.get());
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a share of a u32 is one"
+        )]
+        {
+            (f64::from(limit) * self.config.queue_share().get()).round() as u32
+        }
+    }
+
+    /// Says that a call was refused, or had to wait.
+    pub const fn held_back(&mut self) {
+        self.tally = self.tally.held();
+    }
+
+    /// Says that a call is over.
+    pub fn observe(&mut self, sample: Sample, now: Tick) -> Option<Change> {
+        let terms = self.terms();
+        let call = terms.weigh(sample.started, sample.outcome, now)?;
+        if !self.tally.is_full() {
+            self.tally = self.tally.plus(call);
+        }
+        self.peak = self.peak.max(sample.in_flight);
+        if !terms.is_due(self.tally, now) {
+            return None;
+        }
+        let (tally, peak) = (self.tally, self.peak);
+        self.judge(tally, peak, now)
+    }
+
+    /// Pins the limit, within the bounds or not, until `until` or until it is released.
+    pub fn pin(&mut self, limit: NonZeroU32, until: Tick, now: Tick) -> Option<Change> {
+        let from = self.limit();
+        self.pin = Some((limit, until));
+        self.phase = Phase::Watching;
+        self.moved(from, Cause::Pinned, now)
+    }
+
+    /// Lets the limit move again.
+    pub fn release(&mut self, now: Tick) -> Option<Change> {
+        let from = self.limit();
+        self.pin.take()?;
+        self.moved(from, Cause::Released, now)
+    }
+
+    /// Replaces the settings.
+    pub fn reload(&mut self, config: AdaptiveConfig, now: Tick) -> Option<Change> {
+        let from = self.limit();
+        self.config = config;
+        self.limit = config.range().nearest(self.limit);
+        self.step = self.step.min(self.limit);
+        self.phase = Phase::Watching;
+        self.moved(from, Cause::Reloaded, now)
+    }
+
+    /// When the machine wants to be told the time: at the end of a pin.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Tick> {
+        self.pin
+            .map(|(_, until)| until)
+            .filter(|until| *until != Tick::NEVER)
+    }
+
+    /// Tells the machine the time. A pin whose time is over is released.
+    pub fn handle_timeout(&mut self, now: Tick) -> Option<Change> {
+        let over = self.pin.is_some_and(|(_, until)| now >= until);
+        if over { self.release(now) } else { None }
+    }
+
+    /// How long a call takes when few are under way, as far as that is known.
+    #[must_use]
+    pub fn baseline(&self) -> Option<Duration> {
+        self.baseline.map(Octaves::time)
+    }
+
+    /// How long the calls of the last window took, lost ones weighed.
+    #[must_use]
+    pub fn recent(&self) -> Option<Duration> {
+        self.recent.map(Octaves::time)
+    }
+
+    /// The last move of the limit.
+    #[must_use]
+    pub const fn last_change(&self) -> Option<Change> {
+        self.last
+    }
+
+    /// The pin, and until when it holds.
+    #[must_use]
+    pub const fn pinned(&self) -> Option<(NonZeroU32, Tick)> {
+        self.pin
+    }
+
+    /// The settings.
+    #[must_use]
+    pub const fn config(&self) -> AdaptiveConfig {
+        self.config
+    }
+
+    /// By what the window that is open is weighed.
+    pub(super) fn terms(&self) -> Terms {
+        let round = self.recent.map_or(Duration::ZERO, Octaves::time);
+        let round = self.began + round.saturating_mul(ROUNDS);
+        let most = self.config.fewest_samples().get().max(FEWEST);
+        let (needed, measuring) = match self.phase {
+            Phase::Measuring { pin, .. } => (pin.saturating_mul(2), true),
+            Phase::Watching => (self.limit.saturating_mul(4), false),
+        };
+        let baseline = self.baseline.unwrap_or_default();
+        let tolerance = Octaves::times(self.config.tolerated().get());
+        let pinned = self.pin.map_or(Tick::NEVER, |(_, until)| until);
+        Terms {
+            since: self.since,
+            baseline,
+            crowded: match self.baseline {
+                Some(baseline) => baseline.plus(tolerance),
+                None => Octaves::new(u32::MAX),
+            },
+            needed: needed.clamp(FEWEST, most),
+            measuring,
+            round,
+            whole: round.max(self.began + self.config.shortest_window().get()),
+            longest: pinned.min(self.began + LONGEST),
+        }
+    }
+
+    /// The window is over: looks at it, begins another, and says how the limit moved.
+    pub(super) fn judge(&mut self, tally: Tally, peak: u32, now: Tick) -> Option<Change> {
+        let whole = now >= self.terms().whole;
+        self.begin(now);
+        if let Some(released) = self.handle_timeout(now) {
+            return Some(released);
+        }
+        if tally.calls() < FEWEST {
+            return None;
+        }
+        let from = self.limit();
+        let answered = tally.answered() >= tally.calls().div_ceil(2);
+        let cause = match self.phase {
+            Phase::Measuring { pin, began, best } => {
+                self.measure(tally.mean(), answered, pin, began, best, now)?
+            }
+            Phase::Watching => {
+                self.recent = Some(tally.mean());
+                if answered {
+                    self.learn(tally, peak, whole);
+                }
+                if self.pin.is_some() {
+                    return None;
+                }
+                self.look(tally, peak, answered, now)?
+            }
+        };
+        self.moved(from, cause, now)
+    }
+
+    /// Rule 4.
+    fn learn(&mut self, tally: Tally, peak: u32, whole: bool) {
+        let mean = tally.mean();
+        let few = peak <= self.quarter() && !tally.was_held();
+        self.baseline = Some(match self.baseline {
+            None => mean,
+            Some(old) if !whole => old,
+            Some(_) if self.provisional => mean,
+            Some(old) if few || mean < old => old.middle(mean),
+            Some(old) => old,
+        });
+        self.provisional &= !whole;
+    }
+
+    /// Rule 5.
+    fn measure(
+        &mut self,
+        mean: Octaves,
+        answered: bool,
+        pin: u32,
+        began: Tick,
+        best: Option<Octaves>,
+        now: Tick,
+    ) -> Option<Cause> {
+        let patience = self.config.shortest_window().get().saturating_mul(PATIENCE);
+        let late = now.since(began) >= patience;
+        if !answered {
+            if !late {
+                return None;
+            }
+            self.limit = pin;
+            self.step = 1;
+            self.phase = Phase::Watching;
+            return Some(Cause::Unanswered);
+        }
+        let fastest = best.map_or(mean, |best| best.min(mean));
+        if !late && best.is_none_or(|best| mean.plus(FASTER) < best) {
+            let best = Some(fastest);
+            self.phase = Phase::Measuring { pin, began, best };
+            return None;
+        }
+        let tolerance = Octaves::times(self.config.tolerated().get());
+        let slower = self
+            .baseline
+            .is_some_and(|old| fastest > old.plus(tolerance));
+        self.baseline = Some(fastest);
+        self.provisional = false;
+        self.measured = Some(now);
+        self.step = if slower { self.limit } else { 1 };
+        self.phase = Phase::Watching;
+        Some(Cause::Measured)
+    }
+
+    /// Rules 6 to 9.
+    fn look(&mut self, tally: Tally, peak: u32, answered: bool, now: Tick) -> Option<Cause> {
+        let mean = tally.mean();
+        let held = tally.was_held();
+        let baseline = self.baseline.unwrap_or(mean);
+        let excess = mean.over(baseline) / self.config.tolerated().get();
+        if !answered && (self.baseline.is_none() || mean > baseline) {
+            self.step = 1;
+            let half = self.config.range().nearest(self.limit / 2);
+            if !held || half == self.limit {
+                return None;
+            }
+            self.limit = half;
+            return Some(Cause::Lost);
+        }
+        let target = self.config.range().nearest(self.target(excess));
+        if excess > 1.0 && target <= self.limit {
+            self.step = 1;
+            if !held {
+                return None;
+            }
+            let age = self.config.baseline_age().get();
+            let stale = self.measured.is_none_or(|at| now.since(at) >= age);
+            let pin = self.quarter();
+            if stale && pin < self.limit {
+                let (began, best) = (now, None);
+                self.phase = Phase::Measuring { pin, began, best };
+                return Some(Cause::Measuring);
+            }
+            if target == self.limit {
+                return None;
+            }
+            self.limit = target;
+            return Some(Cause::Congested);
+        }
+        let used = held || peak >= self.limit.div_ceil(2);
+        if !answered || !used {
+            return None;
+        }
+        let mut grown = self.limit.saturating_add(self.step);
+        if excess > 1.0 {
+            grown = grown.min(target);
+        }
+        if !held {
+            grown = grown.min(peak.saturating_mul(2));
+        }
+        let grown = self.config.range().nearest(grown).max(self.limit);
+        self.step = self.step.saturating_mul(2).min(grown);
+        if grown == self.limit {
+            return None;
+        }
+        self.limit = grown;
+        Some(Cause::Demand)
+    }
+
+    /// The limit that calls for, when calls take `excess` times as long as is tolerable.
+    fn target(&self, excess: f64) -> u32 {
+        let share = excess.max(1.0).recip().max(0.5);
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a share of a u32 is one"
+        )]
+        let target = (f64::from(self.limit) * share) as u32;
+        if excess >= CROWDED {
+            target
+        } else {
+            target.saturating_add(self.limit.isqrt())
+        }
+    }
+
+    fn quarter(&self) -> u32 {
+        let least = self.config.range().least().get();
+        (self.limit / QUARTER).max(PROBES).max(least)
+    }
+
+    fn begin(&mut self, now: Tick) {
+        self.began = self.began.max(now);
+        self.tally = Tally::default();
+        self.peak = 0;
+    }
+
+    fn moved(&mut self, from: NonZeroU32, cause: Cause, now: Tick) -> Option<Change> {
+        self.begin(now);
+        self.since = self.since.max(now);
+        let to = self.limit();
+        let change = Change {
+            from,
+            to,
+            cause,
+            at: now,
+        };
+        self.last = Some(change);
+        Some(change)
+    }
+}
+
+#[cfg(test)]
+#[path = "machine_tests.rs"]
+mod tests;

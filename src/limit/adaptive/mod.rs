@@ -1,0 +1,95 @@
+//! An adaptive limit: finds out how many calls a callee answers well, and lets no more be under way.
+//!
+//! Use it around every callee whose capacity is not known for certain: that is, most. Calls queue in an overloaded
+//! callee, all take longer, callers give up and try again, and nothing that is still answered is answered in time; a
+//! limit that falls while calls take longer keeps the callee where it answers most. One per callee, inside the total
+//! deadline and outside the retry. Where the number is known and does not move, a
+//! [fixed limit](super::concurrency) says it better. It needs an attempt timeout below it: a call that never ends says
+//! nothing.
+//!
+//! ```text
+//!                      nothing speaks against more, and it is in the way
+//!                 ┌─────────────────────────────────────────────────────┐
+//!                 ▼                                                     │
+//!   start ──► limit ──── a window of calls ──► longer than tolerable? ──┤ no
+//!                 ▲                                      │ yes, and calls are held back
+//!                 │ lower                                ▼
+//!                 ├──────────────────────── was the baseline measured lately?
+//!                 │                   yes                │ no
+//!                 │                                      ▼
+//!                 └── back ◄─── a quarter of the limit for a moment: is it we who make the callee slow?
+//! ```
+//!
+//! # Example: around any service
+//!
+//! ```
+//! use mainstay::breaker::Order;
+//! use mainstay::limit::adaptive::{AdaptiveConfig, AdaptiveLayer};
+//! use mainstay::num::{Period, count};
+//! use tower::{BoxError, Service, ServiceBuilder, ServiceExt};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), BoxError> {
+//! let layer = AdaptiveLayer::new("ledger", AdaptiveConfig::new());
+//! let handle = layer.handle();
+//! let mut ledger = ServiceBuilder::new()
+//!     .layer(layer)
+//!     .service_fn(|n: u32| async move { Ok::<_, BoxError>(n) });
+//! assert_eq!(ledger.ready().await?.call(7).await?, 7);
+//! assert_eq!((handle.limit().get(), handle.in_flight()), (20, 0));
+//!
+//! // An operator knows better, for an hour.
+//! let order = Order::new("alice", "ledger migration").lasting(Period::secs(3_600));
+//! handle.pin(count(5), order);
+//! assert_eq!(handle.limit().get(), 5);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Example: without tower
+//!
+//! See [`Adaptive`]: a plain value that is told what happens and when.
+//!
+//! # How long it takes
+//!
+//! With the defaults, in simulations (`tests/adaptive_limit.rs`):
+//!
+//! - A callee that collapses under twice its load (20 ms and 15 ms more for each call under way) answers as many calls
+//!   as it can from about two seconds after the load doubled.
+//! - A callee that becomes slower for good, by whatever factor, is measured as soon as calls are held back for it, which
+//!   takes two to four round trips and no more than four windows. From then on the limit doubles with each window.
+//! - A healthy callee is never held back after the first tenth of a second. A pause of 200 ms every ten seconds, with a
+//!   thousand calls a second, costs 5 calls in 1,000.
+//!
+//! # Many clients
+//!
+//! Each limits itself by what it sees. When overload begins, all see it at once and measure at once, and the callee is
+//! indeed idle for that moment. A single client that measures while others do not finds the callee as slow as before
+//! and takes that for normal; timeouts and refusals of the callee, which weigh more, then hold it back.
+//!
+//! # Sources
+//!
+//! Netflix concurrency-limits (Gradient2: a ratio of two means, room of a root, no growth while less than half is
+//! used), Envoy's adaptive concurrency filter (the limit is pinned to measure), failsafe-go (samples, windows). The rest
+//! is ours, and stands in the rules of `adaptive/machine.rs`: a baseline that forgets with time rises under overload
+//! that lasts, and one that never forgets throttles a callee that has become slower (their issues 35, 88, 125 and 165).
+//! So here it rises by measurement alone, and a measurement is made only when calls would be refused otherwise.
+
+mod config;
+mod machine;
+mod octaves;
+mod window;
+
+#[cfg(feature = "tower")]
+mod driver;
+#[cfg(feature = "tower")]
+mod handle;
+#[cfg(feature = "tower")]
+mod layer;
+
+pub use config::{AdaptiveConfig, Bounds};
+#[cfg(feature = "tower")]
+pub use handle::AdaptiveHandle;
+#[cfg(feature = "tower")]
+pub use layer::AdaptiveLayer;
+pub use machine::{Adaptive, Cause, Change, Sample};

@@ -1,0 +1,236 @@
+use std::fmt;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use super::config::ConcurrencyConfig;
+use super::count::Count;
+use super::lane::Ticket;
+use super::pace::Step;
+use super::seats::{Joined, Seats};
+use crate::breaker::Ending;
+use crate::error::{LayerKind, Reason, Rejected};
+use crate::observe::{Name, Occupancy, Rejections};
+use crate::outcome::{Failure, Outcome};
+use crate::rt;
+use crate::scope::Scope;
+use crate::time::Tick;
+
+/// What moves a limit by what it sees of the calls.
+pub(crate) trait Drive: Send + Sync {
+    /// Somebody was refused, or has to wait.
+    fn held_back(&self);
+
+    /// A call that had its place since `started` is over, one of `in_flight` until then.
+    fn ended(&self, seats: &Seats, started: Tick, outcome: Outcome, in_flight: u32);
+
+    /// The time from one place that comes free to the next, when all are taken.
+    fn step(&self) -> Step;
+}
+
+/// What the clones of one limit share.
+pub(crate) struct Gate {
+    seats: Seats,
+    rejections: Rejections,
+    occupancy: Occupancy,
+    drive: Option<Arc<dyn Drive>>,
+}
+
+/// What a newcomer meets.
+pub(crate) enum Entry {
+    Seated(Seat),
+    Waits(Place),
+    Refused(Rejected),
+}
+
+impl Gate {
+    pub(crate) fn new(
+        name: Name,
+        config: ConcurrencyConfig,
+        drive: Option<Arc<dyn Drive>>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            seats: Seats::new(config),
+            rejections: Rejections::new(Arc::clone(&name)),
+            occupancy: Occupancy::new(name),
+            drive,
+        })
+    }
+
+    pub(crate) const fn seats(&self) -> &Seats {
+        &self.seats
+    }
+
+    pub(crate) const fn name(&self) -> &Name {
+        self.rejections.policy()
+    }
+
+    /// `invited` unless the service below is not ready, because this call was to be refused.
+    pub(super) fn enter(self: &Arc<Self>, invited: bool) -> Entry {
+        if invited && let Some(count) = self.seats.admit() {
+            return Entry::Seated(Seat::taken(Arc::clone(self), count));
+        }
+        self.hold_back(invited)
+    }
+
+    #[cold]
+    fn hold_back(self: &Arc<Self>, invited: bool) -> Entry {
+        if let Some(drive) = &self.drive {
+            drive.held_back();
+        }
+        // The clock is read only where there is a line.
+        if invited && self.seats.queue() > 0 {
+            let now = rt::now();
+            let until = Scope::current().until(now + self.seats.wait());
+            let until = until.deadline().unwrap_or(Tick::NEVER);
+            if until > now {
+                match self.seats.join() {
+                    Joined::Seated(count) => {
+                        return Entry::Seated(Seat::taken(Arc::clone(self), count));
+                    }
+                    Joined::Waits(ticket) => {
+                        self.occupancy.joined();
+                        let gate = Some(Arc::clone(self));
+                        return Entry::Waits(Place {
+                            gate,
+                            ticket,
+                            until,
+                        });
+                    }
+                    Joined::Full => {}
+                }
+            }
+        }
+        Entry::Refused(self.refusal(Reason::ConcurrencyLimit))
+    }
+
+    fn refusal(&self, reason: Reason) -> Rejected {
+        let step = self
+            .drive
+            .as_ref()
+            .map_or_else(|| self.seats.step(), |drive| drive.step());
+        let rejected = Rejected::new(LayerKind::Concurrency, reason);
+        let rejected = step.hint(rejected, self.seats.count().waiting());
+        self.rejections.note(&rejected);
+        rejected
+    }
+}
+
+/// A call's place under a limit: given back when the call is over, however it ends.
+///
+/// It is what an [`Until`](crate::breaker::Until) of a limit is given. Dropped, the call was abandoned, or was lost if
+/// its deadline had passed.
+pub struct Seat {
+    gate: Arc<Gate>,
+    started: Tick,
+    deadline: Tick,
+    outcome: Option<Outcome>,
+}
+
+impl Seat {
+    fn taken(gate: Arc<Gate>, count: Count) -> Self {
+        gate.occupancy.entered(count);
+        // Nobody asks how long a call under a fixed limit took.
+        let (started, deadline) = match &gate.drive {
+            Some(_) => (rt::now(), Scope::current().deadline()),
+            None => (Tick::ZERO, None),
+        };
+        Self {
+            gate,
+            started,
+            deadline: deadline.unwrap_or(Tick::NEVER),
+            outcome: None,
+        }
+    }
+}
+
+impl Ending for Seat {
+    fn settle(mut self, outcome: Outcome) {
+        self.outcome = Some(outcome);
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let Gate {
+            seats,
+            occupancy,
+            drive,
+            ..
+        } = &*self.gate;
+        let in_flight = seats.release();
+        occupancy.left();
+        let Some(drive) = drive else {
+            return;
+        };
+        let outcome = self.outcome.or_else(|| {
+            let late = self.deadline != Tick::NEVER && rt::now() >= self.deadline;
+            late.then_some(Outcome::Failure(Failure::Timeout))
+        });
+        if let Some(outcome) = outcome {
+            drive.ended(seats, self.started, outcome, in_flight);
+        }
+    }
+}
+
+impl fmt::Debug for Seat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Seat")
+            .field("name", self.gate.name())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A call's place in the line: left when the call is granted a seat, when its time is over, and when it is dropped.
+pub(super) struct Place {
+    /// `None` once it was left.
+    gate: Option<Arc<Gate>>,
+    ticket: Ticket,
+    until: Tick,
+}
+
+impl Place {
+    /// How long it may wait.
+    pub(super) const fn until(&self) -> Tick {
+        self.until
+    }
+
+    /// Ready with the seat that was granted. Pending for ever once it was left.
+    pub(super) fn poll(&mut self, cx: &Context<'_>) -> Poll<Seat> {
+        match &self.gate {
+            Some(gate) => std::task::ready!(gate.seats.poll(self.ticket, cx)),
+            None => return Poll::Pending,
+        }
+        match self.gate.take() {
+            Some(gate) => {
+                gate.occupancy.went();
+                let count = gate.seats.count();
+                Poll::Ready(Seat::taken(gate, count))
+            }
+            None => Poll::Pending,
+        }
+    }
+
+    /// Its time is over: leaves with the seat that was granted at the last moment, or empty.
+    pub(super) fn give_up(&mut self) -> Option<Result<Seat, Rejected>> {
+        let gate = self.gate.take()?;
+        gate.occupancy.went();
+        Some(if gate.seats.leave(self.ticket) {
+            let count = gate.seats.count();
+            Ok(Seat::taken(gate, count))
+        } else {
+            Err(gate.refusal(Reason::QueueTimeout))
+        })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let Some(gate) = self.gate.take() else {
+            return;
+        };
+        gate.occupancy.went();
+        if gate.seats.leave(self.ticket) {
+            gate.seats.release();
+        }
+    }
+}

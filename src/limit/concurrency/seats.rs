@@ -1,0 +1,206 @@
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use super::config::ConcurrencyConfig;
+use super::count::Count;
+use super::lane::{Lane, Standing, Ticket};
+use super::pace::{Pace, Step};
+use crate::rt;
+use crate::sync::{AtomicU64, Mutex, Ordering, lock};
+use crate::time::nanos;
+
+/// The places of one limit, shared by all who want one: the machine of `machine.rs`, without its lock where nobody
+/// waits.
+///
+/// How many are under way, wait, and may be under way is one word, [`Count`], and every step is one exchange of it. To
+/// join the line and to leave it takes the lock as well, so the word and the line agree whenever the lock is free. Who
+/// gives a place back sees in the same step whether anybody waits: had a waiter joined later, it would have seen the
+/// place. So none is forgotten.
+pub(crate) struct Seats {
+    count: AtomicU64,
+    /// How many may wait.
+    queue: AtomicU64,
+    /// How long, in nanoseconds.
+    wait: AtomicU64,
+    /// What the line learned of its pace.
+    step: AtomicU64,
+    line: Mutex<Line>,
+}
+
+struct Line {
+    /// Each with its waker, once it was polled.
+    lane: Lane<Option<Waker>>,
+    pace: Pace,
+}
+
+/// What became of a newcomer who found no place.
+#[derive(Debug)]
+pub(crate) enum Joined {
+    /// One had come free meanwhile.
+    Seated(Count),
+    Waits(Ticket),
+    Full,
+}
+
+impl Seats {
+    pub(crate) fn new(config: ConcurrencyConfig) -> Self {
+        let seats = Self {
+            count: AtomicU64::new(Count::new(config.limit().get()).bits()),
+            queue: AtomicU64::new(0),
+            wait: AtomicU64::new(0),
+            step: AtomicU64::new(0),
+            line: Mutex::new(Line {
+                lane: Lane::new(),
+                pace: Pace::new(),
+            }),
+        };
+        seats.set(config);
+        seats
+    }
+
+    pub(crate) fn count(&self) -> Count {
+        Count::from_bits(self.count.load(Ordering::Acquire))
+    }
+
+    /// Takes a place if there is one and nobody waits.
+    pub(crate) fn admit(&self) -> Option<Count> {
+        self.exchange(Count::admit)
+    }
+
+    /// Whether a newcomer would be refused.
+    pub(crate) fn is_shut(&self) -> bool {
+        self.count().is_shut(self.queue())
+    }
+
+    /// How many may wait.
+    pub(crate) fn queue(&self) -> u32 {
+        u32::try_from(self.queue.load(Ordering::Relaxed)).unwrap_or(u32::MAX)
+    }
+
+    /// How long one may wait.
+    pub(crate) fn wait(&self) -> Duration {
+        Duration::from_nanos(self.wait.load(Ordering::Relaxed))
+    }
+
+    /// How fast the line moves.
+    pub(crate) fn step(&self) -> Step {
+        Step(self.step.load(Ordering::Relaxed))
+    }
+
+    /// Joins the line.
+    pub(crate) fn join(&self) -> Joined {
+        let mut line = lock(&self.line);
+        let queue = self.queue();
+        let mut seated = false;
+        let joined = self.exchange(|count| {
+            let admitted = count.admit();
+            seated = admitted.is_some();
+            admitted.or_else(|| count.join(queue))
+        });
+        match joined {
+            None => Joined::Full,
+            Some(count) if seated => Joined::Seated(count),
+            Some(_) => Joined::Waits(line.lane.join(None)),
+        }
+    }
+
+    /// Gives a place back, and says how many were taken before.
+    pub(crate) fn release(&self) -> u32 {
+        let before = self.count.fetch_sub(Count::CALL, Ordering::AcqRel);
+        let before = Count::from_bits(before);
+        if before.waiting() > 0 {
+            self.pass_on();
+        }
+        before.in_flight()
+    }
+
+    /// Ready once the waiter was granted a place, which is its own then and no longer the ticket's.
+    pub(crate) fn poll(&self, ticket: Ticket, cx: &Context<'_>) -> Poll<()> {
+        let mut line = lock(&self.line);
+        match line.lane.standing(ticket) {
+            Standing::Granted => {
+                line.lane.leave(ticket);
+                Poll::Ready(())
+            }
+            Standing::Gone => Poll::Pending,
+            Standing::Waiting => {
+                let waker = line.lane.value(ticket);
+                let old = waker
+                    .filter(|waker| waker.as_ref().is_none_or(|old| !old.will_wake(cx.waker())))
+                    .and_then(|waker| waker.replace(cx.waker().clone()));
+                // A waker can be the last that holds a task, and with it a place: dropped without the lock.
+                drop(line);
+                drop(old);
+                Poll::Pending
+            }
+        }
+    }
+
+    /// A waiter goes. Says whether it was granted a place, which is its own then.
+    pub(crate) fn leave(&self, ticket: Ticket) -> bool {
+        let mut line = lock(&self.line);
+        let (standing, waker) = line.lane.leave(ticket);
+        if standing == Standing::Waiting {
+            let left = self.exchange(|count| Some(count.leave()));
+            if left.is_some_and(|count| count.waiting() == 0) {
+                line.pace.interrupt();
+            }
+        }
+        drop(line);
+        drop(waker);
+        standing == Standing::Granted
+    }
+
+    /// Replaces the settings. Afterwards [`pass_on`](Self::pass_on): there may be new places.
+    pub(crate) fn set(&self, config: ConcurrencyConfig) {
+        let mut line = lock(&self.line);
+        let queue = config.queue_bound().min(Count::MOST);
+        line.lane.reserve(queue.min(RESERVED));
+        self.queue.store(queue.into(), Ordering::Relaxed);
+        let wait = nanos(config.longest_wait().get());
+        self.wait.store(wait, Ordering::Relaxed);
+        self.exchange(|count| Some(count.resize(config.limit().get())));
+    }
+
+    /// Grants waiters the places that are free.
+    pub(crate) fn pass_on(&self) {
+        while let Some(waker) = self.grant() {
+            // Without the lock: whoever is woken may come straight back here.
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+        }
+    }
+
+    fn grant(&self) -> Option<Option<Waker>> {
+        // The lock and the clock are for those who may find a place.
+        self.count().grant()?;
+        let now = rt::now();
+        let mut line = lock(&self.line);
+        let count = self.exchange(Count::grant)?;
+        let (_, waker) = line.lane.grant()?;
+        line.pace.granted(count.waiting() > 0, now);
+        self.step.store(line.pace.step().0, Ordering::Relaxed);
+        Some(waker)
+    }
+
+    /// One step: what the count is afterwards, `None` if `step` says that it cannot be taken.
+    fn exchange(&self, mut step: impl FnMut(Count) -> Option<Count>) -> Option<Count> {
+        let mut bits = self.count.load(Ordering::Relaxed);
+        loop {
+            let next = step(Count::from_bits(bits))?;
+            match self.count.compare_exchange_weak(
+                bits,
+                next.bits(),
+                Ordering::AcqRel,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return Some(next),
+                Err(actual) => bits = actual,
+            }
+        }
+    }
+}
+
+/// Memory for so many waiters is taken when the limit is made; for more, when they come.
+const RESERVED: u32 = 1_024;
