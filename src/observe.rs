@@ -42,6 +42,10 @@
 //! | `retry budget exhausted` | warn | `policy` |
 //! | `attempt timed out` | debug | `policy`, `after` |
 //! | `fallback` | debug | `policy`, `outcome`, `because` |
+//! | `limit moved` | debug | `policy`, `from`, `to`, `cause` |
+//! | `limit commanded` | info | `policy`, `from`, `to`, `cause`, `actor`, `reason` |
+//! | `waits for its turn` | debug | `policy`, `wait` |
+//! | `rate changed` | info | `policy`, `config` |
 //! | `saga started` | debug | `saga`, `id` |
 //! | `saga ended` | debug | `saga`, `id`, `end` |
 //! | `saga waits for an operator` | error | `saga`, `id`, `class`, `step` |
@@ -65,7 +69,6 @@ use crate::breaker::{Change, Order, State};
 use crate::error::{Reason, Rejected};
 use crate::fallback::Ending;
 use crate::limit::adaptive;
-use crate::limit::concurrency::Count;
 use crate::limit::rate::RateConfig;
 use crate::retry::GaveUp;
 
@@ -165,12 +168,13 @@ impl Occupancy {
         }
     }
 
+    /// So many calls may be under way.
+    pub(crate) fn limit(&self, calls: u32) {
+        self.gauge(&self.limit, LIMIT, |limit| limit.set(calls));
+    }
+
     /// A call has a place.
-    pub(crate) fn entered(&self, count: Count) {
-        // Now and then, for whoever began to listen after the limit was made.
-        if count.in_flight() == 1 {
-            self.gauge(&self.limit, LIMIT, |limit| limit.set(count.limit()));
-        }
+    pub(crate) fn entered(&self) {
         self.gauge(&self.in_flight, IN_FLIGHT, |calls| calls.increment(1.0));
     }
 
@@ -189,6 +193,7 @@ impl Occupancy {
         self.gauge(&self.waiting, WAITING, |calls| calls.decrement(1.0));
     }
 
+    #[inline]
     fn gauge(&self, key: &OnceLock<Key>, name: &'static str, f: impl FnOnce(&metrics::Gauge)) {
         static METADATA: Metadata<'_> =
             Metadata::new(module_path!(), Level::INFO, Some(module_path!()));
@@ -217,7 +222,7 @@ pub(crate) fn limit_changed(policy: &Name, change: &adaptive::Change, order: Opt
     match order {
         Some(order) => {
             let (actor, reason) = (order.actor(), order.reason());
-            tracing::info!(policy, from, to, cause, actor, reason, "limit moved");
+            tracing::info!(policy, from, to, cause, actor, reason, "limit commanded");
         }
         None => tracing::debug!(policy, from, to, cause, "limit moved"),
     }

@@ -30,6 +30,8 @@ fn once(deadline: Period, attempt: Period) -> Stack {
         .attempt_timeout(attempt)
         .limit(AdaptiveConfig::new().start(count(1_000)))
         .retry(RetryConfig::new(Attempts::NO_RETRY))
+        // All of them at once: no test here is about the limit.
+        .limit(AdaptiveConfig::new().start(count(1_000)))
 }
 
 #[tokio::test(start_paused = true)]

@@ -319,7 +319,13 @@ mod tests {
 
     #[test]
     fn rule_6_when_all_leave_nothing_is_owed_in_whatever_order() {
-        for order in [[1, 2, 3, 4], [4, 3, 2, 1], [2, 4, 1, 3], [3, 1, 4, 2]] {
+        for order in [
+            [1, 2, 3, 4],
+            [4, 3, 2, 1],
+            [2, 4, 1, 3],
+            [3, 1, 4, 2],
+            [1, 3, 2, 4],
+        ] {
             let mut limit = patient();
             let mut all: Vec<_> = places(&mut limit, 5, at(0)).into_iter().map(Some).collect();
             for which in order {
@@ -346,6 +352,29 @@ mod tests {
         assert_eq!(waits(&mut limit, 1, at(250)), [Some(450)]);
         limit.cancel(all.remove(1), at(250));
         assert_eq!(waits(&mut limit, 1, at(250)), [Some(550)]);
+    }
+
+    #[test]
+    fn rule_6_a_gap_of_which_a_part_is_past_holds_only_the_rest() {
+        let mut limit = patient();
+        let mut all = places(&mut limit, 6, at(0));
+        limit.cancel(all.remove(3), at(0));
+        limit.cancel(all.remove(2), at(0));
+        // From 200 to 400, and half of the first of the two is past.
+        assert_eq!(
+            waits(&mut limit, 3, at(250)),
+            [Some(0), Some(350), Some(450)]
+        );
+    }
+
+    #[test]
+    fn rule_6_gaps_that_touch_are_one() {
+        let mut limit = patient();
+        let mut all = places(&mut limit, 5, at(0));
+        for which in [1, 2, 1] {
+            limit.cancel(all.remove(which), at(0));
+        }
+        assert_eq!(limit.reserve(count(3), at(0)).unwrap().wait(), millis(300));
     }
 
     #[test]
