@@ -461,7 +461,7 @@ fn failure_16_no_setting_of_a_limit_panics_later() {
             .wait(other)
             .samples(count([1, u32::MAX][draw(2)]))
             .tolerance([Factor::percent(100), Factor::percent(u16::MAX)][draw(2)])
-            .queue([Ratio::ZERO, Ratio::ONE][draw(2)]);
+            .queue([0, u32::MAX][draw(2)]);
         let mut adaptive = Adaptive::new(config, now);
         let mut places = Concurrency::new(
             ConcurrencyConfig::new(count(permits))

@@ -138,7 +138,8 @@ async fn rule_x01_the_standard_stack_stands_in_its_order() {
     // The limit is next: a call has one place from its first attempt to its end, and its wait for it is counted too.
     let one = AdaptiveConfig::new()
         .bounds(Bounds::between(1, 1))
-        .start(count(1));
+        .start(count(1))
+        .queue(1);
     let limited = stack()
         .deadline(Period::secs(9))
         .limit(one.wait(Period::secs(60)));
@@ -158,7 +159,7 @@ async fn rule_x01_the_standard_stack_stands_in_its_order() {
         (secs(9), 5),
         "4 in the line; two attempts of 3 and 1"
     );
-    limited.handle().limit().reload(one.queue(Ratio::ZERO));
+    limited.handle().limit().reload(one.queue(0));
     callee.set(Turn::Fail);
     let first = tokio::spawn(service.clone().oneshot(1));
     tokio::time::sleep(ms(500)).await;

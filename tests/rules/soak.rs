@@ -408,7 +408,7 @@ fn any_limit(rng: &mut Rng) -> AdaptiveConfig {
     ];
     AdaptiveConfig::new()
         .bounds(bounds[(rng.next_u64() % 3) as usize])
-        .queue(Ratio::percent([0, 50, 100][(rng.next_u64() % 3) as usize]))
+        .queue([0, 1, 100][(rng.next_u64() % 3) as usize])
         .wait(Period::millis(
             [1, 250, 5_000][(rng.next_u64() % 3) as usize],
         ))
