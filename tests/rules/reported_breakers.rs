@@ -7,17 +7,19 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use mainstay::breaker::{
-    BreakerConfig, BreakerHandle, BreakerLayer, Cause, HalfOpen, KeyedBreakerLayer, Mode, Order,
-    Ramp, State, Switch, Trip, Window,
+    Breaker, BreakerConfig, BreakerHandle, BreakerLayer, Cause, HalfOpen, KeyedBreakerLayer, Mode,
+    Order, Ramp, State, Switch, Trip, Window,
 };
 use mainstay::deadline::TimeoutLayer;
 use mainstay::error::Reason;
 use mainstay::limit::concurrency::{ConcurrencyConfig, ConcurrencyLayer};
 use mainstay::num::{Attempts, Factor, Period, Ratio, count};
+use mainstay::outcome::{Failure, Outcome};
 use mainstay::retry::{BudgetConfig, QuotaBudget, RetryConfig, RetryLayer};
 use mainstay::rng::Rng;
 use mainstay::rt;
 use mainstay::standard::Stack;
+use mainstay::time::Tick;
 use metrics_util::debugging::DebuggingRecorder;
 use tower::{Layer, Service, ServiceExt};
 
@@ -206,6 +208,33 @@ async fn rule_03_late_results_change_nothing() {
     assert!(ask(&service, 1).await.is_ok());
     assert_eq!(handle.state(), State::HalfOpen, "the first success of two");
     drop(hung);
+}
+
+/// The same of the machine by itself, for whoever has no shell around it that looks first.
+#[test]
+fn rule_03_late_permits_change_nothing() {
+    let failed = Outcome::Failure(Failure::Error);
+    for late in [Outcome::Success, failed] {
+        let at = |seconds| Tick::ZERO + secs(seconds);
+        let mut breaker = Breaker::new(opens_at_once(HalfOpen::new(2, 2)));
+        let mut admit = |seconds| breaker.admit(at(seconds)).verdict.unwrap();
+        let (of_closed, trips) = (admit(0), admit(0));
+        breaker.settle(trips, failed, at(0));
+        let mut admit = |seconds| breaker.admit(at(seconds)).verdict.unwrap();
+        let (first, other) = (admit(5), admit(5));
+        let before = breaker.probes();
+        assert_eq!(breaker.settle(of_closed, late, at(6)), None);
+        assert_eq!(
+            (breaker.state(), breaker.probes()),
+            (State::HalfOpen, before)
+        );
+        assert!(breaker.settle(first, failed, at(7)).is_some());
+        let next = breaker.admit(at(12)).verdict.unwrap();
+        assert_eq!(breaker.settle(other, late, at(13)), None);
+        assert_eq!((breaker.state(), breaker.probes()), (State::HalfOpen, 1));
+        breaker.abandon(next);
+        assert_eq!(breaker.probes(), 0);
+    }
 }
 
 /// A probe that a layer below refuses frees its place, and neither closes the circuit nor opens it again.

@@ -1,7 +1,10 @@
 //! The one failure that only a starved runtime shows, in real time.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, mpsc};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use mainstay::breaker::{BreakerConfig, BreakerLayer, HalfOpen, KeyedBreakerLayer, Trip};
@@ -16,7 +19,7 @@ use tower::{BoxError, Layer, Service, ServiceExt, service_fn};
 use crate::callee::ms;
 
 const TASKS: u32 = 16;
-/// So many answers each of them wants.
+/// So many answers each of them wants, of those that want any.
 const ANSWERS: u32 = 20;
 const BOUND: Duration = Duration::from_secs(10);
 
@@ -50,9 +53,14 @@ fn opens_often() -> BreakerConfig {
         .half_open(HalfOpen::new(1, 1).deadline(Period::millis(50)))
 }
 
-async fn until_answered(service: Boxed) {
+/// Calls until there are so many answers; where none is wanted, once.
+async fn until_answered(service: Boxed, wanted: u32) {
+    if wanted == 0 {
+        drop(service.oneshot(0).await);
+        return;
+    }
     let mut answers = 0;
-    while answers < ANSWERS {
+    while answers < wanted {
         match service.clone().oneshot(answers).await {
             Ok(_) => answers += 1,
             Err(_) => tokio::time::sleep(ms(1)).await,
@@ -61,7 +69,7 @@ async fn until_answered(service: Boxed) {
 }
 
 /// Sixteen tasks on two workers, with two threads and two tasks that are always busy.
-fn nobody_hangs(what: &str, service: &Boxed) {
+fn nobody_hangs(what: &str, service: &Boxed, wanted: u32) {
     let runtime = Builder::new_multi_thread()
         .worker_threads(2)
         .enable_time()
@@ -90,7 +98,7 @@ fn nobody_hangs(what: &str, service: &Boxed) {
     for task in 0..TASKS {
         let (service, done) = (service.clone(), done.clone());
         runtime.spawn(async move {
-            until_answered(service).await;
+            until_answered(service, wanted).await;
             done.send(task).unwrap();
         });
     }
@@ -113,24 +121,58 @@ fn nobody_hangs(what: &str, service: &Boxed) {
 #[test]
 fn failure_01_nobody_hangs_on_an_open_circuit_of_a_starved_runtime() {
     let single = BreakerLayer::new("starved", opens_often());
-    nobody_hangs("one circuit", &BoxCloneService::new(single.layer(callee())));
+    let service = BoxCloneService::new(single.layer(callee()));
+    nobody_hangs("one circuit", &service, ANSWERS);
     assert!(single.handle().openings() > 0);
     assert_eq!(single.handle().probes(), 0);
 
     let keyed = KeyedBreakerLayer::new("starved", opens_often(), 4, |request: &u32| request % 3);
-    nobody_hangs(
-        "circuits by key",
-        &BoxCloneService::new(keyed.layer(callee())),
-    );
+    let service = BoxCloneService::new(keyed.layer(callee()));
+    nobody_hangs("circuits by key", &service, ANSWERS);
 
     let retry = RetryConfig::new(Attempts::total(3)).backoff(Backoff::constant(ms(1)));
     let stack = Stack::standard("starved")
         .breaker(opens_often())
         .retry(retry);
-    nobody_hangs(
-        "the standard stack",
-        &BoxCloneService::new(stack.service(callee())),
-    );
+    let service = BoxCloneService::new(stack.service(callee()));
+    nobody_hangs("the standard stack", &service, ANSWERS);
     assert!(stack.handle().breaker().openings() > 0);
     assert_eq!(stack.handle().breaker().probes(), 0);
+
+    // Those whose callee will never be ready: only the circuit that opens can answer them.
+    let stays_open = BreakerConfig::new(Trip::consecutive(1)).open_for(Period::secs(60));
+    let single = BreakerLayer::new("starved", stays_open);
+    let service = BoxCloneService::new(single.layer(Stuck::default()));
+    nobody_hangs("one circuit, a stuck callee", &service, 0);
+    let stack = Stack::standard("starved").breaker(stays_open).retry(retry);
+    let service = BoxCloneService::new(stack.service(Stuck::default()));
+    nobody_hangs("the standard stack, a stuck callee", &service, 0);
+}
+
+/// Ready until it is called, and never again; that call fails a moment later.
+#[derive(Clone, Default)]
+struct Stuck {
+    called: Arc<AtomicBool>,
+}
+
+impl Service<u32> for Stuck {
+    type Response = u32;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<u32, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        if self.called.load(Ordering::Relaxed) {
+            Poll::Pending
+        } else {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    fn call(&mut self, _: u32) -> Self::Future {
+        self.called.store(true, Ordering::Relaxed);
+        Box::pin(async {
+            tokio::time::sleep(ms(200)).await;
+            Err(BoxError::from("down"))
+        })
+    }
 }
