@@ -222,19 +222,31 @@ fn rule_03_late_permits_change_nothing() {
         breaker.settle(trips, failed, at(0));
         let mut admit = |seconds| breaker.admit(at(seconds)).verdict.unwrap();
         let (first, other) = (admit(5), admit(5));
-        let before = breaker.probes();
         assert_eq!(breaker.settle(of_closed, late, at(6)), None);
         assert_eq!(
             (breaker.state(), breaker.probes()),
-            (State::HalfOpen, before)
+            (State::HalfOpen, 2),
+            "a call of before"
         );
-        assert!(breaker.settle(first, failed, at(7)).is_some());
+        assert!(breaker.settle(other, failed, at(7)).is_some());
+        // The first of this round, as the late one was of the last.
         let next = breaker.admit(at(12)).verdict.unwrap();
-        assert_eq!(breaker.settle(other, late, at(13)), None);
+        assert_eq!(breaker.settle(first, late, at(13)), None);
         assert_eq!((breaker.state(), breaker.probes()), (State::HalfOpen, 1));
-        breaker.abandon(next);
-        assert_eq!(breaker.probes(), 0);
+        breaker.settle(next, Outcome::Success, at(13));
+        let last = breaker.admit(at(13)).verdict.unwrap();
+        breaker.settle(last, Outcome::Success, at(13));
+        assert_eq!(breaker.state(), State::Closed);
     }
+    // Closed again, a failure of the time before the outage is none of now.
+    let mut breaker = Breaker::new(opens_at_once(HalfOpen::default()));
+    let old = breaker.admit(Tick::ZERO).verdict.unwrap();
+    breaker.reset(Tick::ZERO);
+    assert_eq!(breaker.settle(old, failed, Tick::ZERO), None);
+    assert_eq!(
+        (breaker.state(), breaker.failures(Tick::ZERO)),
+        (State::Closed, 0)
+    );
 }
 
 /// A probe that a layer below refuses frees its place, and neither closes the circuit nor opens it again.
