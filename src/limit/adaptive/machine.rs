@@ -29,9 +29,9 @@
 //!    `limit × tolerable / time`, half at least, and room for a few that wait in the callee: the root of the limit.
 //! 7. If that is no more than the limit, and calls were held back, the baseline is measured; if it was within
 //!    `relearn`, the limit becomes it. If no call was held back, the limit is not in anybody's way and stays.
-//! 8. If it is more, and at least half of the limit was under way or calls were held back, the limit grows: by one, then
-//!    by twice as many after each window, until a window is congested. At first, and after a measurement that found a
-//!    slower callee, it doubles. If no call was held back, it grows to twice as many as were under way at most.
+//! 8. If it is more, the limit grows: by one, then by twice as many each time, until a window is congested. At first,
+//!    and after a measurement that found a slower callee, it doubles. If no call was held back, it grows to twice as
+//!    many as were under way at most: a limit of which less than half is used does not grow.
 //! 9. If fewer than half of a window's calls were answered, and the others took longer than the baseline, the limit is
 //!    halved when calls were held back. It does not grow while fewer than half are answered.
 //! 10. A limit that nobody uses does not move: without calls there is no window.
@@ -516,8 +516,7 @@ impl Adaptive {
             self.limit = target;
             return Some(Cause::Congested);
         }
-        let used = held || peak >= self.limit.div_ceil(2);
-        if !answered || !used {
+        if !answered {
             return None;
         }
         let mut grown = self.limit.saturating_add(self.step);
@@ -525,13 +524,14 @@ impl Adaptive {
             grown = grown.min(target);
         }
         if !held {
+            // Less than half of it is used: no reason to grow.
             grown = grown.min(peak.saturating_mul(2));
         }
-        let grown = self.config.range().nearest(grown).max(self.limit);
-        self.step = self.step.saturating_mul(2).min(grown);
-        if grown == self.limit {
+        let grown = self.config.range().nearest(grown);
+        if grown <= self.limit {
             return None;
         }
+        self.step = self.step.saturating_mul(2).min(grown);
         self.limit = grown;
         Some(Cause::Demand)
     }
