@@ -273,6 +273,16 @@ fn rules_6_and_7_the_limit_falls_to_what_is_tolerable_if_it_is_in_the_way() {
         "{} {exact}",
         desk.limit()
     );
+    // Nobody is held back, and the callee drowns all the same: others call it too.
+    let (limit, measured) = (desk.limit(), desk.adaptive.measured);
+    desk.held = false;
+    desk.in_flight = limit / 2;
+    desk.adaptive.measured = Some(desk.now);
+    assert_eq!(desk.moves(70, 500), [], "less than four times the baseline");
+    assert_eq!(desk.until_moved(100, SUCCESS, 200), Some(Cause::Congested));
+    assert_eq!(desk.limit(), limit / 2 / 2);
+    desk.adaptive.measured = measured;
+    desk.held = true;
     // Four times what is tolerable: half, and no room.
     let limit = desk.limit();
     assert_eq!(desk.until_moved(150, SUCCESS, 200), Some(Cause::Congested));
@@ -331,6 +341,11 @@ fn rule_9_lost_calls_halve_the_limit() {
     let limit = known.limit();
     assert_eq!(known.until_moved(250, TIMEOUT, 100), Some(Cause::Lost));
     assert_eq!(known.limit(), limit / 2);
+    // Nobody is held back: half of what is under way.
+    known.held = false;
+    known.in_flight = 30;
+    assert_eq!(known.until_moved(250, TIMEOUT, 100), Some(Cause::Lost));
+    assert_eq!(known.limit(), 15);
     // Under overload from the first call on there is no baseline.
     let mut unknown = Desk::new(AdaptiveConfig::new());
     assert_eq!(unknown.until_moved(250, ERROR, 100), Some(Cause::Lost));
