@@ -259,6 +259,25 @@ fn rule_5_without_answers_the_limit_stays_low() {
 }
 
 #[test]
+fn rule_5_a_limit_at_its_least_is_measured_too() {
+    for least in [1, 3, 10] {
+        let config = AdaptiveConfig::new().bounds(Bounds::between(least, 200));
+        let mut desk = Desk::new(config.start(count(20)));
+        desk.moves(20, 200);
+        // Ten times as slow right after a measurement: the limit falls to its least, and comes back when that is old.
+        desk.adaptive.measured = Some(desk.now);
+        let mut lowest = u32::MAX;
+        for _ in 0..20_000 {
+            desk.end(millis(200), SUCCESS);
+            lowest = lowest.min(desk.limit());
+        }
+        assert_eq!(lowest, least);
+        assert!((198..=202).contains(&desk.baseline()), "{least}");
+        assert_eq!(desk.limit(), 200, "{least}");
+    }
+}
+
+#[test]
 fn rules_6_and_7_the_limit_falls_to_what_is_tolerable_if_it_is_in_the_way() {
     let mut desk = desk_at(80);
     let limit = desk.limit();
