@@ -266,7 +266,8 @@ impl HttpClient {
         let response = request.send().await.map_err(|error| {
             let rejected = error.as_rejected();
             // What reqwest says names the address, which differs from run to run.
-            let why = rejected.map_or_else(|| "no answer".to_owned(), |rejected| rejected.to_string());
+            let why =
+                rejected.map_or_else(|| "no answer".to_owned(), |rejected| rejected.to_string());
             Trouble::Passing(why, rejected.and_then(|rejected| rejected.hint()))
         })?;
         let status = response.status();
