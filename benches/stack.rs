@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 use mainstay::breaker::{Breaker, BreakerLayer, State, Trip};
 use mainstay::deadline::{DeadlineLayer, TimeoutLayer};
 use mainstay::fallback::{FallbackConfig, FallbackLayer};
+use mainstay::limit::adaptive::{AdaptiveConfig, AdaptiveLayer};
+use mainstay::limit::concurrency::{ConcurrencyConfig, ConcurrencyLayer};
 use mainstay::num::{Attempts, Period, Ratio};
 use mainstay::outcome::Outcome;
 use mainstay::retry::{RetryConfig, RetryLayer};
@@ -100,6 +102,20 @@ async fn layers(effort: &Effort) {
         "fallback",
         effort,
         ServiceBuilder::new().layer(fallback).service(up),
+    )
+    .await;
+    let concurrency = ConcurrencyLayer::new("bench", ConcurrencyConfig::default());
+    measure(
+        "concurrency limit",
+        effort,
+        ServiceBuilder::new().layer(concurrency).service(up),
+    )
+    .await;
+    let adaptive = AdaptiveLayer::new("bench", AdaptiveConfig::new());
+    measure(
+        "adaptive limit",
+        effort,
+        ServiceBuilder::new().layer(adaptive).service(up),
     )
     .await;
     let timeout = TimeoutLayer::new("bench", period);

@@ -10,6 +10,7 @@
 //! | give a failed call another chance | [`retry`] |
 //! | bound how long things take | [`deadline`] |
 //! | have a worse answer rather than none | [`fallback`] |
+//! | bound how much may pass | [`limit`] |
 //! | run several effects in several services, all or none | `saga`, on a `journal` |
 //! | say what counts as a failure | [`outcome`] |
 //! | see what happens | [`observe`]: every metric and event, and the handles of the layers |

@@ -122,6 +122,12 @@ impl Period {
         self.0
     }
 
+    /// So many nanoseconds, at least one.
+    #[cfg(feature = "tower")]
+    pub(crate) const fn from_nanos(nanos: u64) -> Self {
+        Self(Duration::from_nanos(if nanos == 0 { 1 } else { nanos }))
+    }
+
     /// This period divided by `by`, at least one nanosecond.
     #[must_use]
     pub(crate) fn compressed(self, by: NonZeroU32) -> Self {

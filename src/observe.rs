@@ -20,6 +20,8 @@
 //! | `mainstay_concurrency_in_flight` | gauge: how many are | `policy` |
 //! | `mainstay_concurrency_waiting` | gauge: how many wait for a place | `policy` |
 //! | `mainstay_limit_changes_total` | counter | `policy`, `cause` |
+//! | `mainstay_rate_delays_total` | counter: calls that had to wait for their turn | `policy` |
+//! | `mainstay_rate_overflows_total` | counter: calls whose key found no room | `policy` |
 //! | `mainstay_sagas_started_total` | counter | `saga` |
 //! | `mainstay_sagas_rested_total` | counter | `saga`, `end`: completed, compensated, abandoned, incident |
 //! | `mainstay_saga_incidents_total` | counter | `saga`, `class` |
@@ -40,6 +42,10 @@
 //! | `retry budget exhausted` | warn | `policy` |
 //! | `attempt timed out` | debug | `policy`, `after` |
 //! | `fallback` | debug | `policy`, `outcome`, `because` |
+//! | `limit moved` | debug | `policy`, `from`, `to`, `cause` |
+//! | `limit commanded` | info | `policy`, `from`, `to`, `cause`, `actor`, `reason` |
+//! | `waits for its turn` | debug | `policy`, `wait` |
+//! | `rate changed` | info | `policy`, `config` |
 //! | `saga started` | debug | `saga`, `id` |
 //! | `saga ended` | debug | `saga`, `id`, `end` |
 //! | `saga waits for an operator` | error | `saga`, `id`, `class`, `step` |
@@ -64,7 +70,7 @@ use crate::breaker::{Change, Order, State};
 use crate::error::{LayerKind, Reason, Rejected};
 use crate::fallback::Ending;
 use crate::limit::adaptive;
-use crate::limit::concurrency::Count;
+use crate::limit::rate::RateConfig;
 use crate::retry::GaveUp;
 
 /// The name of a policy, as it appears in labels.
@@ -177,12 +183,13 @@ impl Occupancy {
         }
     }
 
+    /// So many calls may be under way.
+    pub(crate) fn limit(&self, calls: u32) {
+        self.gauge(&self.limit, LIMIT, |limit| limit.set(calls));
+    }
+
     /// A call has a place.
-    pub(crate) fn entered(&self, count: Count) {
-        // Now and then, for whoever began to listen after the limit was made.
-        if count.in_flight() == 1 {
-            self.gauge(&self.limit, LIMIT, |limit| limit.set(count.limit()));
-        }
+    pub(crate) fn entered(&self) {
         self.gauge(&self.in_flight, IN_FLIGHT, |calls| calls.increment(1.0));
     }
 
@@ -201,6 +208,7 @@ impl Occupancy {
         self.gauge(&self.waiting, WAITING, |calls| calls.decrement(1.0));
     }
 
+    #[inline]
     fn gauge(&self, key: &OnceLock<Key>, name: &'static str, f: impl FnOnce(&metrics::Gauge)) {
         static METADATA: Metadata<'_> =
             Metadata::new(module_path!(), Level::INFO, Some(module_path!()));
@@ -229,7 +237,7 @@ pub(crate) fn limit_changed(policy: &Name, change: &adaptive::Change, order: Opt
     match order {
         Some(order) => {
             let (actor, reason) = (order.actor(), order.reason());
-            tracing::info!(policy, from, to, cause, actor, reason, "limit moved");
+            tracing::info!(policy, from, to, cause, actor, reason, "limit commanded");
         }
         None => tracing::debug!(policy, from, to, cause, "limit moved"),
     }
@@ -397,6 +405,38 @@ impl Fallbacks {
         let policy = &*self.policy;
         tracing::debug!(policy, outcome, because, "fallback");
     }
+}
+
+/// A counter whose only label is the policy.
+pub(crate) struct Counter {
+    name: &'static str,
+    policy: Name,
+    key: Keys<1>,
+}
+
+impl Counter {
+    pub(crate) const fn new(name: &'static str, policy: Name) -> Self {
+        Self {
+            name,
+            policy,
+            key: Keys::new(),
+        }
+    }
+
+    pub(crate) fn increment(&self) {
+        self.key.increment(0, || {
+            Key::from_parts(self.name, vec![Label::new("policy", label(&self.policy))])
+        });
+    }
+}
+
+pub(crate) fn delayed(delays: &Counter, wait: Duration) {
+    delays.increment();
+    tracing::debug!(policy = &*delays.policy, ?wait, "waits for its turn");
+}
+
+pub(crate) fn rate_reloaded(policy: &Name, config: &RateConfig) {
+    tracing::info!(policy = &**policy, ?config, "rate changed");
 }
 
 #[cfg(feature = "saga")]

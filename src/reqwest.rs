@@ -21,7 +21,6 @@ use http_body_util::BodyExt;
 use reqwest_middleware::{ClientBuilder, ClientWithMiddleware, Error, Middleware, Next};
 use tower::{BoxError, Service, ServiceBuilder};
 
-use crate::deadline::{DeadlineLayer, TimeoutLayer};
 use crate::error::{AsRejected, Rejected, TimedOut, rejection};
 use crate::http::{
     AsResponse, Bounded, ByStatus, DeadlineHeader, Expire, is_idempotent, of_head, problem,
@@ -82,12 +81,14 @@ impl Middleware for StackMiddleware {
             header: stack.header.clone(),
         };
         let mut service = ServiceBuilder::new()
-            .layer(DeadlineLayer::new(stack.name.clone(), stack.deadline))
+            .layer(stack.deadline.clone())
+            .layer(stack.limit.clone().classify(ByStatus))
             .layer(stack.retry.clone().classify(ByStatus).replay_with(replay))
             .layer(stack.breaker.clone().classify(ByStatus))
-            .layer(TimeoutLayer::new(stack.name.clone(), stack.attempt_timeout))
+            .layer(stack.attempt.clone())
             .service(attempt);
-        let until = Scope::current().until(rt::now() + stack.deadline.get());
+        let limit = stack.deadline.handle().limit();
+        let until = Scope::current().until(rt::now() + limit.get());
         poll_fn(|cx| service.poll_ready(cx)).await?;
         let response = service.call(request).await?;
         Ok(bounded(response, until.deadline().unwrap_or(Tick::NEVER)))

@@ -219,7 +219,7 @@ impl Model {
                 wait = millis(grown).min(longest);
             }
         }
-        let hint = hint.map_or(0, millis).min(longest);
+        let hint = hint.map_or(0, millis);
         self.enter(State::Open);
         self.until = now + wait.max(hint);
     }

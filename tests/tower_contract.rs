@@ -17,6 +17,7 @@ use mainstay::fallback::{FallbackConfig, FallbackLayer, Outcomes, Primary};
 use mainstay::http::{AtEnd, DeadlineHeader};
 use mainstay::limit::adaptive::{AdaptiveConfig, AdaptiveLayer};
 use mainstay::limit::concurrency::{ConcurrencyConfig, ConcurrencyLayer};
+use mainstay::limit::rate::{KeyedRate, Rate, RateConfig, RateLayer};
 use mainstay::num::{Attempts, Period};
 use mainstay::retry::{RetryConfig, RetryLayer};
 use mainstay::scope::CallLayer;
@@ -29,6 +30,15 @@ static ALLOCATOR: mainstay_test_support::Counting = mainstay_test_support::Count
 
 fn breaker() -> BreakerLayer {
     BreakerLayer::new("contract", Trip::consecutive(3))
+}
+
+/// More than any check calls.
+fn rate() -> RateLayer {
+    RateLayer::new("contract", Rate::burst(1_000, Period::secs(1)))
+}
+
+fn by_key() -> KeyedRate<u64> {
+    KeyedRate::new("contract", Rate::burst(1_000, Period::secs(1)))
 }
 
 fn retry() -> RetryLayer {
@@ -118,6 +128,11 @@ contract! {
         .until(AtEnd::new(http::ByStatus)));
     breaker_grpc_at_end: of(breaker().classify(grpc::ByStatus).refuse_with(grpc::AsResponse)
         .until(AtEnd::new(grpc::ByStatus)));
+    rate_as_error: of(rate());
+    rate_in_windows: of(RateLayer::new("contract", RateConfig::new(Rate::windows(1_000, Period::secs(1)))));
+    rate_http: of(rate().refuse_with(http::AsResponse));
+    rate_grpc: of(rate().refuse_with(grpc::AsResponse));
+    rate_by_key: of(RateLayer::keyed(by_key(), |_: &contract::probe::Req| 7));
     retry_by_clone: of(retry());
     retry_by_replay: of(retry().classify(http::ByStatus).refuse_with(http::AsResponse)
         .replay_with(http::ReplayRequest::new(1024)));
@@ -160,6 +175,8 @@ without_allocation! {
     breaker_by_rate: of(BreakerLayer::new("contract", mainstay::breaker::BreakerConfig::default()));
     breaker_http_at_end: of(breaker().classify(http::ByStatus).refuse_with(http::AsResponse)
         .until(AtEnd::new(http::ByStatus)));
+    rate_as_error: of(rate());
+    rate_by_key: of(RateLayer::keyed(by_key(), |_: &contract::probe::Req| 7));
     retry_by_clone: of(retry());
     fallback_value: of(FallbackLayer::value("contract", refusals(), Answer::default()));
     fallback_function: of(FallbackLayer::function("contract", refusals(), none).keep(version));

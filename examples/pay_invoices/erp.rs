@@ -6,7 +6,7 @@ use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use mainstay::error::{AsRejected, Rejected};
+use mainstay::error::AsRejected;
 use mainstay::grpc::{GrpcChannel, of_status};
 use mainstay::num::Period;
 use mainstay::outcome::Outcome;

@@ -236,7 +236,7 @@ fn run(case: Case) {
         if let Some(left) = breaker.time_left(now) {
             let longest = configs.iter().map(|c| {
                 let wait = c.longest().get().max(c.opening());
-                wait + wait.mul_f64(c.spread().get())
+                wait.max(c.patience().get()) + wait.mul_f64(c.spread().get())
             });
             let commanded = Duration::from_millis(u64::from(u16::MAX));
             assert!(left <= longest.max().unwrap_or_default().max(commanded));

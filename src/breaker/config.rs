@@ -473,6 +473,7 @@ pub struct BreakerConfig {
     pub(super) open_for: Period,
     pub(super) growth: Option<Factor>,
     pub(super) longest: Period,
+    pub(super) longest_hint: Period,
     pub(super) jitter: Ratio,
     pub(super) half_open: HalfOpen,
     pub(super) ramp: Option<Ramp>,
@@ -495,6 +496,7 @@ impl BreakerConfig {
             open_for: Period::secs(5),
             growth: None,
             longest: Period::secs(60),
+            longest_hint: Period::secs(60),
             jitter: Ratio::ZERO,
             half_open: HalfOpen::new(1, 1),
             ramp: None,
@@ -525,6 +527,15 @@ impl BreakerConfig {
     pub const fn growing(mut self, factor: Factor, longest: Period) -> Self {
         self.growth = Some(factor);
         self.longest = longest;
+        self
+    }
+
+    /// The longest hint of the callee that an opening circuit keeps to. Whatever is longer counts as this long.
+    ///
+    /// Defaults to 60 s: without a bound a callee could shut itself off for good.
+    #[must_use]
+    pub const fn longest_hint(mut self, longest: Period) -> Self {
+        self.longest_hint = longest;
         self
     }
 
@@ -573,10 +584,16 @@ impl BreakerConfig {
         self.growth
     }
 
-    /// The longest wait that growth or the callee's own hint leads to, before jitter.
+    /// The longest wait that growth leads to, before jitter.
     #[must_use]
     pub const fn longest(&self) -> Period {
         self.longest
+    }
+
+    /// The longest hint of the callee that it keeps to.
+    #[must_use]
+    pub const fn patience(&self) -> Period {
+        self.longest_hint
     }
 
     /// The share of the wait that chance may add.
@@ -604,6 +621,7 @@ impl BreakerConfig {
         self.trips = trips.fold(Trips::default(), Trips::with);
         self.open_for = self.open_for.compressed(by);
         self.longest = self.longest.compressed(by);
+        self.longest_hint = self.longest_hint.compressed(by);
         self.half_open.deadline = self.half_open.deadline.compressed(by);
         self.ramp = self.ramp.map(|ramp| Ramp {
             over: ramp.over.compressed(by),

@@ -732,8 +732,9 @@ impl Breaker {
         });
         let share = self.config.jitter.get() * self.rng.unit();
         let jitter = Duration::try_from_secs_f64(grown.as_secs_f64() * share).unwrap_or_default();
-        // A hint without bound would let a callee shut itself off for good.
-        let hint = hint.unwrap_or_default().min(longest);
+        // A hint without bound would let a callee shut itself off for good. The jitter is that of the circuit's own wait:
+        // a share of a long hint would be long for nothing.
+        let hint = hint.unwrap_or_default().min(self.config.longest_hint.get());
         let wait = grown.max(hint).saturating_add(jitter);
         self.enter(Phase::Open { until: now + wait }, cause, now)
     }

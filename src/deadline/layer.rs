@@ -62,7 +62,7 @@ impl Limit {
 ///
 /// let layer = TimeoutLayer::new("stock", Period::millis(250));
 /// layer.handle().reload(Period::millis(500));
-/// assert_eq!(layer.handle().limit(), Period::millis(500).get());
+/// assert_eq!(layer.handle().limit(), Period::millis(500));
 /// ```
 #[derive(Clone, Debug)]
 pub struct DeadlineHandle {
@@ -72,8 +72,8 @@ pub struct DeadlineHandle {
 impl DeadlineHandle {
     /// How long a call or an attempt may take.
     #[must_use]
-    pub fn limit(&self) -> Duration {
-        self.limit.get()
+    pub fn limit(&self) -> Period {
+        Period::from_nanos(self.limit.nanos.load(Ordering::Relaxed))
     }
 
     /// Sets how long a call or an attempt may take. What is under way keeps the time that it was given.

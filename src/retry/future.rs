@@ -148,10 +148,6 @@ where
     /// be inlined.
     #[cold]
     #[inline(never)]
-    #[expect(
-        clippy::type_complexity,
-        reason = "the result of the call, in the place of an error"
-    )]
     fn after(
         self: Pin<&mut Self>,
         result: Result<S::Response, S::Error>,

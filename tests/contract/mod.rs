@@ -15,5 +15,6 @@ mod fallback;
 mod keyed;
 mod limit;
 mod nested_retries;
+mod rate;
 mod retry;
 mod threads;

@@ -14,6 +14,9 @@ use mainstay::breaker::{
 use mainstay::deadline::{DeadlineLayer, TimeoutLayer};
 use mainstay::fallback::{Ending, FallbackConfig, FallbackLayer, Outcomes, Primary};
 use mainstay::journal::memory::MemoryJournal;
+use mainstay::limit::adaptive::{AdaptiveConfig, AdaptiveLayer, Bounds};
+use mainstay::limit::concurrency::{ConcurrencyConfig, ConcurrencyLayer};
+use mainstay::limit::rate::{KeyedRate, KeyedRateConfig, Rate, RateConfig, RateLayer};
 use mainstay::num::{Attempts, Period, Ratio, count};
 use mainstay::outcome::{Failure, Outcome};
 use mainstay::retry::{BudgetConfig, CloneRequest, Replay, RetryConfig, RetryLayer};
@@ -31,6 +34,9 @@ pub(crate) fn all() -> Vec<(&'static str, Drive)> {
         ("keyed breaker", |handles| Box::pin(keyed_breaker(handles))),
         ("deadline", |_| Box::pin(deadline())),
         ("fallback", |handles| Box::pin(fallback(handles))),
+        ("concurrency", |handles| Box::pin(concurrency(handles))),
+        ("adaptive", |handles| Box::pin(adaptive(handles))),
+        ("rate", |handles| Box::pin(rate(handles))),
         ("retry", |handles| Box::pin(retry(handles))),
         ("saga", |handles| Box::pin(saga(handles))),
     ]
@@ -47,6 +53,78 @@ fn fails(times: u32) -> impl Service<u32, Response = u32, Error = BoxError, Futu
 
 fn hangs() -> impl Service<u32, Response = u32, Error = BoxError> + Clone {
     service_fn(|_: u32| std::future::pending())
+}
+
+async fn concurrency(handles: &Handles) {
+    let config = ConcurrencyConfig::new(count(1))
+        .queue(1)
+        .wait(Period::secs(1));
+    let layer = ConcurrencyLayer::new("test", config);
+    let (handle, watch) = (layer.handle(), layer.handle());
+    handles.watch(move || drop(format!("{watch:?}")));
+    let service = layer.layer(hangs());
+    let mut under_way = Box::pin(service.clone().oneshot(1));
+    assert!(futures::poll!(&mut under_way).is_pending());
+    let mut waits = Box::pin(service.clone().oneshot(1));
+    assert!(futures::poll!(&mut waits).is_pending());
+    assert!(service.oneshot(1).await.is_err(), "the line is full");
+    assert!(waits.await.is_err(), "it waited for too long");
+    drop(under_way);
+    assert_eq!(handle.in_flight(), 0);
+}
+
+async fn adaptive(handles: &Handles) {
+    let config = AdaptiveConfig::new()
+        .bounds(Bounds::between(1, 100))
+        .start(count(1))
+        .samples(count(1))
+        .window(Period::millis(10))
+        .queue(0);
+    let layer = AdaptiveLayer::new("test", config);
+    let (handle, watch) = (layer.handle(), layer.handle());
+    handles.watch(move || drop(format!("{watch:?}")));
+    let service = layer.layer(service_fn(|_: u32| async {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        Ok::<u32, BoxError>(1)
+    }));
+    while handle.limit().get() == 1 {
+        let mut under_way = Box::pin(service.clone().oneshot(1));
+        assert!(futures::poll!(&mut under_way).is_pending());
+        assert!(
+            service.clone().oneshot(1).await.is_err(),
+            "it is in the way"
+        );
+        assert!(under_way.await.is_ok());
+    }
+    handle.pin(count(7), Order::new("an operator", "a drill"));
+    handle.release(Order::new("an operator", "the drill is over"));
+}
+
+async fn rate(handles: &Handles) {
+    let second = Period::secs(1);
+    let layer = RateLayer::new(
+        "test",
+        RateConfig::new(Rate::even(1, second)).patience(second),
+    );
+    let (handle, watch) = (layer.handle(), layer.handle());
+    handles.watch(move || drop(format!("{watch:?}")));
+    let service = layer.layer(fails(0));
+    let (first, second_call) = (service.clone().oneshot(1), service.clone().oneshot(1));
+    let (first, second_call) = futures::join!(first, second_call);
+    assert!(first.is_ok() && second_call.is_ok());
+    assert_eq!(handle.delayed(), 1);
+    handle.reload(Rate::burst(1, second));
+    let (first, refused) = futures::join!(service.clone().oneshot(1), service.oneshot(1));
+    assert!(first.is_err() || refused.is_err());
+
+    let each = Rate::burst(1, Period::secs(3_600));
+    let keyed = KeyedRate::<u32>::new("test", KeyedRateConfig::new(each).max_keys(1));
+    let watch = keyed.handle();
+    handles.watch(move || drop(format!("{watch:?}")));
+    for key in 0..3 {
+        _ = keyed.check(&key);
+    }
+    assert!(keyed.handle().overflowed() > 0);
 }
 
 async fn breaker(handles: &Handles) {

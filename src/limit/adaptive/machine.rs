@@ -272,14 +272,7 @@ impl Adaptive {
     #[must_use]
     pub fn queue(&self) -> u32 {
         let limit = self.pin.map_or(self.limit, |(limit, _)| limit.get());
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "a share of a u32 is one"
-        )]
-        {
-            (f64::from(limit) * self.config.queue_share().get()).round() as u32
-        }
+        limit.saturating_mul(self.config.queue_depth())
     }
 
     /// Says that a call was refused, or had to wait.

@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::limit::adaptive::Bounds;
-use crate::num::{Factor, Period, Ratio, count};
+use crate::num::{Factor, Period, count};
 use crate::outcome::Failure;
 
 fn millis(n: u64) -> Duration {
@@ -11,8 +11,8 @@ fn millis(n: u64) -> Duration {
 }
 
 fn rounded(time: Option<Duration>) -> u64 {
-    let millis = time.unwrap_or_default().as_secs_f64() * 1e3;
-    millis.round() as u64
+    let micros = time.unwrap_or_default().as_micros();
+    u64::try_from((micros + 500) / 1_000).unwrap_or(u64::MAX)
 }
 
 /// A machine and the time, which passes as calls end.
@@ -81,7 +81,7 @@ impl Desk {
 
 /// Watched calls are 10 ms apart, so fifty take half a second: a window.
 fn desk() -> Desk {
-    let mut desk = Desk::new(AdaptiveConfig::new());
+    let mut desk = Desk::new(AdaptiveConfig::new().bounds(Bounds::between(3, 200)));
     desk.held = false;
     desk.in_flight = 1;
     desk.moves(20, 60);
@@ -397,7 +397,7 @@ fn odd_settings_are_total() {
         .window(nanosecond)
         .relearn(nanosecond)
         .tolerance(Factor::new("tolerance", f64::MAX).unwrap())
-        .queue(Ratio::ZERO);
+        .queue(0);
     let mut desk = Desk::new(config);
     for n in 0..50_000 {
         desk.end(millis(n % 300), SUCCESS);

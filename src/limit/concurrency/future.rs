@@ -24,57 +24,71 @@ use crate::rt;
 #[pin_project]
 pub struct ResponseFuture<S: Service<Req>, Req, C, R, U> {
     #[pin]
-    state: State<S, Req, S::Future>,
-    policy: Policy<C, R, U>,
+    pub(super) state: State<S, Req, S::Future>,
+    pub(super) policy: Policy<C, R, U>,
 }
 
 #[pin_project(project = StateProj)]
-enum State<S, Req, F> {
-    Waiting {
-        service: S,
-        /// Taken when the service is called.
-        request: Option<Req>,
-        place: Place,
-        /// Made when the wait begins. Outside of the task's budget: the end of a wait must not be held off.
-        #[pin]
-        sleep: Option<Unconstrained<Sleep>>,
-    },
+pub(super) enum State<S, Req, F> {
+    /// Apart from the others, since it is large: a call that need not wait would pay for it whenever its future moves.
+    Waiting(Pin<Box<Wait<S, Req>>>),
     Called {
         /// Dropped before the seat, which it takes.
         #[pin]
         future: F,
-        seat: Option<Seat>,
+        /// Empty once the call is over.
+        seat: Seat,
     },
     Rejected(Option<Rejected>),
 }
 
-impl<S: Service<Req>, Req, C, R, U> ResponseFuture<S, Req, C, R, U> {
-    pub(super) const fn called(future: S::Future, seat: Seat, policy: Policy<C, R, U>) -> Self {
-        let state = State::Called {
-            future,
-            seat: Some(seat),
-        };
-        Self { state, policy }
-    }
+#[pin_project(project = WaitProj)]
+pub(super) struct Wait<S, Req> {
+    service: S,
+    /// Taken when the service is called.
+    request: Option<Req>,
+    place: Place,
+    /// Made when the wait begins. Outside of the task's budget: the end of a wait must not be held off.
+    #[pin]
+    sleep: Option<Unconstrained<Sleep>>,
+}
 
-    pub(super) const fn waiting(
-        service: S,
-        request: Req,
-        place: Place,
-        policy: Policy<C, R, U>,
-    ) -> Self {
-        let state = State::Waiting {
+impl<S, Req> Wait<S, Req> {
+    pub(super) fn boxed(service: S, request: Req, place: Place) -> Pin<Box<Self>> {
+        Box::pin(Self {
             service,
             request: Some(request),
             place,
             sleep: None,
-        };
-        Self { state, policy }
+        })
     }
 
-    pub(super) const fn rejected(rejected: Rejected, policy: Policy<C, R, U>) -> Self {
-        let state = State::Rejected(Some(rejected));
-        Self { state, policy }
+    /// Waits for a seat, as long as the place allows.
+    fn poll_seat(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Seat, Rejected>> {
+        let WaitProj {
+            place, mut sleep, ..
+        } = self.project();
+        if let Poll::Ready(seat) = place.poll(cx) {
+            return Poll::Ready(Ok(seat));
+        }
+        if sleep.is_none() {
+            sleep.set(Some(unconstrained(rt::sleep_until(place.until()))));
+        }
+        match sleep.as_pin_mut().map(|sleep| sleep.poll(cx)) {
+            Some(Poll::Ready(())) => place.give_up().map_or(Poll::Pending, Poll::Ready),
+            Some(Poll::Pending) | None => Poll::Pending,
+        }
+    }
+
+    /// Calls the service that was taken along. `None` when that was done before, and panicked.
+    fn call(self: Pin<&mut Self>) -> Option<S::Future>
+    where
+        S: Service<Req>,
+    {
+        let WaitProj {
+            service, request, ..
+        } = self.project();
+        Some(service.call(request.take()?))
     }
 }
 
@@ -105,19 +119,10 @@ where
                         None => Poll::Pending,
                     };
                 }
-                StateProj::Waiting {
-                    service,
-                    request,
-                    place,
-                    sleep,
-                } => {
-                    let next = match ready!(wait(place, sleep, cx)) {
-                        Ok(seat) => match request.take() {
-                            Some(request) => State::Called {
-                                future: service.call(request),
-                                seat: Some(seat),
-                            },
-                            // A call below panicked, and the caller polls on.
+                StateProj::Waiting(wait) => {
+                    let next = match ready!(wait.as_mut().poll_seat(cx)) {
+                        Ok(seat) => match wait.as_mut().call() {
+                            Some(future) => State::Called { future, seat },
                             None => return Poll::Pending,
                         },
                         Err(rejected) => State::Rejected(Some(rejected)),
@@ -131,34 +136,15 @@ where
                 Some(_) => Outcome::Rejected,
                 None => classify.classify(result.as_ref()),
             };
-            return Poll::Ready(match (result, seat.take()) {
-                (Ok(response), Some(seat)) => Ok(until.track(response, outcome, seat)),
-                (Err(error), Some(seat)) => {
+            let seat = seat.take();
+            return Poll::Ready(match result {
+                Ok(response) => Ok(until.track(response, outcome, seat)),
+                Err(error) => {
                     seat.settle(outcome);
                     Err(error)
                 }
-                // Only a future polled after it was ready comes here.
-                (result, None) => result.map(|response| until.plain(response)),
             });
         }
-    }
-}
-
-/// Waits for a seat, as long as the place allows.
-fn wait(
-    place: &mut Place,
-    mut sleep: Pin<&mut Option<Unconstrained<Sleep>>>,
-    cx: &mut Context<'_>,
-) -> Poll<Result<Seat, Rejected>> {
-    if let Poll::Ready(seat) = place.poll(cx) {
-        return Poll::Ready(Ok(seat));
-    }
-    if sleep.is_none() {
-        sleep.set(Some(unconstrained(rt::sleep_until(place.until()))));
-    }
-    match sleep.as_pin_mut().map(|sleep| sleep.poll(cx)) {
-        Some(Poll::Ready(())) => place.give_up().map_or(Poll::Pending, Poll::Ready),
-        Some(Poll::Pending) | None => Poll::Pending,
     }
 }
 

@@ -1,5 +1,6 @@
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use super::config::ConcurrencyConfig;
@@ -7,9 +8,10 @@ use super::count::Count;
 use super::lane::Ticket;
 use super::pace::Step;
 use super::seats::{Joined, Seats};
+use super::spare;
 use crate::breaker::Ending;
 use crate::error::{LayerKind, Reason, Rejected};
-use crate::observe::{Name, Occupancy, Rejections};
+use crate::observe::{self, Name, Occupancy, Rejections};
 use crate::outcome::{Failure, Outcome};
 use crate::rt;
 use crate::scope::Scope;
@@ -30,6 +32,7 @@ pub(crate) trait Drive: Send + Sync {
 /// What the clones of one limit share.
 pub(crate) struct Gate {
     seats: Seats,
+    number: usize,
     rejections: Rejections,
     occupancy: Occupancy,
     drive: Option<Arc<dyn Drive>>,
@@ -48,8 +51,11 @@ impl Gate {
         config: ConcurrencyConfig,
         drive: Option<Arc<dyn Drive>>,
     ) -> Arc<Self> {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        observe::limit(&name, config.limit().get());
         Arc::new(Self {
             seats: Seats::new(config),
+            number: NEXT.fetch_add(1, Ordering::Relaxed),
             rejections: Rejections::new(Arc::clone(&name)),
             occupancy: Occupancy::new(name),
             drive,
@@ -60,32 +66,43 @@ impl Gate {
         &self.seats
     }
 
+    /// Limits that are made one after the other have different ones.
+    pub(super) const fn number(&self) -> usize {
+        self.number
+    }
+
     pub(crate) const fn name(&self) -> &Name {
         self.rejections.policy()
     }
 
-    /// `invited` unless the service below is not ready, because this call was to be refused.
-    pub(super) fn enter(self: &Arc<Self>, invited: bool) -> Entry {
-        if invited && let Some(count) = self.seats.admit() {
-            return Entry::Seated(Seat::taken(Arc::clone(self), count));
+    /// A seat, if one is free and nobody waits for it.
+    #[inline]
+    pub(super) fn admit(self: &Arc<Self>, seen: &mut Count) -> Option<Seat> {
+        if self.seats.admit(seen) {
+            Some(Seat::taken(spare::own(self)))
+        } else {
+            None
         }
-        self.hold_back(invited)
     }
 
+    /// What becomes of a newcomer who found none. `invited` unless the service below is not ready, because this call
+    /// was to be refused.
     #[cold]
-    fn hold_back(self: &Arc<Self>, invited: bool) -> Entry {
+    pub(super) fn hold_back(self: &Arc<Self>, invited: bool) -> Entry {
         if let Some(drive) = &self.drive {
             drive.held_back();
         }
+        // Again, for whoever began to listen after the limit was made.
+        self.occupancy.limit(self.seats.count().limit());
         // The clock is read only where there is a line.
         if invited && self.seats.queue() > 0 {
             let now = rt::now();
-            let until = Scope::current().until(now + self.seats.wait());
-            let until = until.deadline().unwrap_or(Tick::NEVER);
+            let deadline = Scope::current().deadline().unwrap_or(Tick::NEVER);
+            let until = self.seats.wait_until(deadline, now);
             if until > now {
                 match self.seats.join() {
-                    Joined::Seated(count) => {
-                        return Entry::Seated(Seat::taken(Arc::clone(self), count));
+                    Joined::Seated => {
+                        return Entry::Seated(Seat::taken(spare::own(self)));
                     }
                     Joined::Waits(ticket) => {
                         self.occupancy.joined();
@@ -120,62 +137,76 @@ impl Gate {
 /// It is what an [`Until`](crate::breaker::Until) of a limit is given. Dropped, the call was abandoned, or was lost if
 /// its deadline had passed.
 pub struct Seat {
-    gate: Arc<Gate>,
+    /// `None` once it was given back.
+    gate: Option<Arc<Gate>>,
     started: Tick,
     deadline: Tick,
-    outcome: Option<Outcome>,
 }
 
 impl Seat {
-    fn taken(gate: Arc<Gate>, count: Count) -> Self {
-        gate.occupancy.entered(count);
+    #[inline]
+    fn taken(gate: Arc<Gate>) -> Self {
+        gate.occupancy.entered();
         // Nobody asks how long a call under a fixed limit took.
         let (started, deadline) = match &gate.drive {
             Some(_) => (rt::now(), Scope::current().deadline()),
             None => (Tick::ZERO, None),
         };
         Self {
-            gate,
+            gate: Some(gate),
             started,
             deadline: deadline.unwrap_or(Tick::NEVER),
-            outcome: None,
         }
     }
 }
 
 impl Ending for Seat {
+    #[inline]
     fn settle(mut self, outcome: Outcome) {
-        self.outcome = Some(outcome);
+        self.give_back(|_| Some(outcome));
+    }
+}
+
+impl Seat {
+    /// The seat, which leaves an empty one behind.
+    #[inline]
+    pub(super) const fn take(&mut self) -> Self {
+        Self {
+            gate: self.gate.take(),
+            started: self.started,
+            deadline: self.deadline,
+        }
+    }
+
+    #[inline]
+    fn give_back(&mut self, outcome: impl FnOnce(&Self) -> Option<Outcome>) {
+        let Some(gate) = self.gate.take() else {
+            return;
+        };
+        let in_flight = gate.seats.release();
+        gate.occupancy.left();
+        if let Some(drive) = &gate.drive
+            && let Some(outcome) = outcome(self)
+        {
+            drive.ended(&gate.seats, self.started, outcome, in_flight);
+        }
+        spare::keep(gate);
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        let Gate {
-            seats,
-            occupancy,
-            drive,
-            ..
-        } = &*self.gate;
-        let in_flight = seats.release();
-        occupancy.left();
-        let Some(drive) = drive else {
-            return;
-        };
-        let outcome = self.outcome.or_else(|| {
-            let late = self.deadline != Tick::NEVER && rt::now() >= self.deadline;
+        self.give_back(|seat| {
+            let late = seat.deadline != Tick::NEVER && rt::now() >= seat.deadline;
             late.then_some(Outcome::Failure(Failure::Timeout))
         });
-        if let Some(outcome) = outcome {
-            drive.ended(seats, self.started, outcome, in_flight);
-        }
     }
 }
 
 impl fmt::Debug for Seat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Seat")
-            .field("name", self.gate.name())
+            .field("name", &self.gate.as_ref().map(|gate| gate.name()))
             .finish_non_exhaustive()
     }
 }
@@ -203,8 +234,7 @@ impl Place {
         match self.gate.take() {
             Some(gate) => {
                 gate.occupancy.went();
-                let count = gate.seats.count();
-                Poll::Ready(Seat::taken(gate, count))
+                Poll::Ready(Seat::taken(gate))
             }
             None => Poll::Pending,
         }
@@ -215,8 +245,7 @@ impl Place {
         let gate = self.gate.take()?;
         gate.occupancy.went();
         Some(if gate.seats.leave(self.ticket) {
-            let count = gate.seats.count();
-            Ok(Seat::taken(gate, count))
+            Ok(Seat::taken(gate))
         } else {
             Err(gate.refusal(Reason::QueueTimeout))
         })

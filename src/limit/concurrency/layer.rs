@@ -15,7 +15,8 @@ use crate::reject::AsError;
 ///
 /// One value is one limit: its clones and every service it made share it, however often `layer` is called. A place is
 /// taken in `call`, never in `poll_ready`; one that finds no place waits in its future, first come, first served, or is
-/// refused. A future that is dropped leaves the line or gives its place back. It belongs outside the retry, so that a
+/// refused. A wait costs one allocation, everything else none. A future that is dropped leaves the line or gives its
+/// place back. It belongs outside the retry, so that a
 /// call holds one place for all its attempts, and inside the total deadline, which bounds the wait.
 ///
 /// - `R` says how a refusal leaves: [`refuse_with`](Self::refuse_with).

@@ -78,6 +78,8 @@ mod loom_tests;
 mod seats;
 #[cfg(feature = "tower")]
 mod service;
+#[cfg(feature = "tower")]
+mod spare;
 
 pub use config::ConcurrencyConfig;
 #[cfg(feature = "tower")]
@@ -94,8 +96,6 @@ pub use machine::{Admission, Concurrency, Left};
 pub use service::ConcurrencyService;
 
 // What the adaptive limit moves.
-#[cfg(feature = "tower")]
-pub(crate) use count::Count;
 #[cfg(feature = "tower")]
 pub(crate) use gate::{Drive, Gate};
 #[cfg(feature = "tower")]

@@ -1,13 +1,14 @@
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use super::config::ConcurrencyConfig;
+use super::config::{ConcurrencyConfig, wait_until};
 use super::count::Count;
 use super::lane::{Lane, Standing, Ticket};
 use super::pace::{Pace, Step};
+use crate::num::Ratio;
 use crate::rt;
 use crate::sync::{AtomicU64, Mutex, Ordering, lock};
-use crate::time::nanos;
+use crate::time::{Tick, nanos};
 
 /// The places of one limit, shared by all who want one: the machine of `machine.rs`, without its lock where nobody
 /// waits.
@@ -17,14 +18,28 @@ use crate::time::nanos;
 /// gives a place back sees in the same step whether anybody waits: had a waiter joined later, it would have seen the
 /// place. So none is forgotten.
 pub(crate) struct Seats {
-    count: AtomicU64,
+    count: Apart<AtomicU64>,
+    rules: Rules,
+    /// What the line learned of its pace.
+    step: Apart<AtomicU64>,
+    line: Mutex<Line>,
+}
+
+/// On cache lines of its own: what every call writes must not take along what every call reads.
+#[repr(align(128))]
+struct Apart<T>(T);
+
+/// What every call may look at and few change.
+struct Rules {
     /// How many may wait.
     queue: AtomicU64,
     /// How long, in nanoseconds.
     wait: AtomicU64,
-    /// What the line learned of its pace.
-    step: AtomicU64,
-    line: Mutex<Line>,
+    /// The share of its time that a call may wait, as the bits of a number.
+    wait_share: AtomicU64,
+    /// Whether a newcomer was refused, or would have been, when somebody last looked. Set a little early or too late
+    /// now and then; what it says is looked at again.
+    shut: AtomicU64,
 }
 
 struct Line {
@@ -37,7 +52,7 @@ struct Line {
 #[derive(Debug)]
 pub(crate) enum Joined {
     /// One had come free meanwhile.
-    Seated(Count),
+    Seated,
     Waits(Ticket),
     Full,
 }
@@ -45,10 +60,14 @@ pub(crate) enum Joined {
 impl Seats {
     pub(crate) fn new(config: ConcurrencyConfig) -> Self {
         let seats = Self {
-            count: AtomicU64::new(Count::new(config.limit().get()).bits()),
-            queue: AtomicU64::new(0),
-            wait: AtomicU64::new(0),
-            step: AtomicU64::new(0),
+            count: Apart(AtomicU64::new(Count::new(config.limit().get()).bits())),
+            rules: Rules {
+                queue: AtomicU64::new(0),
+                wait: AtomicU64::new(0),
+                wait_share: AtomicU64::new(0),
+                shut: AtomicU64::new(0),
+            },
+            step: Apart(AtomicU64::new(0)),
             line: Mutex::new(Line {
                 lane: Lane::new(),
                 pace: Pace::new(),
@@ -59,32 +78,67 @@ impl Seats {
     }
 
     pub(crate) fn count(&self) -> Count {
-        Count::from_bits(self.count.load(Ordering::Acquire))
+        Count::from_bits(self.count.0.load(Ordering::Acquire))
     }
 
     /// Takes a place if there is one and nobody waits.
-    pub(crate) fn admit(&self) -> Option<Count> {
-        self.exchange(Count::admit)
+    ///
+    /// `seen` is the count as the caller last saw it. To begin with it, instead of looking, saves the way of a cache
+    /// line: it is right when nobody else calls, and when somebody does the exchange that fails has brought the line.
+    #[inline]
+    pub(crate) fn admit(&self, seen: &mut Count) -> bool {
+        let mut count = *seen;
+        loop {
+            let Some(next) = count.admit() else {
+                let now = self.count();
+                if now == count {
+                    return false;
+                }
+                count = now;
+                continue;
+            };
+            match self.try_exchange(count, next) {
+                Ok(()) => {
+                    *seen = count;
+                    if next.in_flight() >= next.limit() {
+                        self.look(next);
+                    }
+                    return true;
+                }
+                Err(now) => count = now,
+            }
+        }
     }
 
     /// Whether a newcomer would be refused.
+    #[inline]
     pub(crate) fn is_shut(&self) -> bool {
-        self.count().is_shut(self.queue())
+        self.rules.shut.load(Ordering::Relaxed) != 0 && self.look(self.count())
+    }
+
+    #[cold]
+    fn look(&self, count: Count) -> bool {
+        let shut = count.is_shut(self.queue());
+        self.rules.shut.store(shut.into(), Ordering::Relaxed);
+        shut
     }
 
     /// How many may wait.
     pub(crate) fn queue(&self) -> u32 {
-        u32::try_from(self.queue.load(Ordering::Relaxed)).unwrap_or(u32::MAX)
+        u32::try_from(self.rules.queue.load(Ordering::Relaxed)).unwrap_or(u32::MAX)
     }
 
-    /// How long one may wait.
-    pub(crate) fn wait(&self) -> Duration {
-        Duration::from_nanos(self.wait.load(Ordering::Relaxed))
+    /// Until when a call may wait that comes at `now` and must be over at `deadline`.
+    pub(crate) fn wait_until(&self, deadline: Tick, now: Tick) -> Tick {
+        let longest = Duration::from_nanos(self.rules.wait.load(Ordering::Relaxed));
+        let share = f64::from_bits(self.rules.wait_share.load(Ordering::Relaxed));
+        let share = Ratio::new("wait_share", share).unwrap_or(Ratio::ONE);
+        wait_until(longest, share, deadline, now)
     }
 
     /// How fast the line moves.
     pub(crate) fn step(&self) -> Step {
-        Step(self.step.load(Ordering::Relaxed))
+        Step(self.step.0.load(Ordering::Relaxed))
     }
 
     /// Joins the line.
@@ -97,16 +151,18 @@ impl Seats {
             seated = admitted.is_some();
             admitted.or_else(|| count.join(queue))
         });
+        self.look(joined.unwrap_or_else(|| self.count()));
         match joined {
             None => Joined::Full,
-            Some(count) if seated => Joined::Seated(count),
+            Some(_) if seated => Joined::Seated,
             Some(_) => Joined::Waits(line.lane.join(None)),
         }
     }
 
     /// Gives a place back, and says how many were taken before.
+    #[inline]
     pub(crate) fn release(&self) -> u32 {
-        let before = self.count.fetch_sub(Count::CALL, Ordering::AcqRel);
+        let before = self.count.0.fetch_sub(Count::CALL, Ordering::AcqRel);
         let before = Count::from_bits(before);
         if before.waiting() > 0 {
             self.pass_on();
@@ -156,13 +212,17 @@ impl Seats {
         let mut line = lock(&self.line);
         let queue = config.queue_bound().min(Count::MOST);
         line.lane.reserve(queue.min(RESERVED));
-        self.queue.store(queue.into(), Ordering::Relaxed);
+        self.rules.queue.store(queue.into(), Ordering::Relaxed);
         let wait = nanos(config.longest_wait().get());
-        self.wait.store(wait, Ordering::Relaxed);
+        self.rules.wait.store(wait, Ordering::Relaxed);
+        let share = config.patience().get().to_bits();
+        self.rules.wait_share.store(share, Ordering::Relaxed);
         self.exchange(|count| Some(count.resize(config.limit().get())));
+        self.look(self.count());
     }
 
     /// Grants waiters the places that are free.
+    #[cold]
     pub(crate) fn pass_on(&self) {
         while let Some(waker) = self.grant() {
             // Without the lock: whoever is woken may come straight back here.
@@ -180,25 +240,30 @@ impl Seats {
         let count = self.exchange(Count::grant)?;
         let (_, waker) = line.lane.grant()?;
         line.pace.granted(count.waiting() > 0, now);
-        self.step.store(line.pace.step().0, Ordering::Relaxed);
+        self.step.0.store(line.pace.step().0, Ordering::Relaxed);
         Some(waker)
     }
 
     /// One step: what the count is afterwards, `None` if `step` says that it cannot be taken.
     fn exchange(&self, mut step: impl FnMut(Count) -> Option<Count>) -> Option<Count> {
-        let mut bits = self.count.load(Ordering::Relaxed);
+        let mut count = self.count();
         loop {
-            let next = step(Count::from_bits(bits))?;
-            match self.count.compare_exchange_weak(
-                bits,
-                next.bits(),
-                Ordering::AcqRel,
-                Ordering::Relaxed,
-            ) {
-                Ok(_) => return Some(next),
-                Err(actual) => bits = actual,
+            let next = step(count)?;
+            match self.try_exchange(count, next) {
+                Ok(()) => return Some(next),
+                Err(now) => count = now,
             }
         }
+    }
+
+    #[inline]
+    fn try_exchange(&self, count: Count, next: Count) -> Result<(), Count> {
+        let (old, new) = (count.bits(), next.bits());
+        let exchanged =
+            self.count
+                .0
+                .compare_exchange_weak(old, new, Ordering::AcqRel, Ordering::Acquire);
+        exchanged.map(drop).map_err(Count::from_bits)
     }
 }
 

@@ -4,7 +4,8 @@ use std::task::{Context, Poll};
 
 use tower::Service;
 
-use super::future::ResponseFuture;
+use super::count::Count;
+use super::future::{ResponseFuture, State, Wait};
 use super::gate::{Entry, Gate, Seat};
 use super::layer::Policy;
 use crate::breaker::{AtHead, Until};
@@ -19,15 +20,19 @@ pub struct ConcurrencyService<S, C = ByResult, R = AsError, U = AtHead> {
     /// Whether the inner service said that it is ready, and was not called since.
     ready: bool,
     gate: Arc<Gate>,
+    /// The gate's count as the last call found it.
+    seen: Count,
     policy: Policy<C, R, U>,
 }
 
 impl<S, C, R, U> ConcurrencyService<S, C, R, U> {
-    pub(crate) const fn new(inner: S, gate: Arc<Gate>, policy: Policy<C, R, U>) -> Self {
+    pub(crate) fn new(inner: S, gate: Arc<Gate>, policy: Policy<C, R, U>) -> Self {
+        let seen = gate.seats().count();
         Self {
             inner,
             ready: false,
             gate,
+            seen,
             policy,
         }
     }
@@ -56,17 +61,44 @@ where
     }
 
     fn call(&mut self, request: Req) -> Self::Future {
-        let policy = self.policy.clone();
         // Ready only to refuse: had a place come free meanwhile, the inner service still could not be called.
-        match self.gate.enter(std::mem::take(&mut self.ready)) {
-            Entry::Seated(seat) => ResponseFuture::called(self.inner.call(request), seat, policy),
+        let invited = std::mem::take(&mut self.ready);
+        if invited && let Some(seat) = self.gate.admit(&mut self.seen) {
+            return ResponseFuture {
+                state: State::Called {
+                    future: self.inner.call(request),
+                    seat,
+                },
+                policy: self.policy.clone(),
+            };
+        }
+        self.hold_back(request, invited)
+    }
+}
+
+impl<S: Clone, C, R, U> ConcurrencyService<S, C, R, U> {
+    #[cold]
+    fn hold_back<Req>(&mut self, request: Req, invited: bool) -> ResponseFuture<S, Req, C, R, U>
+    where
+        S: Service<Req>,
+        C: Clone,
+        R: Clone,
+        U: Clone,
+    {
+        let state = match self.gate.hold_back(invited) {
+            Entry::Refused(rejected) => State::Rejected(Some(rejected)),
+            Entry::Seated(seat) => State::Called {
+                future: self.inner.call(request),
+                seat,
+            },
             Entry::Waits(place) => {
                 let left = self.inner.clone();
                 let ready = std::mem::replace(&mut self.inner, left);
-                ResponseFuture::waiting(ready, request, place, policy)
+                State::Waiting(Wait::boxed(ready, request, place))
             }
-            Entry::Refused(rejected) => ResponseFuture::rejected(rejected, policy),
-        }
+        };
+        let policy = self.policy.clone();
+        ResponseFuture { state, policy }
     }
 }
 

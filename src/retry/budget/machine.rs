@@ -299,6 +299,7 @@ pub(super) enum Earns {
 }
 
 #[cfg(test)]
+#[expect(clippy::float_cmp, reason = "small whole numbers are exact")]
 mod tests {
     use std::time::Duration;
 

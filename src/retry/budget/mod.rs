@@ -1,11 +1,4 @@
-//! How many retries may be made in all, in four ways.
-//!
-//! | kind | a retry is allowed | use it |
-//! |---|---|---|
-//! | [`RatioBudget`] | when calls have earned it | by default: the load grows by a known share at most |
-//! | [`QuotaBudget`] | while tokens last; one that helps gives its own back | for callees that fail rarely and then for all |
-//! | [`ThrottleBudget`] | while most attempts of late succeed | to do as gRPC's service configs say |
-//! | [`ConcurrencyBudget`] | while few others are in flight | where calls are slow and numerous |
+//! How many retries may be made in all: the settings of four kinds, one machine, and its shell for many policies.
 
 mod concurrency;
 mod config;

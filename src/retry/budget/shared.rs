@@ -128,11 +128,15 @@ impl SharedBudget {
     }
 
     /// The settings.
-    ///
-    /// `None` for the budget of a policy that has none.
     #[must_use]
-    pub fn config(&self) -> Option<BudgetConfig> {
-        lock(&self.cell.ledger).budget.as_ref().map(Budget::config)
+    pub fn config(&self) -> BudgetConfig {
+        let ledger = lock(&self.cell.ledger);
+        // Only a policy's own budget can be none, and that is not handed out.
+        ledger
+            .budget
+            .as_ref()
+            .map(Budget::config)
+            .unwrap_or_default()
     }
 
     /// Replaces the settings for all who share it. The same kind keeps its tokens, within the new bounds; another one

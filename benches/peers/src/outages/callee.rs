@@ -76,9 +76,9 @@ impl From<TimedOut> for Fault {
 }
 
 impl AsRejected for Fault {
-    fn as_rejected(&self) -> Option<&Rejected> {
+    fn as_rejected(&self) -> Option<Rejected> {
         match self {
-            Self::Refused(rejected) => Some(rejected),
+            Self::Refused(rejected) => Some(*rejected),
             Self::Down | Self::Busy(_) | Self::Gateway | Self::Late => None,
         }
     }

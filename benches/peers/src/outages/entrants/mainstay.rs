@@ -1,13 +1,10 @@
 use std::sync::Arc;
 
-use mainstay::breaker::{BreakerConfig, BreakerHandle, BreakerLayer, HalfOpen};
-use mainstay::deadline::{DeadlineLayer, TimeoutLayer};
 use mainstay::num::Period;
 use mainstay::outcome::{Failure, Outcome};
-use mainstay::retry::{RetryConfig, RetryLayer};
-use mainstay::standard::Stack;
+use mainstay::standard::{Stack, StackHandle};
+use tower::ServiceExt;
 use tower::util::BoxCloneSyncService;
-use tower::{ServiceBuilder, ServiceExt};
 
 use super::{Call, Client, End, Entrant, Terms};
 use crate::outages::callee::{Answer, Ask, Backend, Fault};
@@ -22,7 +19,7 @@ impl Entrant for Mainstay {
 
     fn preset(&self) -> &'static str {
         "`Stack::standard(name)` with nothing set but the deadline and the attempt timeout that all are told. Where \
-         answers carry Retry-After, the same layers with the same settings and a classifier that reads it."
+         answers carry Retry-After, `Stack::service_by` with a classifier that reads it."
     }
 
     fn has_circuit(&self) -> bool {
@@ -33,15 +30,17 @@ impl Entrant for Mainstay {
         let deadline = Period::new("deadline", terms.deadline).expect("a deadline takes time");
         let attempt =
             Period::new("attempt_timeout", terms.attempt_timeout).expect("an attempt takes time");
-        if terms.hints {
-            return by_hint(&terms.name, deadline, attempt, backend);
-        }
         let stack = Stack::standard(terms.name.as_str())
             .deadline(deadline)
             .attempt_timeout(attempt);
+        let service = if terms.hints {
+            BoxCloneSyncService::new(stack.service_by(classify, backend))
+        } else {
+            BoxCloneSyncService::new(stack.service(backend))
+        };
         Arc::new(MainstayClient {
-            service: BoxCloneSyncService::new(stack.service(backend)),
-            breaker: stack.handle().breaker().clone(),
+            service,
+            handle: stack.handle(),
         })
     }
 }
@@ -60,28 +59,9 @@ pub fn classify(result: Result<&Answer, &Fault>) -> Outcome {
     }
 }
 
-/// The standard stack over a transport whose answers say more than yes and no, as `Stack::grpc` and `Stack::reqwest`
-/// build it.
-fn by_hint(name: &str, deadline: Period, attempt: Period, backend: Backend) -> Arc<dyn Client> {
-    let half_open = HalfOpen::new(1, 1).deadline(Period::secs(20));
-    let breaker =
-        BreakerLayer::new(name, BreakerConfig::default().half_open(half_open)).classify(classify);
-    let handle = breaker.handle();
-    let service = ServiceBuilder::new()
-        .layer(DeadlineLayer::new(name, deadline))
-        .layer(RetryLayer::new(name, RetryConfig::default()).classify(classify))
-        .layer(breaker)
-        .layer(TimeoutLayer::new(name, attempt))
-        .service(backend);
-    Arc::new(MainstayClient {
-        service: BoxCloneSyncService::new(service),
-        breaker: handle,
-    })
-}
-
 struct MainstayClient {
     service: BoxCloneSyncService<Ask, Answer, Fault>,
-    breaker: BreakerHandle,
+    handle: StackHandle,
 }
 
 impl Client for MainstayClient {
@@ -91,6 +71,6 @@ impl Client for MainstayClient {
     }
 
     fn leaked(&self) -> usize {
-        self.breaker.probes()
+        self.handle.breaker().probes() + self.handle.limit().in_flight() as usize
     }
 }
