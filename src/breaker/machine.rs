@@ -162,6 +162,13 @@ impl Breaker {
         }
     }
 
+    /// This circuit in the place of one whose permits may still be out: they are of an earlier generation.
+    #[cfg(feature = "tower")]
+    pub(super) const fn after(mut self, generation: u64) -> Self {
+        self.generation = generation.saturating_add(1);
+        self
+    }
+
     /// Asks to let a call through.
     pub fn admit(&mut self, now: Tick) -> Admission {
         let mut transition = self.handle_timeout(now);
