@@ -14,7 +14,12 @@
 
 mod speed;
 
+use mainstay_test_support::Counting;
+
 use speed::measure::{Effort, Measured};
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
 
 type BoxResult<T> = Result<T, tower::BoxError>;
 
