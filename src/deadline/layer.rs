@@ -23,8 +23,8 @@ use crate::time::{Tick, nanos};
 ///
 /// The nearest of this limit and the deadline of the scope holds. A call whose time is over is refused without being
 /// started; one that runs out of time is dropped and refused. A service that is not ready is waited for as long as a
-/// call may take, and then the call is refused. It belongs outermost. One value is one limit, which its clones and every
-/// service it made share.
+/// call may take, and then the call is refused; one that gets ready before leaves the call the rest. It belongs
+/// outermost. One value is one limit, which its clones and every service it made share.
 /// The timer is made when the inner service is first found pending, a call that is answered at once has none.
 #[derive(Clone, Debug)]
 pub struct DeadlineLayer<R = AsError> {
@@ -128,23 +128,50 @@ pub struct DeadlineService<S, R> {
     layer: DeadlineLayer<R>,
     /// Present from when the inner service is first found not ready until it is, or until the next call.
     wait: Option<Wait>,
+    /// The wait that ended with the inner service ready, until the call that it was for.
+    waited: Option<Waited>,
 }
 
 /// A wait for the inner service to be ready.
 struct Wait {
+    since: Tick,
     at: Tick,
     sleep: Pin<Box<Unconstrained<Sleep>>>,
 }
 
+/// Whoever has not come back so long after the end of a wait has left. The next caller has a time of its own.
+const LEFT: Duration = Duration::from_secs(1);
+
 impl Wait {
-    fn until(at: Tick) -> Self {
-        let sleep = Box::pin(unconstrained(rt::sleep_until(at)));
-        Self { at, sleep }
+    fn new(limit: Duration, now: Tick) -> Self {
+        let at = now + limit;
+        Self {
+            since: now,
+            at,
+            sleep: Box::pin(unconstrained(rt::sleep_until(at))),
+        }
     }
 
-    /// Whoever began this wait has left: it was not looked at when it ended. The next caller has a time of its own.
     fn is_stale(&self, now: Tick) -> bool {
-        now > self.at + Duration::from_secs(1)
+        now > self.at + LEFT
+    }
+}
+
+/// A wait that is over.
+#[derive(Clone, Copy)]
+struct Waited {
+    time: Duration,
+    over: Tick,
+}
+
+impl Waited {
+    /// What a call at `now` has spent of its time already.
+    fn spent(self, now: Tick) -> Duration {
+        if now > self.over + LEFT {
+            Duration::ZERO
+        } else {
+            self.time
+        }
     }
 }
 
@@ -154,6 +181,7 @@ impl<S, R> DeadlineService<S, R> {
             inner,
             layer,
             wait: None,
+            waited: None,
         }
     }
 }
@@ -184,12 +212,16 @@ where
     #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         if let Poll::Ready(result) = self.inner.poll_ready(cx) {
-            self.wait = None;
+            if let Some(wait) = self.wait.take() {
+                let over = rt::now();
+                let time = over.since(wait.since);
+                self.waited = (!wait.is_stale(over)).then_some(Waited { time, over });
+            }
             return Poll::Ready(result);
         }
         let now = rt::now();
         if self.wait.as_ref().is_none_or(|wait| wait.is_stale(now)) {
-            self.wait = Some(Wait::until(now + self.layer.limit.get()));
+            self.wait = Some(Wait::new(self.layer.limit.get(), now));
         }
         // Its time over, it is ready to refuse; the wait that is still there tells `call`.
         match self.wait.as_mut().map(|wait| wait.sleep.as_mut().poll(cx)) {
@@ -201,7 +233,10 @@ where
     #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
         let now = scope::now();
-        let scope = Scope::current().until(now + self.layer.limit.get());
+        let waited = self.waited.take();
+        let spent = waited.map_or(Duration::ZERO, |waited| waited.spent(now));
+        let left = self.layer.limit.get().saturating_sub(spent);
+        let scope = Scope::current().until(now + left);
         let in_time = scope.ends() > now && self.wait.take().is_none();
         let make = || self.inner.call(request);
         ResponseFuture {

@@ -28,6 +28,7 @@ fn once(deadline: Period, attempt: Period) -> Stack {
     Stack::standard("contract")
         .deadline(deadline)
         .attempt_timeout(attempt)
+        .limit(AdaptiveConfig::new().start(count(1_000)))
         .retry(RetryConfig::new(Attempts::NO_RETRY))
         // All of them at once: no test here is about the limit.
         .limit(AdaptiveConfig::new().start(count(1_000)))

@@ -9,8 +9,16 @@ const TESTS: &[(&str, &str)] = &[
         "tests/contract/limit.rs: a11_the_limit_is_pinned_while_the_baseline_is_measured",
     ),
     (
+        "B31",
+        "tests/rules.rs: properties::rule_b31_a_hundred_circuits_that_opened_together_do_not_probe_together",
+    ),
+    (
         "R11",
         "tests/contract/nested_retries.rs: contract::nested_retries::rule_r11",
+    ),
+    (
+        "X01",
+        "tests/rules.rs: properties::rule_x01_the_standard_stack_stands_in_its_order",
     ),
     (
         "X03",

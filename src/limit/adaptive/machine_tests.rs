@@ -259,6 +259,25 @@ fn rule_5_without_answers_the_limit_stays_low() {
 }
 
 #[test]
+fn rule_5_a_limit_at_its_least_is_measured_too() {
+    for least in [1, 3, 10] {
+        let config = AdaptiveConfig::new().bounds(Bounds::between(least, 200));
+        let mut desk = Desk::new(config.start(count(20)));
+        desk.moves(20, 200);
+        // Ten times as slow right after a measurement: the limit falls to its least, and comes back when that is old.
+        desk.adaptive.measured = Some(desk.now);
+        let mut lowest = u32::MAX;
+        for _ in 0..20_000 {
+            desk.end(millis(200), SUCCESS);
+            lowest = lowest.min(desk.limit());
+        }
+        assert_eq!(lowest, least);
+        assert!((198..=202).contains(&desk.baseline()), "{least}");
+        assert_eq!(desk.limit(), 200, "{least}");
+    }
+}
+
+#[test]
 fn rules_6_and_7_the_limit_falls_to_what_is_tolerable_if_it_is_in_the_way() {
     let mut desk = desk_at(80);
     let limit = desk.limit();
@@ -273,6 +292,16 @@ fn rules_6_and_7_the_limit_falls_to_what_is_tolerable_if_it_is_in_the_way() {
         "{} {exact}",
         desk.limit()
     );
+    // Nobody is held back, and the callee drowns all the same: others call it too.
+    let (limit, measured) = (desk.limit(), desk.adaptive.measured);
+    desk.held = false;
+    desk.in_flight = limit / 2;
+    desk.adaptive.measured = Some(desk.now);
+    assert_eq!(desk.moves(70, 500), [], "less than four times the baseline");
+    assert_eq!(desk.until_moved(100, SUCCESS, 200), Some(Cause::Congested));
+    assert_eq!(desk.limit(), limit / 2 / 2);
+    desk.adaptive.measured = measured;
+    desk.held = true;
     // Four times what is tolerable: half, and no room.
     let limit = desk.limit();
     assert_eq!(desk.until_moved(150, SUCCESS, 200), Some(Cause::Congested));
@@ -331,6 +360,11 @@ fn rule_9_lost_calls_halve_the_limit() {
     let limit = known.limit();
     assert_eq!(known.until_moved(250, TIMEOUT, 100), Some(Cause::Lost));
     assert_eq!(known.limit(), limit / 2);
+    // Nobody is held back: half of what is under way.
+    known.held = false;
+    known.in_flight = 30;
+    assert_eq!(known.until_moved(250, TIMEOUT, 100), Some(Cause::Lost));
+    assert_eq!(known.limit(), 15);
     // Under overload from the first call on there is no baseline.
     let mut unknown = Desk::new(AdaptiveConfig::new());
     assert_eq!(unknown.until_moved(250, ERROR, 100), Some(Cause::Lost));

@@ -63,9 +63,12 @@
 //!
 //! # Many clients
 //!
-//! Each limits itself by what it sees. When overload begins, all see it at once and measure at once, and the callee is
-//! indeed idle for that moment. A single client that measures while others do not finds the callee as slow as before
-//! and takes that for normal; timeouts and refusals of the callee, which weigh more, then hold it back.
+//! Each limits itself by what it sees of a callee that all share. When overload begins, all see it at once and measure
+//! at once, and the callee is indeed idle for that moment. A client that measures while others do not finds the callee
+//! as slow as before and takes that for normal; then calls that are lost hold it back, less exactly. Four clients that
+//! bring the callee of the first example down get it back when the load falls, where without limits it never comes back;
+//! four before forty servers keep them at nine tenths of what they can do. What a callee stands should be more than the
+//! least limits of all its clients together.
 //!
 //! # Sources
 //!
