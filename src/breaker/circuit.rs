@@ -493,8 +493,10 @@ fn word(breaker: &Breaker) -> u64 {
         Success::Counts => COUNTS,
         Success::Matters => MATTERS,
     };
-    let flags =
-        success | flag(breaker.passes_all(), FREE) | flag(breaker.slow_after().is_some(), TIMED);
+    let flags = success
+        | flag(breaker.passes_all(), FREE)
+        | flag(breaker.slow_after().is_some(), TIMED)
+        | flag(breaker.shut_until().is_some(), SHUT);
     breaker.generation() << FLAGS | flags
 }
 
