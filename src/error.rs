@@ -329,17 +329,21 @@ pub(crate) fn find<'e, T: Error + 'static>(error: &'e (dyn Error + 'static)) -> 
 pub struct ConfigError {
     field: Cow<'static, str>,
     value: String,
-    expected: &'static str,
+    expected: Cow<'static, str>,
 }
 
 impl ConfigError {
     /// Refuses `value` for `field`.
     #[must_use]
-    pub fn new(field: &'static str, value: impl fmt::Display, expected: &'static str) -> Self {
+    pub fn new(
+        field: impl Into<Cow<'static, str>>,
+        value: impl fmt::Display,
+        expected: impl Into<Cow<'static, str>>,
+    ) -> Self {
         Self {
-            field: Cow::Borrowed(field),
+            field: field.into(),
             value: value.to_string(),
-            expected,
+            expected: expected.into(),
         }
     }
 
@@ -364,8 +368,8 @@ impl ConfigError {
 
     /// What would have been right.
     #[must_use]
-    pub const fn expected(&self) -> &'static str {
-        self.expected
+    pub fn expected(&self) -> &str {
+        &self.expected
     }
 }
 

@@ -127,8 +127,8 @@ impl Rejections {
             Mutex::new(BTreeMap::new());
         let mut all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
         let new = || &*Box::leak(Box::new(Self::new(Arc::clone(&policy))));
-        all.entry((layer.as_str(), Arc::clone(&policy)))
-            .or_insert_with(new)
+        let named = Arc::clone(&policy);
+        all.entry((layer.as_str(), named)).or_insert_with(new)
     }
 
     pub(crate) const fn policy(&self) -> &Name {

@@ -209,7 +209,7 @@ pub(super) struct Share {
 }
 
 impl Trips {
-    const fn with(mut self, trip: Trip) -> Self {
+    pub(super) const fn with(mut self, trip: Trip) -> Self {
         match trip {
             Trip::Consecutive(failures) => self.consecutive = Some(failures),
             Trip::Streak { failures, spanning } => self.streak = Some((failures, spanning)),
@@ -242,7 +242,7 @@ impl Trips {
         self
     }
 
-    fn iter(self) -> impl Iterator<Item = Trip> {
+    pub(super) fn iter(self) -> impl Iterator<Item = Trip> {
         let consecutive = self.consecutive.map(Trip::Consecutive);
         let streak = self
             .streak

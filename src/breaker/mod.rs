@@ -100,6 +100,8 @@
 
 mod config;
 mod machine;
+#[cfg(feature = "serde")]
+mod settings;
 mod words;
 
 #[cfg(feature = "tower")]

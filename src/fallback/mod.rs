@@ -77,6 +77,8 @@
 mod config;
 mod ending;
 mod outcomes;
+#[cfg(feature = "serde")]
+mod settings;
 
 #[cfg(feature = "tower")]
 mod answer;

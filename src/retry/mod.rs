@@ -85,6 +85,8 @@
 mod backoff;
 mod budget;
 mod policy;
+#[cfg(feature = "serde")]
+mod settings;
 
 #[cfg(feature = "tower")]
 mod future;

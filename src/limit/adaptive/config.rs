@@ -92,15 +92,15 @@ impl Bounds {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AdaptiveConfig {
-    bounds: Bounds,
-    start: NonZeroU32,
-    tolerance: Factor,
-    window: Period,
-    samples: NonZeroU32,
-    relearn: Period,
-    queue: u32,
-    wait: Period,
-    wait_share: Ratio,
+    pub(super) bounds: Bounds,
+    pub(super) start: NonZeroU32,
+    pub(super) tolerance: Factor,
+    pub(super) window: Period,
+    pub(super) samples: NonZeroU32,
+    pub(super) relearn: Period,
+    pub(super) queue: u32,
+    pub(super) wait: Period,
+    pub(super) wait_share: Ratio,
 }
 
 impl AdaptiveConfig {

@@ -81,6 +81,8 @@
 mod config;
 mod machine;
 mod octaves;
+#[cfg(feature = "serde")]
+mod settings;
 mod window;
 
 #[cfg(feature = "tower")]

@@ -18,10 +18,10 @@ use crate::time::Tick;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ConcurrencyConfig {
-    limit: NonZeroU32,
-    queue: u32,
-    wait: Period,
-    wait_share: Ratio,
+    pub(super) limit: NonZeroU32,
+    pub(super) queue: u32,
+    pub(super) wait: Period,
+    pub(super) wait_share: Ratio,
 }
 
 impl ConcurrencyConfig {

@@ -63,6 +63,8 @@ mod count;
 mod lane;
 mod machine;
 mod pace;
+#[cfg(feature = "serde")]
+mod settings;
 
 #[cfg(feature = "tower")]
 mod future;

@@ -55,6 +55,8 @@
 mod config;
 mod line;
 mod machine;
+#[cfg(feature = "serde")]
+mod settings;
 mod spec;
 
 #[cfg(feature = "tower")]
