@@ -302,6 +302,12 @@ pub(crate) fn poll<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
     Pin::new(future).poll(&mut cx)
 }
 
+/// One of these, by chance.
+pub(crate) fn one_of<T: Copy>(rng: &mut Rng, choices: &[T]) -> T {
+    let draw = usize::try_from(rng.next_u64() >> 32).unwrap();
+    *choices.get(draw % choices.len()).unwrap()
+}
+
 pub(crate) const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }

@@ -176,7 +176,7 @@ async fn failure_10_budgets_bind() {
     let calls = Arc::new(AtomicU32::new(0));
     let counted = Arc::clone(&calls);
     let half = service_fn(move |request: u32| {
-        let fails = counted.fetch_add(1, Ordering::Relaxed) % 2 == 0;
+        let fails = counted.fetch_add(1, Ordering::Relaxed).is_multiple_of(2);
         async move { if fails { Err(Fault::Down) } else { Ok(request) } }
     });
     let mut service = layer.layer(half);

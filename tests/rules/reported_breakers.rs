@@ -21,7 +21,7 @@ use mainstay::standard::Stack;
 use metrics_util::debugging::DebuggingRecorder;
 use tower::{Layer, Service, ServiceExt};
 
-use crate::callee::{Callee, Fault, Judge, Turn, ask, ms, poll, secs, start};
+use crate::callee::{Callee, Fault, Judge, Turn, ask, ms, one_of, poll, secs, start};
 
 const OPEN_FOR: Period = Period::secs(5);
 
@@ -78,15 +78,13 @@ async fn rule_01_probes_in_use_are_the_probes_alive() {
                 Turn::PanicInCall,
                 Turn::PanicInPoll,
             ];
-            callee.set(turns[(rng.next_u64() % 6) as usize]);
+            callee.set(one_of(&mut rng, &turns));
             let place = (rng.next_u64() % 8) as usize;
             match rng.next_u64() % 3 {
                 0 => alive.extend(begin(&mut service)),
                 1 if place < alive.len() => drop(alive.swap_remove(place)),
-                _ if place < alive.len() => {
-                    if !goes_on(&mut alive[place]) {
-                        drop(alive.swap_remove(place));
-                    }
+                _ if place < alive.len() && !goes_on(&mut alive[place]) => {
+                    drop(alive.swap_remove(place));
                 }
                 _ => {}
             }

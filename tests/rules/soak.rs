@@ -28,7 +28,7 @@ use mainstay_test_support::live_bytes;
 use tokio::task::JoinSet;
 use tower::{Layer, Service, ServiceExt};
 
-use crate::callee::{Callee, Fault, Judge, Turn, ask, ms, poll, secs};
+use crate::callee::{Callee, Fault, Judge, Turn, ask, ms, one_of, poll, secs};
 
 const ROUNDS: usize = 6;
 /// After so many everything that grows to a bound has reached it.
@@ -169,10 +169,10 @@ fn base() -> BreakerConfig {
 }
 
 fn any_breaker(rng: &mut Rng) -> BreakerConfig {
-    let size = [1, 5, 40][(rng.next_u64() % 3) as usize];
+    let size = one_of(rng, &[1, 5, 40]);
     let windows = [Window::calls(size), Window::Time(Period::millis(500))];
-    let window = windows[(rng.next_u64() % 2) as usize];
-    let ratio = Ratio::percent([1, 30, 60][(rng.next_u64() % 3) as usize]);
+    let window = one_of(rng, &windows);
+    let ratio = Ratio::percent(one_of(rng, &[1, 30, 60]));
     let trips = [
         Trip::consecutive(size),
         Trip::in_window(size, Period::secs(1)),
@@ -185,10 +185,10 @@ fn any_breaker(rng: &mut Rng) -> BreakerConfig {
         HalfOpen::new(3, 5).out_of(9).deadline(Period::millis(200)),
         HalfOpen::ratio(4, Ratio::percent(75)),
     ];
-    let config = BreakerConfig::new(trips[(rng.next_u64() % 5) as usize])
-        .or(trips[(rng.next_u64() % 5) as usize])
+    let config = BreakerConfig::new(one_of(rng, &trips))
+        .or(one_of(rng, &trips))
         .open_for(Period::millis(20))
-        .half_open(half_open[(rng.next_u64() % 3) as usize]);
+        .half_open(one_of(rng, &half_open));
     match rng.next_u64() % 3 {
         0 => config.ramp(Ramp::linear(Ratio::percent(20), Period::millis(300))),
         1 => config
@@ -267,7 +267,7 @@ fn retries(budget: Option<BudgetConfig>) -> RetryConfig {
 
 fn any_retries(rng: &mut Rng) -> RetryConfig {
     let attempts = Attempts::retries(u32::try_from(rng.next_u64() % 4).unwrap_or(0));
-    retries(budgets()[(rng.next_u64() % 7) as usize])
+    retries(one_of(rng, &budgets()))
         .limit(attempts)
         .longest_hint(ms(rng.next_u64() % 1_000))
 }
@@ -343,8 +343,8 @@ fn any_fallback(rng: &mut Rng) -> FallbackConfig {
         Outcomes::NONE.overload().refusals(),
         Outcomes::default(),
     ];
-    let places = count([1, 4, 64][(rng.next_u64() % 3) as usize]);
-    FallbackConfig::new(outcomes[(rng.next_u64() % 4) as usize]).max_in_flight(places)
+    let places = count(one_of(rng, &[1, 4, 64]));
+    FallbackConfig::new(one_of(rng, &outcomes)).max_in_flight(places)
 }
 
 #[tokio::test(start_paused = true)]
@@ -354,7 +354,7 @@ async fn fallbacks_give_everything_back() {
     // Another callee that does no better, and around both a function that takes its time.
     let other = FallbackLayer::service("soak", config, callee.clone()).classify(Judge);
     let later = |request: u32, primary: Primary<'_, u32, Fault>| {
-        let has_none = primary.result() == Err(&Fault::Down) && request % 3 == 0;
+        let has_none = primary.result() == Err(&Fault::Down) && request.is_multiple_of(3);
         async move {
             tokio::time::sleep(ms(u64::from(request))).await;
             if has_none {
@@ -392,7 +392,7 @@ async fn a_limit_gives_its_places_back() {
     let layer = ConcurrencyLayer::new("soak", places(20));
     let (callee, handle) = (Callee::drawing(Rng::new(seed())), layer.handle());
     let service = deadline().layer(layer.layer(callee.clone()));
-    let reload = |rng: &mut Rng| handle.reload(places([1, 20, 500][(rng.next_u64() % 3) as usize]));
+    let reload = |rng: &mut Rng| handle.reload(places(one_of(rng, &[1, 20, 500])));
     let at_rest = || {
         assert_eq!((handle.in_flight(), handle.waiting()), (0, 0));
         handle.reload(places(20));
@@ -407,12 +407,10 @@ fn any_limit(rng: &mut Rng) -> AdaptiveConfig {
         Bounds::between(50, 50),
     ];
     AdaptiveConfig::new()
-        .bounds(bounds[(rng.next_u64() % 3) as usize])
-        .queue([0, 1, 100][(rng.next_u64() % 3) as usize])
-        .wait(Period::millis(
-            [1, 250, 5_000][(rng.next_u64() % 3) as usize],
-        ))
-        .samples(count([1, 50][(rng.next_u64() % 2) as usize]))
+        .bounds(one_of(rng, &bounds))
+        .queue(one_of(rng, &[0, 1, 100]))
+        .wait(Period::millis(one_of(rng, &[1, 250, 5_000])))
+        .samples(count(one_of(rng, &[1, 50])))
 }
 
 fn limit_at_rest(handle: &AdaptiveHandle) {
@@ -428,7 +426,7 @@ async fn an_adaptive_limit_gives_its_places_back() {
     let reload = |rng: &mut Rng| match rng.next_u64() % 3 {
         0 => {
             let order = Order::new("test", "knows better").lasting(Period::millis(500));
-            handle.pin(count([1, 30][(rng.next_u64() % 2) as usize]), order);
+            handle.pin(count(one_of(rng, &[1, 30])), order);
         }
         1 => handle.release(Order::new("test", "does not")),
         _ => handle.reload(any_limit(rng)),
@@ -446,7 +444,7 @@ fn any_rate(rng: &mut Rng) -> RateConfig {
         Rate::even(100, Period::secs(1)),
         Rate::windows(20, Period::millis(300)),
     ];
-    let config = RateConfig::new(rates[(rng.next_u64() % 3) as usize]);
+    let config = RateConfig::new(one_of(rng, &rates));
     match rng.next_u64() % 3 {
         0 => config,
         patience => config.patience(Period::millis(if patience == 1 { 50 } else { 3_000 })),

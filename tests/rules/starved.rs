@@ -34,7 +34,7 @@ fn callee() -> ConcurrencyLimit<
             if call % 2 == 1 {
                 tokio::time::sleep(Duration::from_micros(u64::from(call % 5) * 100)).await;
             }
-            if call % 3 == 0 {
+            if call.is_multiple_of(3) {
                 Err(BoxError::from("down"))
             } else {
                 Ok(request)
