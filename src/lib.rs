@@ -9,6 +9,7 @@
 //! | stop calling what is down | [`breaker`] |
 //! | give a failed call another chance | [`retry`] |
 //! | bound how long things take | [`deadline`] |
+//! | let no more through than a callee stands | [`limit`] |
 //! | run several effects in several services, all or none | `saga`, on a `journal` |
 //! | say what counts as a failure | [`outcome`] |
 //! | see what happens | [`observe`]: every metric and event, and the handles of the layers |

@@ -82,6 +82,7 @@ mod config;
 mod machine;
 mod octaves;
 mod window;
+mod words;
 
 #[cfg(feature = "tower")]
 mod driver;
@@ -95,4 +96,5 @@ pub use config::{AdaptiveConfig, Bounds};
 pub use handle::AdaptiveHandle;
 #[cfg(feature = "tower")]
 pub use layer::AdaptiveLayer;
-pub use machine::{Adaptive, Cause, Change, Sample};
+pub use machine::Adaptive;
+pub use words::{Cause, Change, Sample};

@@ -1,3 +1,4 @@
+use std::num::NonZeroU32;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -5,6 +6,7 @@ use super::config::ConcurrencyConfig;
 use super::count::Count;
 use super::lane::{Lane, Standing, Ticket};
 use super::pace::{Pace, Step};
+use crate::num::Period;
 use crate::rt;
 use crate::sync::{AtomicU64, Mutex, Ordering, lock};
 use crate::time::nanos;
@@ -210,6 +212,14 @@ impl Seats {
         self.rules.wait.store(wait, Ordering::Relaxed);
         self.exchange(|count| Some(count.resize(config.limit().get())));
         self.look(self.count());
+    }
+
+    /// The settings as they are.
+    pub(crate) fn config(&self) -> ConcurrencyConfig {
+        let limit = NonZeroU32::new(self.count().limit()).unwrap_or(NonZeroU32::MIN);
+        let config = ConcurrencyConfig::new(limit).queue(self.queue());
+        // The wait came from a period, so it is one.
+        Period::new("wait", self.wait()).map_or(config, |wait| config.wait(wait))
     }
 
     /// Grants waiters the places that are free.
