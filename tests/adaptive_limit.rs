@@ -442,14 +442,14 @@ fn a_callee_that_is_overloaded_from_the_first_second_answers_what_it_can() {
 #[test]
 fn a_queue_in_the_callee_stays_short_for_as_long_as_overload_lasts() {
     let world = World {
-        seconds: 200,
+        seconds: 90,
         rate: |_| 2_500.0,
         servers: Some(40),
         attempt_timeout: SECOND / 4,
         ..healthy()
     };
     let capacity = 40.0 / 0.022_66;
-    let good = least("40 servers", &world, |run| run.good(5, 200));
+    let good = least("40 servers", &world, |run| run.good(5, 90));
     assert!(good >= 0.97 * capacity, "{good} of {capacity} a second");
     let baseline = most("baseline in ms", &world, |run| {
         run.baseline().as_secs_f64() * 1e3

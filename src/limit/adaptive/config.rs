@@ -202,6 +202,15 @@ impl AdaptiveConfig {
         self
     }
 
+    /// The same limit with every duration divided by `by`, for drills that must not take minutes.
+    #[must_use]
+    pub fn compressed(mut self, by: NonZeroU32) -> Self {
+        self.window = self.window.compressed(by);
+        self.relearn = self.relearn.compressed(by);
+        self.wait = self.wait.compressed(by);
+        self
+    }
+
     /// Between what the limit moves.
     #[must_use]
     pub const fn range(&self) -> Bounds {

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::config::AdaptiveConfig;
 use super::driver::Driver;
-use super::machine::{Adaptive, Change};
+use super::machine::Adaptive;
+use super::words::Change;
 use crate::breaker::Order;
 use crate::limit::concurrency::Gate;
 

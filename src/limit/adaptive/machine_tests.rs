@@ -4,7 +4,7 @@
 use super::*;
 use crate::limit::adaptive::Bounds;
 use crate::num::{Factor, Period, count};
-use crate::outcome::Failure;
+use crate::outcome::{Failure, Outcome};
 
 fn millis(n: u64) -> Duration {
     Duration::from_millis(n)

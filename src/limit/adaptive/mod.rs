@@ -84,6 +84,7 @@ mod octaves;
 #[cfg(feature = "serde")]
 mod settings;
 mod window;
+mod words;
 
 #[cfg(feature = "tower")]
 mod driver;
@@ -97,4 +98,5 @@ pub use config::{AdaptiveConfig, Bounds};
 pub use handle::AdaptiveHandle;
 #[cfg(feature = "tower")]
 pub use layer::AdaptiveLayer;
-pub use machine::{Adaptive, Cause, Change, Sample};
+pub use machine::Adaptive;
+pub use words::{Cause, Change, Sample};

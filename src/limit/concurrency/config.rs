@@ -74,6 +74,13 @@ impl ConcurrencyConfig {
         self
     }
 
+    /// The same limit with every duration divided by `by`, for drills that must not take minutes.
+    #[must_use]
+    pub fn compressed(mut self, by: NonZeroU32) -> Self {
+        self.wait = self.wait.compressed(by);
+        self
+    }
+
     /// How many calls may be under way.
     #[must_use]
     pub const fn limit(&self) -> NonZeroU32 {

@@ -37,6 +37,12 @@ impl ConcurrencyHandle {
         self.gate.seats().count().waiting()
     }
 
+    /// The settings.
+    #[must_use]
+    pub fn config(&self) -> ConcurrencyConfig {
+        self.gate.seats().config()
+    }
+
     /// Replaces the settings. Calls under way and those that wait stay as they are: a greater limit lets waiters in at
     /// once, under a smaller one nobody is let in until fewer are under way, and nobody who waits is sent away.
     pub fn reload(&self, config: ConcurrencyConfig) {

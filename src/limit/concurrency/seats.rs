@@ -1,3 +1,4 @@
+use std::num::NonZeroU32;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -5,6 +6,7 @@ use super::config::{ConcurrencyConfig, wait_until};
 use super::count::Count;
 use super::lane::{Lane, Standing, Ticket};
 use super::pace::{Pace, Step};
+use crate::num::Period;
 use crate::num::Ratio;
 use crate::rt;
 use crate::sync::{AtomicU64, Mutex, Ordering, lock};
@@ -219,6 +221,18 @@ impl Seats {
         self.rules.wait_share.store(share, Ordering::Relaxed);
         self.exchange(|count| Some(count.resize(config.limit().get())));
         self.look(self.count());
+    }
+
+    /// The settings as they are.
+    pub(crate) fn config(&self) -> ConcurrencyConfig {
+        let limit = NonZeroU32::new(self.count().limit()).unwrap_or(NonZeroU32::MIN);
+        let config = ConcurrencyConfig::new(limit).queue(self.queue());
+        // The wait came from a period, so it is one.
+        let share = f64::from_bits(self.rules.wait_share.load(Ordering::Relaxed));
+        let share = Ratio::new("wait_share", share).unwrap_or(Ratio::ONE);
+        config
+            .wait(Period::from_nanos(self.rules.wait.load(Ordering::Relaxed)))
+            .wait_share(share)
     }
 
     /// Grants waiters the places that are free.
