@@ -86,7 +86,8 @@ impl<K: Clone + Eq + Hash, F> KeyedBreakerLayer<K, F> {
 }
 
 impl<K: Clone + Eq + Hash, F, C, R, U> KeyedBreakerLayer<K, F, C, R, U> {
-    /// How a result counts. Defaults to [`ByResult`]: every error is a failure.
+    /// How a result counts. Defaults to [`ByResult`]: every error is a failure, and no response is. Around HTTP or gRPC
+    /// say `http::ByStatus` or `grpc::ByStatus`: with the default a callee that answers 500 to everything is healthy.
     #[must_use]
     pub fn classify<C2>(self, classify: C2) -> KeyedBreakerLayer<K, F, C2, R, U> {
         KeyedBreakerLayer {

@@ -88,7 +88,8 @@ impl BreakerLayer {
 }
 
 impl<C, R, U> BreakerLayer<C, R, U> {
-    /// How a result counts. Defaults to [`ByResult`]: every error is a failure.
+    /// How a result counts. Defaults to [`ByResult`]: every error is a failure, and no response is. Around HTTP or gRPC
+    /// say `http::ByStatus` or `grpc::ByStatus`: with the default a callee that answers 500 to everything is healthy.
     #[must_use]
     pub fn classify<C2>(self, classify: C2) -> BreakerLayer<C2, R, U> {
         BreakerLayer {

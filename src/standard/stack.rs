@@ -158,8 +158,12 @@ impl Stack {
         self
     }
 
-    /// Puts the stack around any service whose request is `Clone` and whose error can be made from a refusal. Every
-    /// error is a failure of the callee.
+    /// Puts the stack around any service whose request is `Clone` and whose error can be made from a refusal:
+    /// `tower::BoxError` can, an error type of your own with what [`AsRejected`](crate::error::AsRejected) shows.
+    ///
+    /// Every error is a failure of the callee, and **every request that failed is made again**, whatever it does: set
+    /// `RetryConfig::new(Attempts::total(1))` where that would be wrong. Services are cloned for each attempt, so a
+    /// `BoxService` cannot stand here; a `BoxCloneService` can.
     pub fn service<S: Clone>(&self, inner: S) -> Standard<S> {
         self.service_by(ByResult, inner)
     }
@@ -331,8 +335,14 @@ mod grpc {
         /// Puts the stack around a tonic channel, or anything that a generated client takes in its place.
         ///
         /// Each call honours the timeout that the caller set on its request, and carries the time left in
-        /// `grpc-timeout`, a retry also the number of attempts before it in `grpc-previous-rpc-attempts`. The deadline covers the whole call, streams included: a stream that is meant to stay open
-        /// belongs to a stack with longer times. The breaker judges a call by its trailers; the retry by its head, since
+        /// `grpc-timeout`, a retry also the number of attempts before it in `grpc-previous-rpc-attempts`. The deadline
+        /// covers the whole call, streams included: a stream that is meant to stay open belongs to a stack with longer
+        /// times.
+        ///
+        /// A gRPC call is a POST, of which nobody knows whether it may be made twice: it is retried only if it carries
+        /// an `idempotency-key` in its metadata, or [`Stack::idempotent`] vouches for all calls of this stack.
+        ///
+        /// The breaker judges a call by its trailers; the retry by its head, since
         /// an answer that has begun cannot be taken back.
         pub fn grpc<S: Clone>(&self, channel: S) -> Grpc<S> {
             let replay = ReplayRequest::new(self.replay_bound)

@@ -20,6 +20,21 @@
 //!                 └── back ◄─── a quarter of the limit for a moment: is it we who make the callee slow?
 //! ```
 //!
+//! # What can be set
+//!
+//! | question | [`AdaptiveConfig`] | default |
+//! |---|---|---|
+//! | between what does it move? | [`bounds`](AdaptiveConfig::bounds) | 3 and 1,000 |
+//! | where does it begin? | [`start`](AdaptiveConfig::start) | 20 |
+//! | how much longer than unloaded is tolerable? | [`tolerance`](AdaptiveConfig::tolerance) | 1.5 times |
+//! | when does it look again? | [`window`](AdaptiveConfig::window), [`samples`](AdaptiveConfig::samples) | 500 ms and 50 calls |
+//! | when is the baseline too old? | [`relearn`](AdaptiveConfig::relearn) | 30 s |
+//! | how many may wait? | [`queue`](AdaptiveConfig::queue) | 20 for each place |
+//! | for how long? | [`wait`](AdaptiveConfig::wait), [`wait_share`](AdaptiveConfig::wait_share) | 10 s, half of what the deadline leaves |
+//! | what is a failure? | [`AdaptiveLayer::classify`] | every error |
+//!
+//! [`AdaptiveHandle::reload`] replaces them, [`AdaptiveHandle::pin`] holds the limit where an operator wants it.
+//!
 //! # Example: around any service
 //!
 //! ```
@@ -69,6 +84,19 @@
 //! bring the callee of the first example down get it back when the load falls, where without limits it never comes back;
 //! four before forty servers keep them at nine tenths of what they can do. What a callee stands should be more than the
 //! least limits of all its clients together.
+//!
+//! # Coming from
+//!
+//! | elsewhere | here |
+//! |---|---|
+//! | tower `ConcurrencyLimitLayer` | [`concurrency`](super::concurrency), or this where the number is a guess |
+//! | tower-resilience `AdaptiveLimiterLayer`: `initial_limit`, `min_limit`, `max_limit` | [`start`](AdaptiveConfig::start), [`bounds`](AdaptiveConfig::bounds) |
+//! | tower-resilience `Aimd`: `latency_threshold` | nothing to set: calls are compared with unloaded ones, see [`tolerance`](AdaptiveConfig::tolerance) |
+//! | Netflix `Gradient2Limit`: `rttTolerance` | [`tolerance`](AdaptiveConfig::tolerance) |
+//! | Netflix `Gradient2Limit`: `longWindow` | none: the baseline is measured and never averaged |
+//! | Envoy `max_concurrency_limit`, `min_concurrency` | [`bounds`](AdaptiveConfig::bounds) |
+//! | Envoy `concurrency_update_interval`, `request_count`, `buffer` | [`window`](AdaptiveConfig::window), [`samples`](AdaptiveConfig::samples), [`tolerance`](AdaptiveConfig::tolerance) |
+//! | Envoy minRTT `interval`, `jitter` | [`relearn`](AdaptiveConfig::relearn); no jitter, since a healthy callee is not measured |
 //!
 //! # Sources
 //!
