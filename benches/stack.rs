@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use mainstay::breaker::{Breaker, BreakerLayer, State, Trip};
 use mainstay::deadline::{DeadlineLayer, TimeoutLayer};
+use mainstay::fallback::{FallbackConfig, FallbackLayer};
 use mainstay::limit::adaptive::{AdaptiveConfig, AdaptiveLayer};
 use mainstay::limit::concurrency::{ConcurrencyConfig, ConcurrencyLayer};
 use mainstay::num::{Attempts, Period, Ratio};
@@ -94,6 +95,13 @@ async fn layers(effort: &Effort) {
         "retry",
         effort,
         ServiceBuilder::new().layer(retry).service(up),
+    )
+    .await;
+    let fallback = FallbackLayer::value("bench", FallbackConfig::default(), 0);
+    measure(
+        "fallback",
+        effort,
+        ServiceBuilder::new().layer(fallback).service(up),
     )
     .await;
     let concurrency = ConcurrencyLayer::new("bench", ConcurrencyConfig::default());

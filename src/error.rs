@@ -46,7 +46,6 @@ impl Reason {
     }
 
     /// Each, in the order of its number.
-    #[cfg(feature = "tower")]
     pub(crate) const ALL: [Self; 8] = [
         Self::CircuitOpen,
         Self::ConcurrencyLimit,
@@ -109,7 +108,14 @@ impl LayerKind {
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 #[must_use]
-pub struct Rejected {
+pub struct Rejected(Told);
+
+/// What a refusal says; as an error, the source of the refusal.
+///
+/// A boxed error can only be asked for its type where it borrows nothing, which an `async` block that is spawned does
+/// not promise of the errors in it. Its source can always be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Told {
     /// Nanoseconds, `u64::MAX` for none: an `Option<Duration>` would take as much as all the rest.
     retry_after: u64,
     reason: Reason,
@@ -120,17 +126,17 @@ pub struct Rejected {
 impl Rejected {
     /// A refusal that does not say when to come back.
     pub const fn new(layer: LayerKind, reason: Reason) -> Self {
-        Self {
+        Self(Told {
             retry_after: u64::MAX,
             reason,
             layer,
             tried: false,
-        }
+        })
     }
 
     /// The same refusal of a call of which an attempt was sent before.
     pub const fn tried(mut self) -> Self {
-        self.tried = true;
+        self.0.tried = true;
         self
     }
 
@@ -139,20 +145,20 @@ impl Rejected {
     /// Not so when a retry was refused after a first attempt, or when time ran out under way.
     #[must_use]
     pub const fn is_untried(&self) -> bool {
-        !self.tried
+        !self.0.tried
     }
 
     /// The same refusal with the time after which a new call may be let in.
     pub const fn retry_after(mut self, after: Duration) -> Self {
         let after = nanos(after);
-        self.retry_after = if after == u64::MAX { after - 1 } else { after };
+        self.0.retry_after = if after == u64::MAX { after - 1 } else { after };
         self
     }
 
     /// The time after which a new call may be let in, where the layer knows it.
     #[must_use]
     pub const fn hint(&self) -> Option<Duration> {
-        match self.retry_after {
+        match self.0.retry_after {
             u64::MAX => None,
             nanos => Some(Duration::from_nanos(nanos)),
         }
@@ -161,13 +167,13 @@ impl Rejected {
     /// Why.
     #[must_use]
     pub const fn reason(&self) -> Reason {
-        self.reason
+        self.0.reason
     }
 
     /// By which kind of layer.
     #[must_use]
     pub const fn layer(&self) -> LayerKind {
-        self.layer
+        self.0.layer
     }
 }
 
@@ -176,8 +182,8 @@ impl fmt::Display for Rejected {
         write!(
             f,
             "refused by {}: {}",
-            self.layer.as_str(),
-            self.reason.as_str()
+            self.layer().as_str(),
+            self.reason().as_str()
         )?;
         match self.hint() {
             Some(after) => write!(f, ", retry after {after:?}"),
@@ -189,15 +195,32 @@ impl fmt::Display for Rejected {
 impl fmt::Debug for Rejected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Rejected")
-            .field("layer", &self.layer)
-            .field("reason", &self.reason)
+            .field("layer", &self.layer())
+            .field("reason", &self.reason())
             .field("retry_after", &self.hint())
             .field("untried", &self.is_untried())
             .finish()
     }
 }
 
-impl Error for Rejected {}
+/// Its source says whether an attempt was sent.
+impl Error for Rejected {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.0)
+    }
+}
+
+impl fmt::Display for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.tried {
+            "an attempt of the call was sent before"
+        } else {
+            "no attempt of the call was sent"
+        })
+    }
+}
+
+impl Error for Told {}
 
 /// One attempt took longer than it may.
 ///
@@ -252,9 +275,9 @@ impl Error for TimedOut {}
 /// }
 ///
 /// impl AsRejected for PayError {
-///     fn as_rejected(&self) -> Option<&Rejected> {
+///     fn as_rejected(&self) -> Option<Rejected> {
 ///         match self {
-///             Self::Refused(rejected) => Some(rejected),
+///             Self::Refused(rejected) => Some(*rejected),
 ///             Self::Ledger(_) => None,
 ///         }
 ///     }
@@ -267,20 +290,26 @@ impl Error for TimedOut {}
 )]
 pub trait AsRejected {
     /// The refusal, when this is one.
-    fn as_rejected(&self) -> Option<&Rejected>;
+    fn as_rejected(&self) -> Option<Rejected>;
 }
 
 impl AsRejected for Rejected {
-    fn as_rejected(&self) -> Option<&Rejected> {
-        Some(self)
+    fn as_rejected(&self) -> Option<Rejected> {
+        Some(*self)
     }
 }
 
 /// Walks the sources, since a transport may have wrapped what a layer below it said.
-impl AsRejected for Box<dyn Error + Send + Sync> {
-    fn as_rejected(&self) -> Option<&Rejected> {
-        find(self.as_ref())
+impl AsRejected for Box<dyn Error + Send + Sync + '_> {
+    fn as_rejected(&self) -> Option<Rejected> {
+        self.source().and_then(rejection)
     }
+}
+
+/// The refusal among `error` and its sources.
+pub(crate) fn rejection(error: &(dyn Error + 'static)) -> Option<Rejected> {
+    let whole = find::<Rejected>(error).copied();
+    whole.or_else(|| find::<Told>(error).copied().map(Rejected))
 }
 
 /// The first error of type `T` among `error` and its sources.
@@ -405,7 +434,6 @@ mod tests {
         assert_eq!(size_of::<Rejected>(), 16);
     }
 
-    #[cfg(feature = "tower")]
     #[test]
     fn every_reason_stands_at_its_number() {
         for (i, reason) in Reason::ALL.into_iter().enumerate() {
@@ -436,7 +464,9 @@ mod tests {
         }
         let rejected = Rejected::new(LayerKind::Breaker, Reason::CircuitOpen);
         let boxed: Box<dyn Error + Send + Sync> = Box::new(Wrapped(rejected));
-        assert_eq!(boxed.as_rejected(), Some(&rejected));
+        assert_eq!(boxed.as_rejected(), Some(rejected));
+        let boxed: Box<dyn Error + Send + Sync> = Box::new(rejected);
+        assert_eq!(boxed.as_rejected(), Some(rejected));
     }
 
     #[test]

@@ -9,7 +9,8 @@
 //! | stop calling what is down | [`breaker`] |
 //! | give a failed call another chance | [`retry`] |
 //! | bound how long things take | [`deadline`] |
-//! | let no more through than a callee stands | [`limit`] |
+//! | have a worse answer rather than none | [`fallback`] |
+//! | bound how much may pass | [`limit`] |
 //! | run several effects in several services, all or none | `saga`, on a `journal` |
 //! | say what counts as a failure | [`outcome`] |
 //! | see what happens | [`observe`]: every metric and event, and the handles of the layers |
@@ -46,6 +47,7 @@ pub mod breaker;
 pub mod context;
 pub mod deadline;
 pub mod error;
+pub mod fallback;
 pub mod limit;
 pub mod num;
 pub mod outcome;

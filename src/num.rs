@@ -122,6 +122,12 @@ impl Period {
         self.0
     }
 
+    /// So many nanoseconds, at least one.
+    #[cfg(feature = "tower")]
+    pub(crate) const fn from_nanos(nanos: u64) -> Self {
+        Self(Duration::from_nanos(if nanos == 0 { 1 } else { nanos }))
+    }
+
     /// This period divided by `by`, at least one nanosecond.
     #[must_use]
     pub(crate) fn compressed(self, by: NonZeroU32) -> Self {
@@ -148,6 +154,17 @@ impl Factor {
     pub const ONE_AND_A_HALF: Self = Self(1.5);
     /// Doubling.
     pub const TWO: Self = Self(2.0);
+
+    /// A factor in percent, for literals: 150 is half as much again.
+    ///
+    /// # Panics
+    ///
+    /// Below 100; in a `const` that is a compile error.
+    #[must_use]
+    pub const fn percent(percent: u16) -> Self {
+        assert!(percent >= 100, "a factor is at least 100 percent");
+        Self(percent as f64 / 100.0)
+    }
 
     /// Checks a factor that was read from outside.
     ///

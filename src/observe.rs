@@ -15,10 +15,13 @@
 //! | `mainstay_retries_total` | counter | `policy` |
 //! | `mainstay_retries_given_up_total` | counter | `policy`, `reason` |
 //! | `mainstay_attempt_timeouts_total` | counter | `policy` |
+//! | `mainstay_fallbacks_total` | counter | `policy`, `outcome`: abandoned, failed, full, late, no_request, served |
 //! | `mainstay_concurrency_limit` | gauge: how many calls may be under way | `policy` |
 //! | `mainstay_concurrency_in_flight` | gauge: how many are | `policy` |
 //! | `mainstay_concurrency_waiting` | gauge: how many wait for a place | `policy` |
 //! | `mainstay_limit_changes_total` | counter | `policy`, `cause` |
+//! | `mainstay_rate_delays_total` | counter: calls that had to wait for their turn | `policy` |
+//! | `mainstay_rate_overflows_total` | counter: calls whose key found no room | `policy` |
 //! | `mainstay_sagas_started_total` | counter | `saga` |
 //! | `mainstay_sagas_rested_total` | counter | `saga`, `end`: completed, compensated, abandoned, incident |
 //! | `mainstay_saga_incidents_total` | counter | `saga`, `class` |
@@ -26,16 +29,48 @@
 //!
 //! The label `saga` is the name of a definition and `step` the name of one of its steps. Events about a saga carry its
 //! id, by which its history is found; never its input, its outputs, its business key or the words of an error.
+//!
+//! | event | level | fields |
+//! |---|---|---|
+//! | `rejected` | debug | `policy`, `layer`, `reason`, `retry_after` |
+//! | `circuit opened` | warn | `policy`, `from`, `to`, `cause`; of a command also `actor`, `reason` |
+//! | `circuit changed` | info | `policy`, `from`, `to`, `cause`; of a command also `actor`, `reason` |
+//! | `circuit would have opened` | warn | `policy`, `cause` |
+//! | `circuit commanded` | warn | `policy`, `command`, `actor`, `reason`, `lasting` |
+//! | `will retry` | debug | `policy`, `attempt`, `after` |
+//! | `gave up` | debug | `policy`, `attempt`, `reason` |
+//! | `retry budget exhausted` | warn | `policy` |
+//! | `attempt timed out` | debug | `policy`, `after` |
+//! | `fallback` | debug | `policy`, `outcome`, `because` |
+//! | `limit moved` | debug | `policy`, `from`, `to`, `cause` |
+//! | `limit commanded` | info | `policy`, `from`, `to`, `cause`, `actor`, `reason` |
+//! | `waits for its turn` | debug | `policy`, `wait` |
+//! | `rate changed` | info | `policy`, `config` |
+//! | `saga started` | debug | `saga`, `id` |
+//! | `saga ended` | debug | `saga`, `id`, `end` |
+//! | `saga waits for an operator` | error | `saga`, `id`, `class`, `step` |
+//! | `step will be tried again` | debug | `saga`, `id`, `step`, `undo`, `attempt`, `after` |
+//! | `saga left to the next engine` | info | `saga`, `id`, `why` |
+//!
+//! Nothing is told under a lock, so a recorder or subscriber may look at any handle. Where nobody listens, a refusal, a
+//! fallback and a success build nothing.
+//!
+//! `docs/grafana/mainstay.json` is a dashboard of these metrics, `docs/prometheus/mainstay.rules.yml` has alerts on
+//! them, both by the names that `metrics-exporter-prometheus` gives them. `tests/observability.rs` holds this table,
+//! the dashboard and the alerts against what is really emitted.
 
+use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use metrics::{Key, Label, Level, Metadata};
 
 use crate::breaker::{Change, Order, State};
-use crate::error::{Reason, Rejected};
+use crate::error::{LayerKind, Reason, Rejected};
+use crate::fallback::Ending;
 use crate::limit::adaptive;
+use crate::limit::rate::RateConfig;
 use crate::retry::GaveUp;
 
 /// The name of a policy, as it appears in labels.
@@ -45,21 +80,55 @@ fn label(name: &Name) -> metrics::SharedString {
     metrics::SharedString::from_shared(Arc::clone(name))
 }
 
-/// Tells of the refusals of one policy.
+static METADATA: Metadata<'_> = Metadata::new(module_path!(), Level::INFO, Some(module_path!()));
+
+/// The keys of one policy's counters that differ in one label.
 ///
-/// Its keys are made with the first refusal of each kind, so that under overload a refusal costs no allocation.
+/// Each is made when it is first needed, so that under overload a count costs no allocation.
+struct Keys<const N: usize>([OnceLock<Key>; N]);
+
+impl<const N: usize> Keys<N> {
+    const fn new() -> Self {
+        Self([const { OnceLock::new() }; N])
+    }
+
+    fn increment(&self, n: usize, make: impl FnOnce() -> Key) {
+        if let Some(key) = self.0.get(n) {
+            let key = key.get_or_init(make);
+            metrics::with_recorder(|recorder| {
+                recorder.register_counter(key, &METADATA).increment(1);
+            });
+        }
+    }
+}
+
+/// Tells of the refusals of one policy.
 pub(crate) struct Rejections {
     policy: Name,
     /// By reason: a policy is always the same kind of layer.
-    keys: [OnceLock<Key>; Reason::ALL.len()],
+    keys: Keys<{ Reason::ALL.len() }>,
 }
 
 impl Rejections {
     pub(crate) const fn new(policy: Name) -> Self {
         Self {
             policy,
-            keys: [const { OnceLock::new() }; Reason::ALL.len()],
+            keys: Keys::new(),
         }
+    }
+
+    /// Those of the policies named so whose layer is of this kind.
+    ///
+    /// They stay for as long as the process runs, as the series of a recorder do: a call under way has a plain reference to
+    /// them, since counting owners would cost it more than the rest of a deadline. So the names of policies are few, and
+    /// never made of a tenant or a key.
+    pub(crate) fn of(layer: LayerKind, policy: Name) -> &'static Self {
+        static ALL: Mutex<BTreeMap<(&str, Name), &'static Rejections>> =
+            Mutex::new(BTreeMap::new());
+        let mut all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = || &*Box::leak(Box::new(Self::new(Arc::clone(&policy))));
+        all.entry((layer.as_str(), Arc::clone(&policy)))
+            .or_insert_with(new)
     }
 
     pub(crate) const fn policy(&self) -> &Name {
@@ -67,22 +136,15 @@ impl Rejections {
     }
 
     pub(crate) fn note(&self, rejected: &Rejected) {
-        static METADATA: Metadata<'_> =
-            Metadata::new(module_path!(), Level::INFO, Some(module_path!()));
         let (layer, reason) = (rejected.layer().as_str(), rejected.reason().as_str());
-        if let Some(key) = self.keys.get(rejected.reason() as usize) {
-            let key = key.get_or_init(|| {
-                let labels = vec![
-                    Label::new("policy", label(&self.policy)),
-                    Label::new("layer", layer),
-                    Label::new("reason", reason),
-                ];
-                Key::from_parts("mainstay_rejections_total", labels)
-            });
-            metrics::with_recorder(|recorder| {
-                recorder.register_counter(key, &METADATA).increment(1);
-            });
-        }
+        self.keys.increment(rejected.reason() as usize, || {
+            let labels = vec![
+                Label::new("policy", label(&self.policy)),
+                Label::new("layer", layer),
+                Label::new("reason", reason),
+            ];
+            Key::from_parts("mainstay_rejections_total", labels)
+        });
         let policy = &*self.policy;
         tracing::debug!(policy, layer, reason, retry_after = ?rejected.hint(), "rejected");
     }
@@ -175,7 +237,7 @@ pub(crate) fn limit_changed(policy: &Name, change: &adaptive::Change, order: Opt
     match order {
         Some(order) => {
             let (actor, reason) = (order.actor(), order.reason());
-            tracing::info!(policy, from, to, cause, actor, reason, "limit moved");
+            tracing::info!(policy, from, to, cause, actor, reason, "limit commanded");
         }
         None => tracing::debug!(policy, from, to, cause, "limit moved"),
     }
@@ -262,23 +324,119 @@ pub(crate) fn untracked(policy: &Name) {
     metrics::counter!("mainstay_breaker_untracked_total", "policy" => label(policy)).increment(1);
 }
 
-pub(crate) fn retried(policy: &Name, attempt: u32, after: Duration) {
-    metrics::counter!("mainstay_retries_total", "policy" => label(policy)).increment(1);
-    tracing::debug!(policy = &**policy, attempt, ?after, "will retry");
+/// Tells of the retries of one policy.
+pub(crate) struct Retries {
+    policy: Name,
+    retried: Keys<1>,
+    gave_up: Keys<{ GaveUp::ALL.len() }>,
 }
 
-pub(crate) fn gave_up(policy: &Name, attempt: u32, reason: GaveUp) {
-    let reason = reason.as_str();
-    metrics::counter!(
-        "mainstay_retries_given_up_total", "policy" => label(policy), "reason" => reason
-    )
-    .increment(1);
-    tracing::debug!(policy = &**policy, attempt, reason, "gave up");
+impl Retries {
+    pub(crate) const fn new(policy: Name) -> Self {
+        Self {
+            policy,
+            retried: Keys::new(),
+            gave_up: Keys::new(),
+        }
+    }
+
+    pub(crate) const fn policy(&self) -> &Name {
+        &self.policy
+    }
+
+    pub(crate) fn retried(&self, attempt: u32, after: Duration) {
+        self.retried.increment(0, || {
+            let labels = vec![Label::new("policy", label(&self.policy))];
+            Key::from_parts("mainstay_retries_total", labels)
+        });
+        tracing::debug!(policy = &*self.policy, attempt, ?after, "will retry");
+    }
+
+    pub(crate) fn gave_up(&self, attempt: u32, reason: GaveUp) {
+        let why = reason.as_str();
+        self.gave_up.increment(reason as usize, || {
+            let labels = vec![
+                Label::new("policy", label(&self.policy)),
+                Label::new("reason", why),
+            ];
+            Key::from_parts("mainstay_retries_given_up_total", labels)
+        });
+        tracing::debug!(policy = &*self.policy, attempt, reason = why, "gave up");
+    }
+
+    /// Once, until the budget allows a retry again.
+    pub(crate) fn budget_exhausted(&self) {
+        tracing::warn!(policy = &*self.policy, "retry budget exhausted");
+    }
 }
 
 pub(crate) fn timed_out(policy: &Name, after: Duration) {
     metrics::counter!("mainstay_attempt_timeouts_total", "policy" => label(policy)).increment(1);
     tracing::debug!(policy = &**policy, ?after, "attempt timed out");
+}
+
+/// Tells of the fallbacks of one policy.
+pub(crate) struct Fallbacks {
+    policy: Name,
+    keys: Keys<{ Ending::ALL.len() }>,
+}
+
+impl Fallbacks {
+    pub(crate) const fn new(policy: Name) -> Self {
+        Self {
+            policy,
+            keys: Keys::new(),
+        }
+    }
+
+    pub(crate) const fn policy(&self) -> &Name {
+        &self.policy
+    }
+
+    pub(crate) fn note(&self, ending: Ending, because: &'static str) {
+        let outcome = ending.as_str();
+        self.keys.increment(ending as usize, || {
+            let labels = vec![
+                Label::new("policy", label(&self.policy)),
+                Label::new("outcome", outcome),
+            ];
+            Key::from_parts("mainstay_fallbacks_total", labels)
+        });
+        let policy = &*self.policy;
+        tracing::debug!(policy, outcome, because, "fallback");
+    }
+}
+
+/// A counter whose only label is the policy.
+pub(crate) struct Counter {
+    name: &'static str,
+    policy: Name,
+    key: Keys<1>,
+}
+
+impl Counter {
+    pub(crate) const fn new(name: &'static str, policy: Name) -> Self {
+        Self {
+            name,
+            policy,
+            key: Keys::new(),
+        }
+    }
+
+    pub(crate) fn increment(&self) {
+        self.key.increment(0, || {
+            Key::from_parts(self.name, vec![Label::new("policy", label(&self.policy))])
+        });
+    }
+}
+
+pub(crate) fn delayed(delays: &Counter, wait: Duration) {
+    delays.increment();
+    tracing::debug!(policy = &*delays.policy, ?wait, "waits for its turn");
+}
+
+pub(crate) fn rate_reloaded(policy: &Name, config: &RateConfig) {
+    tracing::info!(policy = &**policy, ?config, "rate changed");
 }
 
 #[cfg(feature = "saga")]

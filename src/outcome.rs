@@ -17,6 +17,8 @@ pub enum Outcome {
         /// The earliest moment of a new attempt, counted from the answer.
         retry_after: Option<Duration>,
     },
+    /// The callee failed and gives an order about the retry, which is more than a hint.
+    Pushback(Pushback),
     /// Says nothing about the callee: a wrong request, a cancelled call.
     Ignored,
     /// Refused by a layer of this process below; says nothing about the callee either.
@@ -35,11 +37,60 @@ pub enum Failure {
     Unavailable,
 }
 
+/// When a callee that failed wants the next attempt.
+///
+/// # Source
+///
+/// gRPC proposal A6, "Client retry support": server pushback.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Pushback {
+    /// After exactly this long.
+    After(Duration),
+    /// Not at all.
+    Never,
+}
+
+impl Pushback {
+    /// Reads the values of `grpc-retry-pushback-ms`; `None` when there is none.
+    ///
+    /// Whatever is not one number of milliseconds asks for no retry: negative, unreadable, or more than one value.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use mainstay::outcome::Pushback;
+    /// use std::time::Duration;
+    ///
+    /// assert_eq!(Pushback::parse(["250"]), Some(Pushback::After(Duration::from_millis(250))));
+    /// assert_eq!(Pushback::parse(["-1"]), Some(Pushback::Never));
+    /// assert_eq!(Pushback::parse(["1", "2"]), Some(Pushback::Never));
+    /// assert_eq!(Pushback::parse([]), None);
+    /// ```
+    #[must_use]
+    pub fn parse<'v>(values: impl IntoIterator<Item = &'v str>) -> Option<Self> {
+        let mut values = values.into_iter();
+        let value = values.next()?;
+        // Fifteen digits are 31,000 years, and always a number.
+        let is_number =
+            (1..=15).contains(&value.len()) && value.bytes().all(|byte| byte.is_ascii_digit());
+        match value.parse() {
+            Ok(millis) if is_number && values.next().is_none() => {
+                Some(Self::After(Duration::from_millis(millis)))
+            }
+            _ => Some(Self::Never),
+        }
+    }
+}
+
 impl Outcome {
-    /// Whether it counts against the callee: a failure, or a sign of overload.
+    /// Whether it counts against the callee: a failure, a sign of overload, or pushback.
     #[must_use]
     pub const fn is_failure(self) -> bool {
-        matches!(self, Self::Failure(_) | Self::Overload { .. })
+        matches!(
+            self,
+            Self::Failure(_) | Self::Overload { .. } | Self::Pushback(_)
+        )
     }
 
     /// Whether it counts for or against the callee at all.
@@ -53,7 +104,12 @@ impl Outcome {
     pub const fn retry_after(self) -> Option<Duration> {
         match self {
             Self::Overload { retry_after } => retry_after,
-            Self::Success | Self::Failure(_) | Self::Ignored | Self::Rejected => None,
+            Self::Pushback(Pushback::After(after)) => Some(after),
+            Self::Pushback(Pushback::Never)
+            | Self::Success
+            | Self::Failure(_)
+            | Self::Ignored
+            | Self::Rejected => None,
         }
     }
 }
@@ -122,7 +178,36 @@ mod tests {
         assert!(Outcome::Success.counts() && !Outcome::Success.is_failure());
         assert!(Outcome::Failure(Failure::Timeout).is_failure());
         assert!(Outcome::Overload { retry_after: None }.is_failure());
+        assert!(Outcome::Pushback(Pushback::Never).is_failure());
         assert!(!Outcome::Ignored.counts());
         assert!(!Outcome::Rejected.counts());
+    }
+
+    #[test]
+    fn an_outcome_stays_small() {
+        assert!(size_of::<Outcome>() <= 24);
+    }
+
+    #[test]
+    fn only_one_number_is_a_moment_to_come_back() {
+        let after = |ms| Some(Pushback::After(Duration::from_millis(ms)));
+        assert_eq!(Pushback::parse(["0"]), after(0));
+        assert_eq!(Pushback::parse(["1000"]), after(1_000));
+        for values in [
+            &["-1"][..],
+            &["xxx"],
+            &[""],
+            &["+1"],
+            &["1.5"],
+            &["10", "20"],
+        ] {
+            let values = values.iter().copied();
+            assert_eq!(Pushback::parse(values), Some(Pushback::Never));
+        }
+        assert_eq!(
+            Pushback::parse(["9".repeat(16).as_str()]),
+            Some(Pushback::Never)
+        );
+        assert_eq!(Pushback::parse([]), None);
     }
 }

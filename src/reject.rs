@@ -26,7 +26,7 @@ pub trait Refuse<Res, Err> {
     fn refuse(&self, rejected: Rejected) -> Result<Res, Err>;
 
     /// The refusal in `result`, when a layer below made it.
-    fn rejection<'r>(&self, result: Result<&'r Res, &'r Err>) -> Option<&'r Rejected>;
+    fn rejection(&self, result: Result<&Res, &Err>) -> Option<Rejected>;
 }
 
 /// Turns an attempt that timed out into what the service returns.
@@ -65,7 +65,7 @@ where
         Err(rejected.into())
     }
 
-    fn rejection<'r>(&self, result: Result<&'r Res, &'r Err>) -> Option<&'r Rejected> {
+    fn rejection(&self, result: Result<&Res, &Err>) -> Option<Rejected> {
         result.err().and_then(AsRejected::as_rejected)
     }
 }

@@ -10,7 +10,6 @@
 //! # let _ = request;
 //! ```
 
-use std::error::Error as StdError;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -22,8 +21,7 @@ use http_body_util::BodyExt;
 use reqwest_middleware::{ClientBuilder, ClientWithMiddleware, Error, Middleware, Next};
 use tower::{BoxError, Service, ServiceBuilder};
 
-use crate::deadline::{DeadlineLayer, TimeoutLayer};
-use crate::error::{AsRejected, Rejected, TimedOut, find};
+use crate::error::{AsRejected, Rejected, TimedOut, rejection};
 use crate::http::{
     AsResponse, Bounded, ByStatus, DeadlineHeader, Expire, is_idempotent, of_head, problem,
 };
@@ -83,12 +81,14 @@ impl Middleware for StackMiddleware {
             header: stack.header.clone(),
         };
         let mut service = ServiceBuilder::new()
-            .layer(DeadlineLayer::new(stack.name.clone(), stack.deadline))
+            .layer(stack.deadline.clone())
+            .layer(stack.limit.clone().classify(ByStatus))
             .layer(stack.retry.clone().classify(ByStatus).replay_with(replay))
             .layer(stack.breaker.clone().classify(ByStatus))
-            .layer(TimeoutLayer::new(stack.name.clone(), stack.attempt_timeout))
+            .layer(stack.attempt.clone())
             .service(attempt);
-        let until = Scope::current().until(rt::now() + stack.deadline.get());
+        let limit = stack.deadline.handle().limit();
+        let until = Scope::current().until(rt::now() + limit.get());
         poll_fn(|cx| service.poll_ready(cx)).await?;
         let response = service.call(request).await?;
         Ok(bounded(response, until.deadline().unwrap_or(Tick::NEVER)))
@@ -210,8 +210,8 @@ impl<E> Refuse<Response, E> for AsResponse {
         Ok(problem::<::reqwest::Body>(rejected).into())
     }
 
-    fn rejection<'r>(&self, result: Result<&'r Response, &'r E>) -> Option<&'r Rejected> {
-        result.ok()?.extensions().get()
+    fn rejection(&self, result: Result<&Response, &E>) -> Option<Rejected> {
+        result.ok()?.extensions().get().copied()
     }
 }
 
@@ -235,21 +235,10 @@ impl From<TimedOut> for Error {
 }
 
 impl AsRejected for Error {
-    fn as_rejected(&self) -> Option<&Rejected> {
+    fn as_rejected(&self) -> Option<Rejected> {
         match self {
-            Self::Middleware(error) => rejected_in(error.as_ref()),
-            Self::Reqwest(error) => find(error),
+            Self::Middleware(error) => rejection(error.as_ref()),
+            Self::Reqwest(error) => rejection(error),
         }
-    }
-}
-
-/// An `Error` shows its cause's source for its own, so a search through the sources alone would pass by the cause.
-fn rejected_in<'e>(error: &'e (dyn StdError + 'static)) -> Option<&'e Rejected> {
-    if let Some(nested) = error.downcast_ref::<Error>() {
-        return nested.as_rejected();
-    }
-    match error.downcast_ref() {
-        Some(rejected) => Some(rejected),
-        None => rejected_in(error.source()?),
     }
 }

@@ -18,6 +18,7 @@ use pin_project::pin_project;
 use tower::{Layer, Service};
 
 use crate::context::Call;
+use crate::rt;
 use crate::time::Tick;
 
 /// The deadline and attempt number of the call that is being made.
@@ -43,18 +44,49 @@ use crate::time::Tick;
 pub struct Scope {
     deadline: Tick,
     attempt: u32,
+    /// The retry budget that has counted this call, 0 for none: layers that share it count a call once.
+    budget: u32,
+}
+
+/// What the layers of one call know of each other, on the thread that makes or polls it.
+struct Ambient {
+    scope: Cell<Scope>,
+    /// When a layer above read the clock, while its call goes down the stack.
+    called: Cell<Tick>,
+    /// Whether a retry layer gave up in vain since the layer around it last looked.
+    in_vain: Cell<bool>,
 }
 
 thread_local! {
-    static CURRENT: Cell<Scope> =
-        const { Cell::new(Scope { deadline: Tick::NEVER, attempt: 0 }) };
+    static AMBIENT: Ambient = const {
+        Ambient {
+            scope: Cell::new(Scope { deadline: Tick::NEVER, attempt: 0, budget: 0 }),
+            called: Cell::new(Tick::NEVER),
+            in_vain: Cell::new(false),
+        }
+    };
+}
+
+/// Says to the retry layer around this one that what is below has been retried, or must not be.
+pub(crate) fn retried_in_vain() {
+    AMBIENT.with(|ambient| ambient.in_vain.set(true));
+}
+
+/// The time for a layer that is called: that which a layer above has read in the same call, else the clock's.
+#[inline]
+pub(crate) fn now() -> Tick {
+    match AMBIENT.with(|ambient| ambient.called.get()) {
+        Tick::NEVER => rt::now(),
+        now => now,
+    }
 }
 
 impl Scope {
     /// The scope in which the calling code runs; empty outside of every layer.
+    #[inline]
     #[must_use]
     pub fn current() -> Self {
-        CURRENT.with(Cell::get)
+        AMBIENT.with(|ambient| ambient.scope.get())
     }
 
     /// This scope, over at `deadline` at the latest.
@@ -77,23 +109,66 @@ impl Scope {
         (self.deadline != Tick::NEVER).then_some(self.deadline)
     }
 
+    /// When the call must be over; [`Tick::NEVER`] if it need not be.
+    pub(crate) const fn ends(self) -> Tick {
+        self.deadline
+    }
+
     /// Which attempt this is, counted from 1; 0 where nobody counts.
     #[must_use]
     pub const fn attempt_number(self) -> u32 {
         self.attempt
     }
 
+    /// Whether the retry budget of this number has counted the call.
+    pub(crate) const fn is_counted_by(self, budget: u32) -> bool {
+        self.budget == budget
+    }
+
+    /// This scope as one of a call that the retry budget of this number has counted.
+    pub(crate) const fn counted_by(mut self, budget: u32) -> Self {
+        self.budget = budget;
+        self
+    }
+
     /// Runs `f` in this scope.
+    #[inline]
     pub fn enter<R>(self, f: impl FnOnce() -> R) -> R {
-        struct Restore(Scope);
-        impl Drop for Restore {
-            fn drop(&mut self) {
-                CURRENT.with(|current| current.set(self.0));
-            }
-        }
-        // Restored on unwinding too: a panic below must not leave its deadline to the thread's next call.
-        let _restore = Restore(CURRENT.with(|current| current.replace(self)));
-        f()
+        AMBIENT.with(|ambient| {
+            // Restored on unwinding too: a panic below must not leave its deadline to the thread's next call.
+            let _before = Restore(&ambient.scope, ambient.scope.replace(self));
+            f()
+        })
+    }
+
+    /// Makes a call in this scope at `now`: the layers below need not read the clock again.
+    #[inline]
+    pub(crate) fn call<R>(self, now: Tick, call: impl FnOnce() -> R) -> R {
+        AMBIENT.with(|ambient| {
+            let _before = Restore(&ambient.called, ambient.called.replace(now));
+            self.enter(call)
+        })
+    }
+
+    /// Polls an attempt in this scope, and says whether a retry layer within it gave up.
+    #[inline]
+    pub(crate) fn attempt_in<R>(self, poll: impl FnOnce() -> R) -> (R, bool) {
+        AMBIENT.with(|ambient| {
+            // After a panic below a word may be left over: whoever watches next clears it here.
+            let before = ambient.in_vain.replace(false);
+            let polled = self.enter(poll);
+            (polled, ambient.in_vain.replace(before))
+        })
+    }
+}
+
+/// Puts a value of the layer around back when the work in this one is over.
+struct Restore<'a, T: Copy>(&'a Cell<T>, T);
+
+impl<T: Copy> Drop for Restore<'_, T> {
+    #[inline]
+    fn drop(&mut self) {
+        self.0.set(self.1);
     }
 }
 
@@ -214,5 +289,13 @@ mod tests {
         let inner = Scope::current().until(Tick::from_nanos(1));
         std::panic::catch_unwind(|| inner.enter(|| panic!("below"))).unwrap_err();
         assert_eq!(Scope::current().deadline(), None);
+    }
+
+    #[test]
+    fn a_word_about_retries_reaches_the_next_layer_around_and_no_further() {
+        let scope = Scope::current();
+        let (inner, outer) = scope.attempt_in(|| scope.attempt_in(retried_in_vain).1);
+        assert!(inner);
+        assert!(!outer);
     }
 }

@@ -1,14 +1,17 @@
 //! The standard stack: what every call to another service should go through, in the order that works.
 //!
 //! ```text
-//! deadline (total) → retry with a budget → breaker → attempt timeout → transport
+//! deadline (total) → limit → retry with a budget → breaker → attempt timeout → transport
 //! ```
 //!
-//! The deadline is outermost, so that nothing outlives it; the retry stands outside the breaker, so that the breaker
-//! sees every attempt and its refusal ends the call; the attempt timeout is innermost, so that a hang becomes a failure
-//! that the breaker counts and the retry retries.
+//! The deadline is outermost, so that nothing outlives it, the wait for a place included. The limit counts requests and
+//! not attempts, so that a retry never loses the place of its call; it keeps an overloaded callee where it still
+//! answers. The retry stands outside the breaker, so that the breaker sees every attempt and its refusal ends the call.
+//! The attempt timeout is innermost, so that a hang becomes a failure that the breaker counts and the retry retries.
+//! A [fallback](crate::fallback) goes around the whole of it.
 //!
-//! One [`Stack`] is one callee: everything built from it and its clones shares one circuit and one retry budget.
+//! One [`Stack`] is one callee: everything built from it and its clones shares one circuit, one limit and one retry
+//! budget.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,7 +19,11 @@ use std::sync::Arc;
 use crate::breaker::{
     AtHead, BreakerConfig, BreakerHandle, BreakerLayer, BreakerService, HalfOpen,
 };
-use crate::deadline::{DeadlineLayer, DeadlineService, TimeoutLayer, TimeoutService};
+use crate::deadline::{
+    DeadlineHandle, DeadlineLayer, DeadlineService, TimeoutLayer, TimeoutService,
+};
+use crate::limit::adaptive::{AdaptiveConfig, AdaptiveHandle, AdaptiveLayer};
+use crate::limit::concurrency::ConcurrencyService;
 use crate::num::Period;
 use crate::observe::Name;
 use crate::outcome::ByResult;
@@ -24,16 +31,131 @@ use crate::reject::AsError;
 use crate::retry::{CloneRequest, RetryConfig, RetryHandle, RetryLayer, RetryService};
 use tower::ServiceBuilder;
 
-/// The settings of a standard stack, and the circuit and budget that everything built from it shares.
-///
-/// Settings come before the services: a setter that replaces a policy gives later services a new one.
+/// The settings of a standard stack, as data.
 ///
 /// | part | default |
 /// |---|---|
 /// | total deadline | 30 s |
-/// | retry | 3 attempts, 50 ms doubling to 20 s, full jitter, budget of 20 % and 10 a second |
-/// | breaker | half of at least 20 calls within 10 s; open for 5 s; one probe |
+/// | limit | adaptive: see [`AdaptiveConfig`] |
+/// | retry | 3 attempts, 50 ms doubling to 20 s, full jitter, a budget: see [`RetryConfig`] |
+/// | breaker | by rate or by streak: see [`BreakerConfig`]; a probe may take twice the attempt timeout |
 /// | attempt timeout | 10 s |
+///
+/// With these the stack passes every line of the outage benchmark (`docs/outages.md`); only the two times are for you to
+/// set, since only you know how long your callee takes.
+///
+/// # Example
+///
+/// ```
+/// use mainstay::num::Period;
+/// use mainstay::standard::{Stack, StackConfig};
+///
+/// let config = StackConfig::new().deadline(Period::secs(5));
+/// let stack = Stack::with_config("ledger", config);
+/// // Later, while calls are under way:
+/// stack.handle().reload(config.deadline(Period::secs(8)));
+/// assert_eq!(stack.handle().config().total(), Period::secs(8));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StackConfig {
+    deadline: Period,
+    attempt_timeout: Period,
+    limit: AdaptiveConfig,
+    retry: RetryConfig,
+    breaker: BreakerConfig,
+}
+
+impl StackConfig {
+    /// The defaults.
+    #[must_use]
+    pub fn new() -> Self {
+        // Twice the attempt timeout: the timeout decides about a probe before the half-open deadline does.
+        let half_open = HalfOpen::new(1, 1).deadline(Period::secs(20));
+        Self {
+            deadline: Period::secs(30),
+            attempt_timeout: Period::secs(10),
+            limit: AdaptiveConfig::new(),
+            retry: RetryConfig::default(),
+            breaker: BreakerConfig::default().half_open(half_open),
+        }
+    }
+
+    /// How long a call may take in all, waits and retries included.
+    #[must_use]
+    pub const fn deadline(mut self, deadline: Period) -> Self {
+        self.deadline = deadline;
+        self
+    }
+
+    /// How long one attempt may take.
+    #[must_use]
+    pub const fn attempt_timeout(mut self, timeout: Period) -> Self {
+        self.attempt_timeout = timeout;
+        self
+    }
+
+    /// How many calls may be under way.
+    #[must_use]
+    pub const fn limit(mut self, config: AdaptiveConfig) -> Self {
+        self.limit = config;
+        self
+    }
+
+    /// How failed calls are tried again.
+    #[must_use]
+    pub const fn retry(mut self, config: RetryConfig) -> Self {
+        self.retry = config;
+        self
+    }
+
+    /// When the callee is left alone.
+    #[must_use]
+    pub fn breaker(mut self, config: impl Into<BreakerConfig>) -> Self {
+        self.breaker = config.into();
+        self
+    }
+
+    /// How long a call may take in all.
+    #[must_use]
+    pub const fn total(&self) -> Period {
+        self.deadline
+    }
+
+    /// How long one attempt may take.
+    #[must_use]
+    pub const fn attempt(&self) -> Period {
+        self.attempt_timeout
+    }
+
+    /// How many calls may be under way.
+    #[must_use]
+    pub const fn limits(&self) -> AdaptiveConfig {
+        self.limit
+    }
+
+    /// How failed calls are tried again.
+    #[must_use]
+    pub const fn retries(&self) -> RetryConfig {
+        self.retry
+    }
+
+    /// When the callee is left alone.
+    #[must_use]
+    pub const fn circuit(&self) -> BreakerConfig {
+        self.breaker
+    }
+}
+
+impl Default for StackConfig {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The circuit, the limit and the budget that everything built from a standard stack shares, and its settings.
+///
+/// Settings come before the services: a setter that replaces a policy gives later services a new one. To change what is
+/// in use there is [`StackHandle::reload`].
 ///
 /// # Example
 ///
@@ -54,8 +176,9 @@ use tower::ServiceBuilder;
 #[derive(Clone)]
 pub struct Stack {
     pub(crate) name: Name,
-    pub(crate) deadline: Period,
-    pub(crate) attempt_timeout: Period,
+    pub(crate) deadline: DeadlineLayer,
+    pub(crate) attempt: TimeoutLayer,
+    pub(crate) limit: AdaptiveLayer,
     pub(crate) retry: RetryLayer,
     pub(crate) breaker: BreakerLayer,
     #[cfg(feature = "http")]
@@ -66,13 +189,18 @@ pub struct Stack {
     pub(crate) header: crate::http::DeadlineHeader,
 }
 
-/// What [`Stack::service`] makes.
-pub type Standard<S> = DeadlineService<
-    RetryService<
-        BreakerService<TimeoutService<S, AsError>, ByResult, AsError, AtHead>,
-        ByResult,
+/// What [`Stack::service`] and [`Stack::service_by`] make.
+pub type Standard<S, C = ByResult> = DeadlineService<
+    ConcurrencyService<
+        RetryService<
+            BreakerService<TimeoutService<S, AsError>, C, AsError, AtHead>,
+            C,
+            AsError,
+            CloneRequest,
+        >,
+        C,
         AsError,
-        CloneRequest,
+        AtHead,
     >,
     AsError,
 >;
@@ -81,15 +209,20 @@ impl Stack {
     /// The stack for the callee `name`, which is its label in metrics and logs.
     #[must_use]
     pub fn standard(name: impl Into<Arc<str>>) -> Self {
+        Self::with_config(name, StackConfig::new())
+    }
+
+    /// The stack for the callee `name` with these settings.
+    #[must_use]
+    pub fn with_config(name: impl Into<Arc<str>>, config: StackConfig) -> Self {
         let name: Name = name.into();
-        // Twice the attempt timeout: the timeout decides about a probe before the half-open deadline does.
-        let half_open = HalfOpen::new(1, 1).deadline(Period::secs(20));
-        let breaker = BreakerConfig::default().half_open(half_open);
+        let named = || Arc::clone(&name);
         Self {
-            deadline: Period::secs(30),
-            attempt_timeout: Period::secs(10),
-            retry: RetryLayer::new(Arc::clone(&name), RetryConfig::default()),
-            breaker: BreakerLayer::new(Arc::clone(&name), breaker),
+            deadline: DeadlineLayer::new(named(), config.deadline),
+            attempt: TimeoutLayer::new(named(), config.attempt_timeout),
+            limit: AdaptiveLayer::new(named(), config.limit),
+            retry: RetryLayer::new(named(), config.retry),
+            breaker: BreakerLayer::new(named(), config.breaker),
             #[cfg(feature = "http")]
             idempotent: false,
             #[cfg(feature = "http")]
@@ -102,15 +235,22 @@ impl Stack {
 
     /// How long a call may take in all, waits and retries included.
     #[must_use]
-    pub const fn deadline(mut self, deadline: Period) -> Self {
-        self.deadline = deadline;
+    pub fn deadline(mut self, deadline: Period) -> Self {
+        self.deadline = DeadlineLayer::new(Arc::clone(&self.name), deadline);
         self
     }
 
     /// How long one attempt may take.
     #[must_use]
-    pub const fn attempt_timeout(mut self, timeout: Period) -> Self {
-        self.attempt_timeout = timeout;
+    pub fn attempt_timeout(mut self, timeout: Period) -> Self {
+        self.attempt = TimeoutLayer::new(Arc::clone(&self.name), timeout);
+        self
+    }
+
+    /// How many calls may be under way.
+    #[must_use]
+    pub fn limit(mut self, config: AdaptiveConfig) -> Self {
+        self.limit = AdaptiveLayer::new(Arc::clone(&self.name), config);
         self
     }
 
@@ -155,23 +295,54 @@ impl Stack {
         self
     }
 
-    /// Puts the stack around any service whose request is `Clone` and whose error can be made from a refusal.
+    /// Puts the stack around any service whose request is `Clone` and whose error can be made from a refusal. Every
+    /// error is a failure of the callee.
     pub fn service<S: Clone>(&self, inner: S) -> Standard<S> {
+        self.service_by(ByResult, inner)
+    }
+
+    /// Puts the stack around any service, whose results count as `classify` says.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use mainstay::outcome::{Failure, Outcome};
+    /// use mainstay::standard::Stack;
+    /// use tower::{BoxError, ServiceExt, service_fn};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// // A refusal of the callee is its right answer to a wrong request.
+    /// let by_kind = |result: Result<&u32, &BoxError>| match result {
+    ///     Err(error) if error.to_string() == "no such item" => Outcome::Ignored,
+    ///     Err(_) => Outcome::Failure(Failure::Error),
+    ///     Ok(_) => Outcome::Success,
+    /// };
+    /// let stack = Stack::standard("stock");
+    /// let stock = stack.service_by(by_kind, service_fn(|_: &'static str| async {
+    ///     Err::<u32, _>(BoxError::from("no such item"))
+    /// }));
+    /// assert!(stock.oneshot("bolts").await.is_err());
+    /// assert_eq!(stack.handle().retry().retries(), 0);
+    /// # }
+    /// ```
+    pub fn service_by<S: Clone, C: Clone>(&self, classify: C, inner: S) -> Standard<S, C> {
         ServiceBuilder::new()
-            .layer(DeadlineLayer::new(Arc::clone(&self.name), self.deadline))
-            .layer(self.retry.clone())
-            .layer(self.breaker.clone())
-            .layer(TimeoutLayer::new(
-                Arc::clone(&self.name),
-                self.attempt_timeout,
-            ))
+            .layer(self.deadline.clone())
+            .layer(self.limit.clone().classify(classify.clone()))
+            .layer(self.retry.clone().classify(classify.clone()))
+            .layer(self.breaker.clone().classify(classify))
+            .layer(self.attempt.clone())
             .service(inner)
     }
 
-    /// Watches the stack from outside.
+    /// Watches and steers the stack from outside.
     #[must_use]
     pub fn handle(&self) -> StackHandle {
         StackHandle {
+            deadline: self.deadline.handle(),
+            attempt: self.attempt.handle(),
+            limit: self.limit.handle(),
             breaker: self.breaker.handle(),
             retry: self.retry.handle(),
         }
@@ -187,14 +358,35 @@ impl fmt::Debug for Stack {
     }
 }
 
-/// Watches a stack from outside.
+/// Watches and steers a stack from outside.
 #[derive(Clone, Debug)]
 pub struct StackHandle {
+    deadline: DeadlineHandle,
+    attempt: DeadlineHandle,
+    limit: AdaptiveHandle,
     breaker: BreakerHandle,
     retry: RetryHandle,
 }
 
 impl StackHandle {
+    /// The total deadline.
+    #[must_use]
+    pub const fn deadline(&self) -> &DeadlineHandle {
+        &self.deadline
+    }
+
+    /// The attempt timeout.
+    #[must_use]
+    pub const fn attempt_timeout(&self) -> &DeadlineHandle {
+        &self.attempt
+    }
+
+    /// The limit.
+    #[must_use]
+    pub const fn limit(&self) -> &AdaptiveHandle {
+        &self.limit
+    }
+
     /// The circuit.
     #[must_use]
     pub const fn breaker(&self) -> &BreakerHandle {
@@ -206,17 +398,40 @@ impl StackHandle {
     pub const fn retry(&self) -> &RetryHandle {
         &self.retry
     }
+
+    /// The settings in use.
+    #[must_use]
+    pub fn config(&self) -> StackConfig {
+        StackConfig {
+            deadline: self.deadline.limit(),
+            attempt_timeout: self.attempt.limit(),
+            limit: self.limit.config(),
+            retry: self.retry.config(),
+            breaker: self.breaker.config(),
+        }
+    }
+
+    /// Replaces the settings of every policy, while calls are under way. What each has learned stays, where the new
+    /// settings leave its shape.
+    pub fn reload(&self, config: StackConfig) {
+        self.deadline.reload(config.deadline);
+        self.attempt.reload(config.attempt_timeout);
+        self.limit.reload(config.limit);
+        self.retry.reload(config.retry);
+        self.breaker.reload(config.breaker);
+    }
 }
 
 #[cfg(feature = "grpc")]
 mod grpc {
     use super::{
-        Arc, BreakerService, DeadlineLayer, DeadlineService, RetryService, ServiceBuilder, Stack,
-        TimeoutLayer, TimeoutService,
+        AtHead, BreakerService, ConcurrencyService, DeadlineService, RetryService, ServiceBuilder,
+        Stack, TimeoutService,
     };
     use crate::grpc::{AsResponse, BodyDeadlineLayer, BodyDeadlineService, ByStatus};
     use crate::http::{
-        AtEnd, CarryService, DeadlineHeader, HonourService, ReplayBody, ReplayRequest,
+        AtEnd, AttemptHeader, CarryService, DeadlineHeader, HonourService, ReplayBody,
+        ReplayRequest,
     };
 
     use tower::Layer;
@@ -226,16 +441,21 @@ mod grpc {
     /// What [`Stack::grpc`] makes of `S`.
     pub type Grpc<S> = HonourService<
         DeadlineService<
-            RetryService<
-                BreakerService<
-                    BodyDeadlineService<TimeoutService<CarryService<S>, AsResponse>>,
+            ConcurrencyService<
+                RetryService<
+                    BreakerService<
+                        BodyDeadlineService<TimeoutService<CarryService<S>, AsResponse>>,
+                        ByStatus,
+                        AsResponse,
+                        AtEnd<ByStatus>,
+                    >,
                     ByStatus,
                     AsResponse,
-                    AtEnd<ByStatus>,
+                    ReplayRequest<Wrap>,
                 >,
                 ByStatus,
                 AsResponse,
-                ReplayRequest<Wrap>,
+                AtHead,
             >,
             AsResponse,
         >,
@@ -248,15 +468,17 @@ mod grpc {
         /// Puts the stack around a tonic channel, or anything that a generated client takes in its place.
         ///
         /// Each call honours the timeout that the caller set on its request, and carries the time left in
-        /// `grpc-timeout`. The deadline covers the whole call, streams included: a stream that is meant to stay open
+        /// `grpc-timeout`, a retry also the number of attempts before it in `grpc-previous-rpc-attempts`. The deadline covers the whole call, streams included: a stream that is meant to stay open
         /// belongs to a stack with longer times. The breaker judges a call by its trailers; the retry by its head, since
         /// an answer that has begun cannot be taken back.
         pub fn grpc<S: Clone>(&self, channel: S) -> Grpc<S> {
             let replay = ReplayRequest::new(self.replay_bound)
                 .all_idempotent(self.idempotent)
                 .wrap(tonic::body::Body::new as Wrap);
-            let deadline = DeadlineLayer::new(Arc::clone(&self.name), self.deadline);
-            let attempt = TimeoutLayer::new(Arc::clone(&self.name), self.attempt_timeout);
+            let limit = self.limit.clone().classify(ByStatus);
+            let carry = DeadlineHeader::grpc()
+                .carry()
+                .attempt(AttemptHeader::grpc());
             let retry = self
                 .retry
                 .clone()
@@ -269,12 +491,13 @@ mod grpc {
                 .refuse_with(AsResponse);
             ServiceBuilder::new()
                 .layer(DeadlineHeader::grpc().honour())
-                .layer(deadline.refuse_with(AsResponse))
+                .layer(self.deadline.clone().refuse_with(AsResponse))
+                .layer(limit.refuse_with(AsResponse))
                 .layer(retry.replay_with(replay))
                 .layer(breaker.until(AtEnd::new(ByStatus)))
                 .layer(BodyDeadlineLayer)
-                .layer(attempt.refuse_with(AsResponse))
-                .service(DeadlineHeader::grpc().carry().layer(channel))
+                .layer(self.attempt.clone().refuse_with(AsResponse))
+                .service(carry.layer(channel))
         }
     }
 }

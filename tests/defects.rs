@@ -397,7 +397,11 @@ async fn b_24_the_policy_has_all_its_inputs() {
         let start = mainstay::rt::now();
         service.oneshot(()).await.unwrap_err();
         let slept = mainstay::rt::now().since(start);
-        assert!(slept >= ms(took) && slept <= ms(took + 51), "{slept:?}");
+        // Chance adds up to a quarter of it, and takes nothing off.
+        assert!(
+            slept >= ms(took) && slept <= ms(took + took / 4 + 51),
+            "{slept:?}"
+        );
         assert_eq!(count.load(Ordering::Relaxed), calls);
     }
     // The deadline: no sleep that would cross it, and the callee's error instead.

@@ -4,7 +4,11 @@
 //! A failure prints its seed and the shrunken operations; `PROPTEST_RNG_SEED` repeats a run and `PROPTEST_CASES`
 //! makes it longer.
 
-#![expect(clippy::unwrap_used, reason = "a test panics to fail")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test panics to fail"
+)]
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
@@ -84,6 +88,7 @@ fn trip() -> impl Strategy<Value = Trip> {
     let share = || (0..=100_u8).prop_map(Ratio::percent);
     prop_oneof![
         (1..5_u32).prop_map(Trip::consecutive),
+        (1..5_u32, 1..20_u32).prop_map(|(n, s)| Trip::streak(n, Period::secs(s))),
         (1..5_u32, 1..60_u32).prop_map(|(n, s)| Trip::in_window(n, Period::secs(s))),
         (share(), 1..10_u32, window()).prop_map(|(p, n, w)| Trip::rate_of(p, n, w)),
         (1..3_u32, share(), 1..10_u32, window()).prop_map(|(s, p, n, w)| Trip::slow(
@@ -210,10 +215,11 @@ impl Model {
         let mut wait = base;
         if let Some(factor) = self.config.growth() {
             for _ in 0..self.rounds.min(10) {
-                wait = ((wait as f64 * factor.get()) as u64).min(longest);
+                let grown = Duration::from_millis(wait).mul_f64(factor.get());
+                wait = millis(grown).min(longest);
             }
         }
-        let hint = hint.map_or(0, millis).min(longest);
+        let hint = hint.map_or(0, millis);
         self.enter(State::Open);
         self.until = now + wait.max(hint);
     }
@@ -338,7 +344,9 @@ impl Model {
             failed,
             took,
         });
-        let count = |f: &dyn Fn(&Seen) -> bool| self.seen.iter().filter(|s| f(s)).count() as u32;
+        let count = |f: &dyn Fn(&Seen) -> bool| {
+            u32::try_from(self.seen.iter().filter(|s| f(s)).count()).unwrap()
+        };
         let all = count(&|_| true);
         let over =
             |hits: u32, ratio: Ratio| hits > 0 && f64::from(hits) >= ratio.get() * f64::from(all);
@@ -372,6 +380,13 @@ impl Model {
         }
     }
 
+    /// The failures in a row, the latest first.
+    fn run(&self) -> Vec<Seen> {
+        let seen = self.seen.get(self.run_began..).unwrap();
+        let run = seen.iter().rev().take_while(|s| s.failed);
+        run.copied().collect()
+    }
+
     fn tripped(&self, trip: Trip, now: u64) -> bool {
         let last = self.seen.last().copied().unwrap();
         let share = |ratio: Ratio, min: u32, window: Window, began, hit: &dyn Fn(&Seen) -> bool| {
@@ -393,10 +408,11 @@ impl Model {
             hits > 0 && live.len() >= min as usize && hits as f64 >= ratio.get() * live.len() as f64
         };
         match trip {
-            Trip::Consecutive(limit) => {
-                let seen = self.seen.get(self.run_began..).unwrap();
-                let run = seen.iter().rev().take_while(|s| s.failed).count();
-                run >= limit.get() as usize
+            Trip::Consecutive(limit) => self.run().len() >= limit.get() as usize,
+            Trip::Streak { failures, spanning } => {
+                let run = self.run();
+                run.len() >= failures.get() as usize
+                    && now - run.last().unwrap().at >= millis(spanning.get())
             }
             Trip::InWindow { failures, window } => {
                 let from = now.saturating_sub(millis(window.get()));
@@ -554,7 +570,7 @@ fn reload(model: &mut Model, next: BreakerConfig) {
     let both = |kind: fn(&Trip) -> bool| {
         model.config.trips().any(|trip| kind(&trip)) && next.trips().any(|trip| kind(&trip))
     };
-    if !both(|trip| matches!(trip, Trip::Consecutive(_))) {
+    if !both(|trip| matches!(trip, Trip::Consecutive(_) | Trip::Streak { .. })) {
         model.run_began = model.seen.len();
     }
     if !both(|trip| matches!(trip, Trip::InWindow { .. })) {

@@ -18,7 +18,7 @@ use mainstay::limit::adaptive::{Adaptive, AdaptiveConfig, AdaptiveLayer, Bounds,
 use mainstay::limit::concurrency::{
     Admission, Concurrency, ConcurrencyConfig, ConcurrencyLayer, Left, Ticket,
 };
-use mainstay::num::{Factor, Period, Ratio, count};
+use mainstay::num::{Factor, Period, count};
 use mainstay::outcome::{Failure, Outcome};
 use mainstay::scope::Scope;
 use mainstay::time::Tick;
@@ -393,7 +393,7 @@ proptest! {
             .samples(count(samples))
             .window(Period::millis(window))
             .relearn(Period::secs(2))
-            .queue(Ratio::percent(50));
+            .queue(1);
         let mut now = at(1_000);
         let mut adaptive = Adaptive::new(config, now);
         for told in told {
@@ -459,7 +459,7 @@ proptest! {
             let limit = adaptive.limit();
             if adaptive.pinned().is_none() {
                 prop_assert!(limit >= range.least() && limit <= range.most(), "{limit} {range:?}");
-                prop_assert!(adaptive.queue() <= range.most().get().div_ceil(2));
+                prop_assert!(adaptive.queue() <= range.most().get());
             }
         }
     }
@@ -488,7 +488,7 @@ proptest! {
     #[test]
     fn the_layer_moves_as_its_machine_does(
         moves in proptest::collection::vec(moves(), 1..1_500),
-        queue in prop_oneof![Just(Ratio::ZERO), Just(Ratio::percent(50))],
+        queue in 0..2_u32,
     ) {
         let config = AdaptiveConfig::new()
             .bounds(Bounds::between(1, 12))

@@ -202,6 +202,30 @@ async fn resource_exhausted_is_retried_no_earlier_than_its_hint() {
     );
 }
 
+/// Pushback is an order, and each attempt tells the callee how many came before it.
+#[tokio::test]
+async fn pushback_is_obeyed_and_attempts_are_counted_on_the_wire() {
+    let pushed = |value: &'static str| {
+        let mut status = Status::unavailable("restarting");
+        let value = value.parse().unwrap();
+        status
+            .metadata_mut()
+            .insert("grpc-retry-pushback-ms", value);
+        Turn::Fail(status)
+    };
+    let callee = Callee::start([pushed("120"), pushed("-1")]).await;
+    let stack = patient();
+    let status = client(&stack, &callee).unary(keyed(said("a"))).await;
+    let status = status.unwrap_err();
+    assert_eq!(status.message(), "restarting", "the callee's own word");
+    let seen = callee.seen();
+    assert_eq!(seen.len(), 2, "the second said never");
+    let waited = seen[1].at - seen[0].at;
+    assert!(waited >= Duration::from_millis(120), "{waited:?}");
+    let previous: Vec<_> = seen.iter().map(|seen| seen.previous.as_deref()).collect();
+    assert_eq!(previous, [None, Some("1")]);
+}
+
 #[tokio::test]
 async fn an_open_circuit_is_unavailable_with_retry_info_and_says_no_more() {
     let turns = (0..3).map(|_| Turn::Fail(Status::internal("out of paper")));

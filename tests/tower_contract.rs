@@ -13,9 +13,11 @@ use contract::probe::Probe;
 use mainstay::breaker::{BreakerLayer, Trip};
 use mainstay::context::Call;
 use mainstay::deadline::{DeadlineLayer, TimeoutLayer};
+use mainstay::fallback::{FallbackConfig, FallbackLayer, Outcomes, Primary};
 use mainstay::http::{AtEnd, DeadlineHeader};
 use mainstay::limit::adaptive::{AdaptiveConfig, AdaptiveLayer};
 use mainstay::limit::concurrency::{ConcurrencyConfig, ConcurrencyLayer};
+use mainstay::limit::rate::{KeyedRate, Rate, RateConfig, RateLayer};
 use mainstay::num::{Attempts, Period};
 use mainstay::retry::{RetryConfig, RetryLayer};
 use mainstay::scope::CallLayer;
@@ -28,6 +30,15 @@ static ALLOCATOR: mainstay_test_support::Counting = mainstay_test_support::Count
 
 fn breaker() -> BreakerLayer {
     BreakerLayer::new("contract", Trip::consecutive(3))
+}
+
+/// More than any check calls.
+fn rate() -> RateLayer {
+    RateLayer::new("contract", Rate::burst(1_000, Period::secs(1)))
+}
+
+fn by_key() -> KeyedRate<u64> {
+    KeyedRate::new("contract", Rate::burst(1_000, Period::secs(1)))
 }
 
 fn retry() -> RetryLayer {
@@ -48,6 +59,28 @@ fn adaptive() -> AdaptiveLayer {
 
 fn timeout() -> TimeoutLayer {
     TimeoutLayer::new("contract", Period::secs(1))
+}
+
+/// What the probe says of itself passes: only refusals are answered for.
+fn refusals() -> FallbackConfig {
+    FallbackConfig::new(Outcomes::NONE.refusals())
+}
+
+type Answer = ::http::Response<contract::probe::Text>;
+
+fn none(
+    kept: u16,
+    _primary: Primary<'_, Answer, contract::probe::Fault>,
+) -> Result<Answer, &'static str> {
+    none_of(kept)
+}
+
+fn none_of(_kept: u16) -> Result<Answer, &'static str> {
+    Err("no answer")
+}
+
+fn version(request: &contract::probe::Req) -> u16 {
+    u16::from(request.version() == ::http::Version::HTTP_11)
 }
 
 fn of<S>(layer: impl Layer<Probe, Service = S>) -> impl Fn(Probe) -> S {
@@ -95,9 +128,21 @@ contract! {
         .until(AtEnd::new(http::ByStatus)));
     breaker_grpc_at_end: of(breaker().classify(grpc::ByStatus).refuse_with(grpc::AsResponse)
         .until(AtEnd::new(grpc::ByStatus)));
+    rate_as_error: of(rate());
+    rate_in_windows: of(RateLayer::new("contract", RateConfig::new(Rate::windows(1_000, Period::secs(1)))));
+    rate_http: of(rate().refuse_with(http::AsResponse));
+    rate_grpc: of(rate().refuse_with(grpc::AsResponse));
+    rate_by_key: of(RateLayer::keyed(by_key(), |_: &contract::probe::Req| 7));
     retry_by_clone: of(retry());
     retry_by_replay: of(retry().classify(http::ByStatus).refuse_with(http::AsResponse)
         .replay_with(http::ReplayRequest::new(1024)));
+    fallback_value: of(FallbackLayer::value("contract", refusals(), Answer::default()));
+    fallback_function: of(FallbackLayer::function("contract", refusals(), none).keep(version));
+    fallback_async: of(FallbackLayer::async_function("contract", refusals(),
+        |kept, _: Primary<'_, Answer, contract::probe::Fault>| async move { none_of(kept) }).keep(version));
+    fallback_service: of(FallbackLayer::service("contract", refusals(), Probe::new(contract::probe::Mode::Answer)));
+    fallback_replay: of(FallbackLayer::service("contract", refusals(), Probe::new(contract::probe::Mode::Answer))
+        .classify(http::ByStatus).refuse_with(http::AsResponse).replay_with(http::ReplayRequest::new(1024)));
     deadline_as_error: of(deadline());
     deadline_http: of(deadline().refuse_with(http::AsResponse));
     deadline_grpc: of(deadline().refuse_with(grpc::AsResponse));
@@ -130,7 +175,12 @@ without_allocation! {
     breaker_by_rate: of(BreakerLayer::new("contract", mainstay::breaker::BreakerConfig::default()));
     breaker_http_at_end: of(breaker().classify(http::ByStatus).refuse_with(http::AsResponse)
         .until(AtEnd::new(http::ByStatus)));
+    rate_as_error: of(rate());
+    rate_by_key: of(RateLayer::keyed(by_key(), |_: &contract::probe::Req| 7));
     retry_by_clone: of(retry());
+    fallback_value: of(FallbackLayer::value("contract", refusals(), Answer::default()));
+    fallback_function: of(FallbackLayer::function("contract", refusals(), none).keep(version));
+    fallback_service: of(FallbackLayer::service("contract", refusals(), Probe::new(contract::probe::Mode::Answer)));
     deadline_as_error: of(deadline());
     timeout_as_error: of(timeout());
     grpc_body_deadline: of(grpc::BodyDeadlineLayer);

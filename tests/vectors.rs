@@ -12,10 +12,18 @@
 
 #[path = "vectors/breaker.rs"]
 mod breaker;
+#[path = "vectors/budget.rs"]
+mod budget;
 #[path = "vectors/case.rs"]
 mod case;
+#[path = "vectors/deadline.rs"]
+mod deadline;
+#[path = "vectors/heard.rs"]
+mod heard;
 #[path = "vectors/limit.rs"]
 mod limit;
+#[path = "vectors/rate.rs"]
+mod rate;
 #[path = "vectors/retry.rs"]
 mod retry;
 #[path = "vectors/rules.rs"]
@@ -159,8 +167,8 @@ fn run_case(case: &Case) -> Ended {
         "breaker" | "window" | "composition" => breaker::run(case),
         "retry" => retry::run(case),
         "retry_budget" => retry::run_budget(case),
-        "rate_limit" => limit::run_rate(case),
-        "adaptive_limit" => limit::run_adaptive(case),
+        "rate_limit" => rate::run(case),
+        "adaptive_limit" => limit::run(case),
         "hedge" => not_applicable("mainstay does not hedge yet"),
         "outlier" => not_applicable("mainstay does not eject endpoints yet"),
         "shed" => not_applicable("mainstay does not shed by probability yet"),

@@ -6,7 +6,7 @@ use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use mainstay::error::{AsRejected, Rejected};
+use mainstay::error::AsRejected;
 use mainstay::grpc::{GrpcChannel, of_status};
 use mainstay::num::Period;
 use mainstay::outcome::Outcome;
@@ -266,8 +266,9 @@ impl HttpClient {
         let response = request.send().await.map_err(|error| {
             let rejected = error.as_rejected();
             // What reqwest says names the address, which differs from run to run.
-            let why = rejected.map_or_else(|| "no answer".to_owned(), ToString::to_string);
-            Trouble::Passing(why, rejected.and_then(Rejected::hint))
+            let why =
+                rejected.map_or_else(|| "no answer".to_owned(), |rejected| rejected.to_string());
+            Trouble::Passing(why, rejected.and_then(|rejected| rejected.hint()))
         })?;
         let status = response.status();
         let body = response.bytes().await;

@@ -1,4 +1,5 @@
 //! Whatever a peer sends as its deadline: read as the protocol says or not at all, and never lengthened on the way on.
+//! And whatever it sends as pushback: one number of milliseconds, or an order not to come back.
 
 #![no_main]
 
@@ -7,6 +8,7 @@ use std::time::Duration;
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use mainstay::deadline::{format_grpc_timeout, parse_grpc_timeout, parse_millis};
+use mainstay::outcome::Pushback;
 
 #[derive(Arbitrary, Debug)]
 struct Case<'a> {
@@ -32,6 +34,13 @@ fuzz_target!(|case: Case<'_>| {
         let digits = case.header.trim_start_matches('0');
         let digits = if digits.is_empty() { "0" } else { digits };
         assert_eq!(millis.as_millis().to_string(), digits);
+    }
+
+    let exactly = parse_millis(case.header).map_or(Pushback::Never, Pushback::After);
+    assert_eq!(Pushback::parse([case.header]), Some(exactly));
+    let values: Vec<_> = case.header.split(',').collect();
+    if values.len() > 1 {
+        assert_eq!(Pushback::parse(values), Some(Pushback::Never));
     }
 });
 

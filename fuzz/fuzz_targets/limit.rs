@@ -86,7 +86,7 @@ impl Settings {
             .window(period(self.window))
             .samples(count(self.samples.max(1)))
             .relearn(period(self.relearn))
-            .queue(Ratio::percent(self.queue.min(100)))
+            .queue(u32::from(self.queue))
             .wait(period(self.wait));
         match Factor::new("tolerance", self.tolerance) {
             Ok(tolerance) => config.tolerance(tolerance),

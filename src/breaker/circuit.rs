@@ -7,9 +7,8 @@
 
 use std::sync::Arc;
 use std::task::Waker;
-use std::time::Duration;
 
-use super::config::BreakerConfig;
+use super::config::{BreakerConfig, Trip};
 use super::handle::{Change, Order};
 use super::machine::{Breaker, Success};
 use super::words::{Permit, State, Transition};
@@ -18,6 +17,7 @@ use crate::observe::{self, Name, Rejections};
 use crate::outcome::{Failure, Outcome};
 use crate::rng::Rng;
 use crate::rt;
+use crate::scope;
 use crate::sync::{AtomicU64, Mutex, Ordering, lock, thread};
 use crate::time::{Tick, nanos};
 
@@ -29,7 +29,16 @@ const MATTERS: u64 = 2;
 const COUNTS: u64 = 4;
 /// How long a call takes matters.
 const TIMED: u64 = 8;
-const FLAGS: u32 = 4;
+/// Calls are refused until a moment that nothing but the machine moves.
+const SHUT: u64 = 16;
+const FLAGS: u32 = 5;
+
+/// What a call gets that is let in.
+pub(super) struct Pass {
+    pub(super) permit: Permit,
+    /// The moment, where it matters how long the call takes; else [`Tick::NEVER`].
+    pub(super) since: Tick,
+}
 
 /// What listens to the changes of a circuit.
 pub(super) type Listener = Arc<dyn Fn(&Change) + Send + Sync>;
@@ -45,14 +54,15 @@ pub(super) enum Kind {
 }
 
 pub(super) struct Circuit {
-    rejections: Rejections,
-    kind: Kind,
     /// `generation << FLAGS | flags`.
     word: AtomicU64,
     /// The length of a slice of time in which successes are counted, in nanoseconds.
     width: AtomicU64,
     /// How long a call may take without being slow, in nanoseconds.
     slow_after: AtomicU64,
+    /// Until when an open circuit refuses.
+    until: AtomicU64,
+    kind: Kind,
     shards: Box<[Shard]>,
     machine: Mutex<Tracked>,
     /// Callers that wait for the inner service: an opening circuit answers them at once.
@@ -61,6 +71,8 @@ pub(super) struct Circuit {
 
 pub(super) struct Tracked {
     pub(super) breaker: Breaker,
+    /// Tells of the refusals of the policy that has the circuit.
+    rejections: &'static Rejections,
     pub(super) last: Option<Change>,
     pub(super) order: Option<Order>,
     pub(super) openings: u64,
@@ -95,84 +107,127 @@ mod shard {
 
 impl Circuit {
     /// A closed circuit; `seed` is for the jitter of its waits.
-    pub(super) fn new(name: Name, config: BreakerConfig, seed: u64, kind: Kind) -> Self {
+    pub(super) fn new(
+        rejections: &'static Rejections,
+        config: BreakerConfig,
+        seed: u64,
+        kind: Kind,
+    ) -> Self {
         let shards = match kind {
             Kind::Single => SHARDS,
             Kind::OfMany => 1,
         };
         let breaker = Breaker::seeded(config, Rng::new(seed));
         Self {
-            rejections: Rejections::new(name),
             word: AtomicU64::new(word(&breaker)),
             width: AtomicU64::new(width(&breaker)),
             slow_after: AtomicU64::new(slow_after(&breaker)),
+            until: AtomicU64::new(0),
             kind,
             shards: (0..shards).map(|_| Shard(AtomicU64::new(0))).collect(),
-            machine: Mutex::new(Tracked {
-                breaker,
-                last: None,
-                order: None,
-                openings: 0,
-                listeners: Vec::new(),
-            }),
+            machine: Mutex::new(Tracked::new(rejections, breaker)),
             parked: Mutex::new(Parked::default()),
         }
     }
 
-    pub(super) const fn name(&self) -> &Name {
-        self.rejections.policy()
+    /// Becomes the closed circuit of another policy. What is told of the one before changes nothing any more.
+    pub(super) fn begin(&self, rejections: &'static Rejections, config: BreakerConfig, seed: u64) {
+        let mut tracked = lock(&self.machine);
+        let generation = tracked.breaker.generation();
+        let breaker = Breaker::seeded(config, Rng::new(seed)).after(generation);
+        let before = std::mem::replace(&mut *tracked, Tracked::new(rejections, breaker));
+        self.publish(&tracked.breaker);
+        drop(tracked);
+        // Listeners are a user's, and are not dropped under the lock either.
+        drop(before);
     }
 
-    /// Lets a call in or refuses it; the moment is there where it matters how long the call takes.
-    pub(super) fn admit(&self) -> Result<(Permit, Option<Tick>), Rejected> {
+    /// Lets go of what the policy needed, in wait for the next one.
+    pub(super) fn retire(&self) {
+        let least = BreakerConfig::new(Trip::consecutive(1));
+        self.begin(self.rejections_now(), least, 0);
+    }
+
+    pub(super) fn rejections_now(&self) -> &'static Rejections {
+        lock(&self.machine).rejections
+    }
+
+    /// Lets a call in or refuses it.
+    ///
+    /// A refusal that a caller gets is to be [noted](Rejections::note).
+    #[inline]
+    pub(super) fn admit(&self) -> Result<Pass, Rejected> {
         let word = self.word.load(Ordering::Acquire);
+        if word & (FREE | TIMED) == FREE {
+            return Ok(Pass {
+                permit: free(word),
+                since: Tick::NEVER,
+            });
+        }
+        self.admit_at(word)
+    }
+
+    #[inline(never)]
+    fn admit_at(&self, word: u64) -> Result<Pass, Rejected> {
+        let since = |now| if word & TIMED != 0 { now } else { Tick::NEVER };
         if word & FREE != 0 {
-            let permit = Permit {
-                generation: word >> FLAGS,
-                probe: 0,
-            };
-            return Ok((permit, (word & TIMED != 0).then(rt::now)));
+            return Ok(Pass {
+                permit: free(word),
+                since: scope::now(),
+            });
         }
         let now = rt::now();
         let verdict = self.with(now, |tracked| {
             let admission = tracked.breaker.admit(now);
             (admission.verdict, admission.transition)
         });
-        match verdict {
-            Ok(permit) => Ok((permit, (word & TIMED != 0).then_some(now))),
-            Err(rejected) => {
-                self.rejections.note(&rejected);
-                Err(rejected)
-            }
-        }
-    }
-
-    /// Whether a call would be refused now, whichever call it is: a ramp decides in `admit`, where each call counts.
-    pub(super) fn rejects(&self) -> bool {
-        if self.word.load(Ordering::Acquire) & FREE != 0 {
-            return false;
-        }
-        let now = rt::now();
-        self.with(now, |tracked| {
-            let hung = tracked.breaker.handle_timeout(now);
-            let refusal = tracked.breaker.refusal(now);
-            let rejects = refusal.is_some_and(|refusal| refusal.reason() != Reason::Readmitting);
-            (rejects, hung)
+        verdict.map(|permit| Pass {
+            permit,
+            since: since(now),
         })
     }
 
-    /// The refusal for a caller who was let through `poll_ready` only because the circuit would refuse.
-    pub(super) fn refusal(&self) -> Rejected {
-        let now = rt::now();
-        let refusal = self.with(now, |tracked| (tracked.breaker.refusal(now), None));
-        let over =
-            || Rejected::new(LayerKind::Breaker, Reason::CircuitOpen).retry_after(Duration::ZERO);
-        let rejected = refusal.unwrap_or_else(over);
-        self.rejections.note(&rejected);
-        rejected
+    /// The refusal of any call that comes now; a ramp decides in `admit`, where each call counts.
+    #[inline]
+    pub(super) fn refusal(&self) -> Option<Rejected> {
+        let word = self.word.load(Ordering::Acquire);
+        if word & FREE != 0 {
+            return None;
+        }
+        self.refusal_at(word)
     }
 
-    pub(super) fn settle(&self, permit: Permit, outcome: Outcome, since: Option<Tick>) {
+    #[inline(never)]
+    fn refusal_at(&self, word: u64) -> Option<Rejected> {
+        let now = rt::now();
+        // An open circuit refuses without its lock, and without waking anybody who waits for it.
+        if word & SHUT != 0 {
+            let until = Tick::from_nanos(self.until.load(Ordering::Relaxed));
+            if now < until {
+                let open = Rejected::new(LayerKind::Breaker, Reason::CircuitOpen);
+                return Some(open.retry_after(until.since(now)));
+            }
+        }
+        self.with(now, |tracked| {
+            let hung = tracked.breaker.handle_timeout(now);
+            let refusal = tracked.breaker.refusal(now);
+            let refusal = refusal.filter(|refusal| refusal.reason() != Reason::Readmitting);
+            (refusal, hung)
+        })
+    }
+
+    #[inline]
+    pub(super) fn settle(&self, permit: Permit, outcome: Outcome, since: Tick) {
+        // A success that changes nothing, whichever generation it is of.
+        let nothing =
+            |word| word & (FREE | MATTERS | COUNTS | TIMED) == FREE && outcome == Outcome::Success;
+        if !nothing(self.word.load(Ordering::Acquire)) {
+            self.settle_at(permit, outcome, since);
+        }
+    }
+
+    #[inline(never)]
+    fn settle_at(&self, permit: Permit, outcome: Outcome, since: Tick) {
         let word = self.word.load(Ordering::Acquire);
         if permit.generation != word >> FLAGS {
             return;
@@ -187,7 +242,7 @@ impl Circuit {
             return;
         }
         let now = rt::now();
-        let took = since.map_or(Duration::ZERO, |since| now.since(since));
+        let took = now.since(since);
         if quiet && nanos(took) <= self.slow_after.load(Ordering::Relaxed) {
             let counted = word & COUNTS == 0 || self.count(permit.generation, now);
             if counted {
@@ -242,13 +297,12 @@ impl Circuit {
     }
 
     pub(super) fn answered(&self, permit: &Permit) {
-        if permit.probe != 0 {
-            lock(&self.machine).breaker.answered(permit);
-        }
+        lock(&self.machine).breaker.answered(permit);
     }
 
     /// Gives a permit back: as a failure of the callee when the call's deadline has passed, else unjudged.
-    pub(super) fn abandon(&self, permit: Permit, deadline: Tick, since: Option<Tick>) {
+    #[cold]
+    pub(super) fn abandon(&self, permit: Permit, deadline: Tick, since: Tick) {
         if deadline != Tick::NEVER && rt::now() >= deadline {
             return self.settle(permit, Outcome::Failure(Failure::Timeout), since);
         }
@@ -278,14 +332,15 @@ impl Circuit {
             self.hand_over(&mut tracked.breaker, now);
             let (result, transition) = f(&mut tracked);
             let told = transition.map(|transition| tracked.note(transition));
+            let name = tracked.rejections.policy();
             if tracked.breaker.mode().is_none() {
                 tracked.order = None;
             }
             self.publish(&tracked.breaker);
-            (result, told)
+            (result, told.map(|told| (name, told)))
         };
-        if let Some((change, listeners)) = told {
-            self.tell(&change, &listeners);
+        if let Some((name, (change, listeners))) = told {
+            self.tell(name, &change, &listeners);
         }
         result
     }
@@ -295,13 +350,16 @@ impl Circuit {
         self.width.store(width(breaker), Ordering::Relaxed);
         self.slow_after
             .store(slow_after(breaker), Ordering::Relaxed);
+        if let Some(until) = breaker.shut_until() {
+            self.until.store(until.as_nanos(), Ordering::Relaxed);
+        }
         self.word.store(word(breaker), Ordering::Release);
     }
 
-    fn tell(&self, change: &Change, listeners: &[Listener]) {
+    fn tell(&self, name: &Name, change: &Change, listeners: &[Listener]) {
         match self.kind {
-            Kind::Single => observe::transition(self.name(), change),
-            Kind::OfMany => observe::keyed_transition(self.name(), change),
+            Kind::Single => observe::transition(name, change),
+            Kind::OfMany => observe::keyed_transition(name, change),
         }
         for listener in listeners {
             listener(change);
@@ -348,7 +406,15 @@ impl Circuit {
         lock(&self.parked).park(place, waker);
     }
 
+    #[inline]
     pub(super) fn unpark(&self, place: &mut Option<usize>) {
+        if place.is_some() {
+            self.unpark_from(place);
+        }
+    }
+
+    #[cold]
+    fn unpark_from(&self, place: &mut Option<usize>) {
         if let Some(place) = place.take() {
             lock(&self.parked).free(place);
         }
@@ -356,6 +422,17 @@ impl Circuit {
 }
 
 impl Tracked {
+    const fn new(rejections: &'static Rejections, breaker: Breaker) -> Self {
+        Self {
+            breaker,
+            rejections,
+            last: None,
+            order: None,
+            openings: 0,
+            listeners: Vec::new(),
+        }
+    }
+
     fn note(&mut self, transition: Transition) -> (Change, Vec<Listener>) {
         let change = Change::new(transition, self.order.clone());
         if !transition.is_observed() {
@@ -398,6 +475,14 @@ impl Parked {
 
     fn take(&mut self) -> Vec<Waker> {
         self.places.iter_mut().filter_map(Option::take).collect()
+    }
+}
+
+/// The permit of a call that passes without asking.
+const fn free(word: u64) -> Permit {
+    Permit {
+        generation: word >> FLAGS,
+        probe: 0,
     }
 }
 

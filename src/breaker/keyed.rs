@@ -15,10 +15,12 @@ use super::config::BreakerConfig;
 use super::future::ResponseFuture;
 use super::handle::BreakerHandle;
 use super::layer::Policy;
-use super::settle::{AtHead, Settle, Until};
+use super::lease::Place;
+use super::settle::{AtHead, KeyedSettle, Until};
 use super::switch::Switch;
 use super::words::State;
-use crate::observe::{self, Name};
+use crate::error::LayerKind;
+use crate::observe::{self, Name, Rejections};
 use crate::outcome::{ByResult, Classify};
 use crate::reject::{AsError, Refuse};
 use crate::rng::Rng;
@@ -143,7 +145,7 @@ impl<K, F: Clone, C: Clone, R: Clone, U: Clone> Clone for KeyedBreakerLayer<K, F
 impl<K, F, C, R, U> fmt::Debug for KeyedBreakerLayer<K, F, C, R, U> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KeyedBreakerLayer")
-            .field("name", &self.circuits.name)
+            .field("name", self.circuits.rejections.policy())
             .finish_non_exhaustive()
     }
 }
@@ -172,11 +174,11 @@ where
     F: Fn(&Req) -> K,
     C: Classify<S::Response, S::Error> + Clone,
     R: Refuse<S::Response, S::Error> + Clone,
-    U: Until<S::Response> + Clone,
+    U: Until<S::Response, KeyedSettle> + Clone,
 {
     type Response = U::Response;
     type Error = S::Error;
-    type Future = ResponseFuture<S::Future, S::Response, S::Error, C, R, U>;
+    type Future = ResponseFuture<S::Future, S::Response, S::Error, C, R, U, KeyedSettle>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
@@ -193,11 +195,14 @@ where
             return ResponseFuture::called(self.inner.call(request), None, policy);
         };
         match circuit.admit() {
-            Ok((permit, since)) => {
-                let settle = Settle::new(circuit, permit, since);
+            Ok(pass) => {
+                let settle = KeyedSettle::new(circuit, pass);
                 ResponseFuture::called(self.inner.call(request), Some(settle), policy)
             }
-            Err(rejected) => ResponseFuture::rejected(rejected, policy),
+            Err(rejected) => {
+                circuits.rejections.note(&rejected);
+                ResponseFuture::rejected(rejected, policy)
+            }
         }
     }
 }
@@ -234,7 +239,7 @@ impl<K: Clone + Eq + Hash> KeyedBreakerHandle<K> {
     #[must_use]
     pub fn circuit(&self, key: &K) -> Option<BreakerHandle> {
         let circuit = lock(self.circuits.part(key)).peek(key)?;
-        Some(BreakerHandle { circuit })
+        Some(BreakerHandle::new(circuit))
     }
 
     /// How many keys have a circuit.
@@ -253,7 +258,7 @@ impl<K: Clone + Eq + Hash> KeyedBreakerHandle<K> {
     #[must_use]
     pub fn tripped(&self) -> Vec<(K, BreakerHandle)> {
         let all = self.circuits.parts.iter().flat_map(|part| lock(part).all());
-        all.map(|(key, circuit)| (key, BreakerHandle { circuit }))
+        all.map(|(key, circuit)| (key, BreakerHandle::new(circuit)))
             .filter(|(_, handle)| handle.state() != State::Closed)
             .collect()
     }
@@ -264,7 +269,7 @@ impl<K: Clone + Eq + Hash> KeyedBreakerHandle<K> {
         for part in &self.circuits.parts {
             let all = lock(part).all();
             for (_, circuit) in all {
-                BreakerHandle { circuit }.reload(config);
+                BreakerHandle::new(circuit).reload(config);
             }
         }
     }
@@ -281,7 +286,7 @@ impl<K> Clone for KeyedBreakerHandle<K> {
 impl<K> fmt::Debug for KeyedBreakerHandle<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KeyedBreakerHandle")
-            .field("name", &self.circuits.name)
+            .field("name", self.circuits.rejections.policy())
             .finish_non_exhaustive()
     }
 }
@@ -293,7 +298,7 @@ const PARTS: u32 = 16;
 const KEYS_PER_PART: u32 = 64;
 
 struct Circuits<K> {
-    name: Name,
+    rejections: &'static Rejections,
     config: Mutex<BreakerConfig>,
     switches: Mutex<Vec<Switch>>,
     seeds: Mutex<Rng>,
@@ -309,7 +314,7 @@ impl<K: Clone + Eq + Hash> Circuits<K> {
         // The bound holds as a whole: the first parts have the rest of the division.
         let room = |part: u32| max_keys.get() / parts + u32::from(part < max_keys.get() % parts);
         Self {
-            name,
+            rejections: Rejections::of(LayerKind::Breaker, name),
             config: Mutex::new(config),
             switches: Mutex::new(Vec::new()),
             seeds: Mutex::new(Rng::new(rt::entropy())),
@@ -339,13 +344,12 @@ impl<K: Clone + Eq + Hash> Circuits<K> {
         if part.is_full() {
             drop(part);
             self.untracked.fetch_add(1, Ordering::Relaxed);
-            observe::untracked(&self.name);
+            observe::untracked(self.rejections.policy());
             return None;
         }
         let config = *lock(&self.config);
         let seed = lock(&self.seeds).next_u64();
-        let name = Arc::clone(&self.name);
-        let circuit = Arc::new(Circuit::new(name, config, seed, Kind::OfMany));
+        let circuit = Arc::new(Circuit::new(self.rejections, config, seed, Kind::OfMany));
         part.insert(key, Arc::clone(&circuit));
         drop(part);
         let len = if evicted {
@@ -353,9 +357,11 @@ impl<K: Clone + Eq + Hash> Circuits<K> {
         } else {
             self.len.fetch_add(1, Ordering::Relaxed) + 1
         };
-        observe::keys(&self.name, len);
-        for switch in lock(&self.switches).iter() {
-            switch.put(&circuit);
+        observe::keys(self.rejections.policy(), len);
+        // Out of the lock: a command that holds is told.
+        let switches = lock(&self.switches).clone();
+        for switch in &switches {
+            switch.put(&(Arc::clone(&circuit) as Arc<dyn Place>));
         }
         Some(circuit)
     }
@@ -365,7 +371,7 @@ impl<K: Clone + Eq + Hash> Circuits<K> {
         for part in &self.parts {
             let all = lock(part).all();
             for (_, circuit) in all {
-                switch.put(&circuit);
+                switch.put(&(Arc::clone(&circuit) as Arc<dyn Place>));
             }
         }
     }
@@ -523,7 +529,8 @@ mod tests {
 
     fn circuit() -> Arc<Circuit> {
         let config = BreakerConfig::new(Trip::consecutive(1));
-        Arc::new(Circuit::new("test".into(), config, 0, Kind::OfMany))
+        let rejections = Rejections::of(LayerKind::Breaker, "test".into());
+        Arc::new(Circuit::new(rejections, config, 0, Kind::OfMany))
     }
 
     #[test]

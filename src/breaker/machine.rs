@@ -123,6 +123,8 @@ pub struct Breaker {
     /// Rounds of probes that failed since the circuit was last closed.
     rounds: u32,
     consecutive: u32,
+    /// When the first of the failures in a row came.
+    streak_began: Tick,
     recent: Recent,
     rate: Option<Sliding>,
     slow: Option<Sliding>,
@@ -150,6 +152,7 @@ impl Breaker {
             generation: 0,
             rounds: 0,
             consecutive: 0,
+            streak_began: Tick::ZERO,
             recent: Recent::new(needed(&config.trips)),
             rate: config.trips.rate.map(|share| window(share.window)),
             slow: config.trips.slow.map(|(share, _)| window(share.window)),
@@ -157,6 +160,13 @@ impl Breaker {
             crossed: false,
             rng,
         }
+    }
+
+    /// This circuit in the place of one whose permits may still be out: they are of an earlier generation.
+    #[cfg(feature = "tower")]
+    pub(super) const fn after(mut self, generation: u64) -> Self {
+        self.generation = generation.saturating_add(1);
+        self
     }
 
     /// Asks to let a call through.
@@ -377,7 +387,7 @@ impl Breaker {
     #[must_use]
     pub fn failures(&mut self, now: Tick) -> u32 {
         let trips = &self.config.trips;
-        let in_a_row = trips.consecutive.map(|_| self.consecutive);
+        let in_a_row = Some(self.consecutive);
         let recent = trips
             .in_window
             .map(|(_, window)| self.recent.len_within(window.get(), now));
@@ -439,7 +449,7 @@ impl Breaker {
             }
             Phase::HalfOpen(_) | Phase::Open { .. } => {}
         }
-        if new.consecutive.is_none() {
+        if new.consecutive.is_none() && new.streak.is_none() {
             self.consecutive = 0;
         }
         self.config = config;
@@ -507,6 +517,15 @@ impl Breaker {
             .command
             .is_none_or(|command| command.until == Tick::NEVER);
         for_good && matches!(self.phase, Phase::Closed { ramp: None })
+    }
+
+    /// Until when an open circuit refuses, unless somebody commands otherwise.
+    #[cfg(feature = "tower")]
+    pub(super) fn shut_until(&self) -> Option<Tick> {
+        match self.phase {
+            Phase::Open { until } if self.command.is_none() => Some(until),
+            _ => None,
+        }
     }
 
     /// What a success that was not slow changes while closed.
@@ -601,13 +620,26 @@ impl Breaker {
     ) -> Option<Transition> {
         let trips = self.config.trips;
         let mut cause = None;
-        if let Some(limit) = trips.consecutive {
+        if trips.consecutive.is_some() || trips.streak.is_some() {
+            if self.consecutive == 0 {
+                self.streak_began = now;
+            }
             self.consecutive = if failed {
                 self.consecutive.saturating_add(1)
             } else {
                 0
             };
-            cause = (self.consecutive >= limit.get()).then_some(Cause::Consecutive);
+        }
+        if let Some(limit) = trips.consecutive
+            && self.consecutive >= limit.get()
+        {
+            cause = Some(Cause::Consecutive);
+        }
+        if let Some((limit, spanning)) = trips.streak
+            && self.consecutive >= limit.get()
+            && now.since(self.streak_began) >= spanning.get()
+        {
+            cause = cause.or(Some(Cause::Streak));
         }
         if let Some((_, window)) = trips.in_window
             && failed
@@ -700,8 +732,9 @@ impl Breaker {
         });
         let share = self.config.jitter.get() * self.rng.unit();
         let jitter = Duration::try_from_secs_f64(grown.as_secs_f64() * share).unwrap_or_default();
-        // A hint without bound would let a callee shut itself off for good.
-        let hint = hint.unwrap_or_default().min(longest);
+        // A hint without bound would let a callee shut itself off for good. The jitter is that of the circuit's own wait:
+        // a share of a long hint would be long for nothing.
+        let hint = hint.unwrap_or_default().min(self.config.longest_hint.get());
         let wait = grown.max(hint).saturating_add(jitter);
         self.enter(Phase::Open { until: now + wait }, cause, now)
     }

@@ -57,6 +57,8 @@ impl Mode {
 pub enum Cause {
     /// So many failures in a row.
     Consecutive,
+    /// So many failures in a row, over so long.
+    Streak,
     /// So many failures within the window.
     InWindow,
     /// Such a share of the calls failed.
@@ -81,6 +83,7 @@ impl Cause {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Consecutive => "consecutive",
+            Self::Streak => "streak",
             Self::InWindow => "in_window",
             Self::Rate => "rate",
             Self::Slow => "slow",

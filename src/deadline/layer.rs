@@ -2,7 +2,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use pin_project::pin_project;
@@ -15,20 +15,73 @@ use crate::num::Period;
 use crate::observe::{self, Name, Rejections};
 use crate::reject::{AsError, GiveUp, Refuse};
 use crate::rt;
-use crate::scope::Scope;
-use crate::time::Tick;
+use crate::scope::{self, Scope};
+use crate::sync::{AtomicU64, Ordering};
+use crate::time::{Tick, nanos};
 
 /// Bounds a call as a whole.
 ///
 /// The nearest of this limit and the deadline of the scope holds. A call whose time is over is refused without being
 /// started; one that runs out of time is dropped and refused. A service that is not ready is waited for as long as a
-/// call may take, and then the call is refused. It belongs outermost. Clones share nothing but the name.
+/// call may take, and then the call is refused; one that gets ready before leaves the call the rest. It belongs
+/// outermost. One value is one limit, which its clones and every service it made share.
 /// The timer is made when the inner service is first found pending, a call that is answered at once has none.
 #[derive(Clone, Debug)]
 pub struct DeadlineLayer<R = AsError> {
-    rejections: Arc<Rejections>,
-    limit: Period,
+    limit: Arc<Limit>,
     refuse: R,
+}
+
+/// How long a call or an attempt may take, and what tells when one took longer.
+#[derive(Debug)]
+struct Limit {
+    rejections: &'static Rejections,
+    nanos: AtomicU64,
+}
+
+impl Limit {
+    fn new(name: Name, limit: Period) -> Arc<Self> {
+        Arc::new(Self {
+            rejections: Rejections::of(LayerKind::Deadline, name),
+            nanos: AtomicU64::new(nanos(limit.get())),
+        })
+    }
+
+    fn get(&self) -> Duration {
+        Duration::from_nanos(self.nanos.load(Ordering::Relaxed))
+    }
+}
+
+/// Watches and sets the limit of a [`DeadlineLayer`] or a [`TimeoutLayer`] from outside.
+///
+/// # Example
+///
+/// ```
+/// use mainstay::deadline::TimeoutLayer;
+/// use mainstay::num::Period;
+///
+/// let layer = TimeoutLayer::new("stock", Period::millis(250));
+/// layer.handle().reload(Period::millis(500));
+/// assert_eq!(layer.handle().limit(), Period::millis(500));
+/// ```
+#[derive(Clone, Debug)]
+pub struct DeadlineHandle {
+    limit: Arc<Limit>,
+}
+
+impl DeadlineHandle {
+    /// How long a call or an attempt may take.
+    #[must_use]
+    pub fn limit(&self) -> Period {
+        Period::from_nanos(self.limit.nanos.load(Ordering::Relaxed))
+    }
+
+    /// Sets how long a call or an attempt may take. What is under way keeps the time that it was given.
+    pub fn reload(&self, limit: Period) {
+        self.limit
+            .nanos
+            .store(nanos(limit.get()), Ordering::Relaxed);
+    }
 }
 
 impl DeadlineLayer {
@@ -36,19 +89,25 @@ impl DeadlineLayer {
     #[must_use]
     pub fn new(name: impl Into<Arc<str>>, limit: Period) -> Self {
         Self {
-            rejections: Arc::new(Rejections::new(name.into())),
-            limit,
+            limit: Limit::new(name.into(), limit),
             refuse: AsError,
         }
     }
 }
 
 impl<R> DeadlineLayer<R> {
+    /// Watches and sets the limit from outside.
+    #[must_use]
+    pub fn handle(&self) -> DeadlineHandle {
+        DeadlineHandle {
+            limit: Arc::clone(&self.limit),
+        }
+    }
+
     /// How a refusal leaves. Defaults to [`AsError`].
     #[must_use]
     pub fn refuse_with<R2>(self, refuse: R2) -> DeadlineLayer<R2> {
         DeadlineLayer {
-            rejections: self.rejections,
             limit: self.limit,
             refuse,
         }
@@ -69,23 +128,50 @@ pub struct DeadlineService<S, R> {
     layer: DeadlineLayer<R>,
     /// Present from when the inner service is first found not ready until it is, or until the next call.
     wait: Option<Wait>,
+    /// The wait that ended with the inner service ready, until the call that it was for.
+    waited: Option<Waited>,
 }
 
 /// A wait for the inner service to be ready.
 struct Wait {
+    since: Tick,
     at: Tick,
     sleep: Pin<Box<Unconstrained<Sleep>>>,
 }
 
+/// Whoever has not come back so long after the end of a wait has left. The next caller has a time of its own.
+const LEFT: Duration = Duration::from_secs(1);
+
 impl Wait {
-    fn until(at: Tick) -> Self {
-        let sleep = Box::pin(unconstrained(rt::sleep_until(at)));
-        Self { at, sleep }
+    fn new(limit: Duration, now: Tick) -> Self {
+        let at = now + limit;
+        Self {
+            since: now,
+            at,
+            sleep: Box::pin(unconstrained(rt::sleep_until(at))),
+        }
     }
 
-    /// Whoever began this wait has left: it was not looked at when it ended. The next caller has a time of its own.
     fn is_stale(&self, now: Tick) -> bool {
-        now > self.at + Duration::from_secs(1)
+        now > self.at + LEFT
+    }
+}
+
+/// A wait that is over.
+#[derive(Clone, Copy)]
+struct Waited {
+    time: Duration,
+    over: Tick,
+}
+
+impl Waited {
+    /// What a call at `now` has spent of its time already.
+    fn spent(self, now: Tick) -> Duration {
+        if now > self.over + LEFT {
+            Duration::ZERO
+        } else {
+            self.time
+        }
     }
 }
 
@@ -95,6 +181,7 @@ impl<S, R> DeadlineService<S, R> {
             inner,
             layer,
             wait: None,
+            waited: None,
         }
     }
 }
@@ -122,14 +209,19 @@ where
     type Error = S::Error;
     type Future = ResponseFuture<S::Future, Total<R>>;
 
+    #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         if let Poll::Ready(result) = self.inner.poll_ready(cx) {
-            self.wait = None;
+            if let Some(wait) = self.wait.take() {
+                let over = rt::now();
+                let time = over.since(wait.since);
+                self.waited = (!wait.is_stale(over)).then_some(Waited { time, over });
+            }
             return Poll::Ready(result);
         }
         let now = rt::now();
         if self.wait.as_ref().is_none_or(|wait| wait.is_stale(now)) {
-            self.wait = Some(Wait::until(now + self.layer.limit.get()));
+            self.wait = Some(Wait::new(self.layer.limit.get(), now));
         }
         // Its time over, it is ready to refuse; the wait that is still there tells `call`.
         match self.wait.as_mut().map(|wait| wait.sleep.as_mut().poll(cx)) {
@@ -138,23 +230,24 @@ where
         }
     }
 
+    #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
-        let now = rt::now();
-        let scope = Scope::current().until(now + self.layer.limit.get());
-        let at = scope.deadline().unwrap_or(Tick::NEVER);
-        let in_time = at > now && self.wait.take().is_none();
-        let future = in_time.then(|| scope.enter(|| self.inner.call(request)));
-        let end = Total {
-            rejections: Arc::clone(&self.layer.rejections),
-            refuse: self.layer.refuse.clone(),
-            started: in_time,
-        };
+        let now = scope::now();
+        let waited = self.waited.take();
+        let spent = waited.map_or(Duration::ZERO, |waited| waited.spent(now));
+        let left = self.layer.limit.get().saturating_sub(spent);
+        let scope = Scope::current().until(now + left);
+        let in_time = scope.ends() > now && self.wait.take().is_none();
+        let make = || self.inner.call(request);
         ResponseFuture {
-            future,
+            future: in_time.then(|| scope.call(now, make)),
             sleep: None,
             scope,
-            at,
-            end,
+            end: Total {
+                rejections: self.layer.limit.rejections,
+                refuse: self.layer.refuse.clone(),
+                started: in_time,
+            },
         }
     }
 }
@@ -163,11 +256,10 @@ where
 ///
 /// The nearer of this limit and the deadline of the scope holds. An attempt that takes longer is dropped and leaves as
 /// [`TimedOut`]: a failure of the callee, not a refusal. It belongs innermost, inside retry and breaker. Of a
-/// streaming answer it bounds the head. Clones share nothing but the name.
+/// streaming answer it bounds the head. One value is one limit, which its clones and every service it made share.
 #[derive(Clone, Debug)]
 pub struct TimeoutLayer<R = AsError> {
-    name: Name,
-    limit: Period,
+    limit: Arc<Limit>,
     give_up: R,
 }
 
@@ -176,19 +268,25 @@ impl TimeoutLayer {
     #[must_use]
     pub fn new(name: impl Into<Arc<str>>, limit: Period) -> Self {
         Self {
-            name: name.into(),
-            limit,
+            limit: Limit::new(name.into(), limit),
             give_up: AsError,
         }
     }
 }
 
 impl<R> TimeoutLayer<R> {
+    /// Watches and sets the limit from outside.
+    #[must_use]
+    pub fn handle(&self) -> DeadlineHandle {
+        DeadlineHandle {
+            limit: Arc::clone(&self.limit),
+        }
+    }
+
     /// How a timeout leaves. Defaults to [`AsError`].
     #[must_use]
     pub fn refuse_with<R2>(self, give_up: R2) -> TimeoutLayer<R2> {
         TimeoutLayer {
-            name: self.name,
             limit: self.limit,
             give_up,
         }
@@ -222,38 +320,37 @@ where
     type Error = S::Error;
     type Future = ResponseFuture<S::Future, Attempt<R>>;
 
+    #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
     }
 
+    #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
-        let now = rt::now();
+        let now = scope::now();
         let scope = Scope::current().until(now + self.layer.limit.get());
-        let at = scope.deadline().unwrap_or(Tick::NEVER);
-        let future = Some(scope.enter(|| self.inner.call(request)));
-        let end = Attempt {
-            name: Arc::clone(&self.layer.name),
-            give_up: self.layer.give_up.clone(),
-            after: at.since(now),
-        };
+        let make = || self.inner.call(request);
         ResponseFuture {
-            future,
+            future: Some(scope.call(now, make)),
             sleep: None,
             scope,
-            at,
-            end,
+            end: Attempt {
+                rejections: self.layer.limit.rejections,
+                give_up: self.layer.give_up.clone(),
+                began: now,
+            },
         }
     }
 }
 
 /// What a call ends with when its time is over.
 pub trait End<Res, Err> {
-    /// The result in place of the callee's.
+    /// The result in place of the callee's, whose time was over at `at`.
     ///
     /// # Errors
     ///
     /// That is the point, where it leaves as an error.
-    fn end(&self) -> Result<Res, Err>;
+    fn end(&self, at: Tick) -> Result<Res, Err>;
 
     /// Whether `result` says in other words that the time until `at` is over. Defaults to no.
     fn is_expiry(&self, _result: Result<&Res, &Err>, _at: Tick) -> bool {
@@ -264,13 +361,14 @@ pub trait End<Res, Err> {
 /// The end of a whole call.
 #[derive(Debug)]
 pub struct Total<R> {
-    rejections: Arc<Rejections>,
+    rejections: &'static Rejections,
     refuse: R,
     started: bool,
 }
 
 impl<R: Refuse<Res, Err>, Res, Err> End<Res, Err> for Total<R> {
-    fn end(&self) -> Result<Res, Err> {
+    #[cold]
+    fn end(&self, _at: Tick) -> Result<Res, Err> {
         let rejected = Rejected::new(LayerKind::Deadline, Reason::DeadlineExceeded);
         self.rejections.note(&rejected);
         self.refuse.refuse(if self.started {
@@ -284,15 +382,17 @@ impl<R: Refuse<Res, Err>, Res, Err> End<Res, Err> for Total<R> {
 /// The end of one attempt.
 #[derive(Debug)]
 pub struct Attempt<R> {
-    name: Name,
+    rejections: &'static Rejections,
     give_up: R,
-    after: Duration,
+    began: Tick,
 }
 
 impl<R: GiveUp<Res, Err>, Res, Err> End<Res, Err> for Attempt<R> {
-    fn end(&self) -> Result<Res, Err> {
-        observe::timed_out(&self.name, self.after);
-        self.give_up.give_up(TimedOut::new(self.after))
+    #[cold]
+    fn end(&self, at: Tick) -> Result<Res, Err> {
+        let after = at.since(self.began);
+        observe::timed_out(self.rejections.policy(), after);
+        self.give_up.give_up(TimedOut::new(after))
     }
 
     fn is_expiry(&self, result: Result<&Res, &Err>, at: Tick) -> bool {
@@ -314,7 +414,6 @@ pub struct ResponseFuture<F, E> {
     #[pin]
     sleep: Option<Unconstrained<Sleep>>,
     scope: Scope,
-    at: Tick,
     end: E,
 }
 
@@ -325,35 +424,47 @@ where
 {
     type Output = Result<Res, Err>;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         let scope = *this.scope;
         let Some(future) = this.future.as_mut().as_pin_mut() else {
-            return Poll::Ready(this.end.end());
+            return Poll::Ready(this.end.end(scope.ends()));
         };
         if let Poll::Ready(result) = scope.enter(|| future.poll(cx)) {
-            let expired = this.end.is_expiry(result.as_ref(), *this.at);
-            return Poll::Ready(if expired { this.end.end() } else { result });
+            let expired = this.end.is_expiry(result.as_ref(), scope.ends());
+            return Poll::Ready(if expired {
+                this.end.end(scope.ends())
+            } else {
+                result
+            });
         }
-        if this.sleep.is_none() {
-            let sleep = unconstrained(rt::sleep_until(*this.at));
-            this.sleep.set(Some(sleep));
-        }
-        match this.sleep.as_mut().as_pin_mut().map(|sleep| sleep.poll(cx)) {
-            Some(Poll::Ready(())) => {
-                // The layers below see that the deadline has passed and count the drop as a failure of the callee.
-                this.future.set(None);
-                Poll::Ready(this.end.end())
-            }
-            Some(Poll::Pending) | None => Poll::Pending,
-        }
+        ready!(poll_timer(this.sleep, scope.ends(), cx));
+        // The layers below see that the deadline has passed and count the drop as a failure of the callee.
+        this.future.set(None);
+        Poll::Ready(this.end.end(scope.ends()))
+    }
+}
+
+/// Waits until `at`, with a timer that is made when it is first needed.
+fn poll_timer(
+    mut sleep: Pin<&mut Option<Unconstrained<Sleep>>>,
+    at: Tick,
+    cx: &mut Context<'_>,
+) -> Poll<()> {
+    if sleep.is_none() {
+        sleep.set(Some(unconstrained(rt::sleep_until(at))));
+    }
+    match sleep.as_pin_mut() {
+        Some(sleep) => sleep.poll(cx),
+        None => Poll::Pending,
     }
 }
 
 impl<F, E> fmt::Debug for ResponseFuture<F, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResponseFuture")
-            .field("at", &self.at)
+            .field("at", &self.scope.ends())
             .finish_non_exhaustive()
     }
 }

@@ -36,7 +36,7 @@ mod layer;
 
 #[cfg(feature = "tower")]
 pub use layer::{
-    Attempt, DeadlineLayer, DeadlineService, End, ResponseFuture, TimeoutLayer, TimeoutService,
-    Total,
+    Attempt, DeadlineHandle, DeadlineLayer, DeadlineService, End, ResponseFuture, TimeoutLayer,
+    TimeoutService, Total,
 };
 pub use propagation::{format_grpc_timeout, parse_grpc_timeout, parse_millis};

@@ -26,9 +26,9 @@ use http::{HeaderMap, Response, StatusCode};
 use tonic::{Code, Status, TimeoutExpired};
 use tonic_types::{ErrorDetails, StatusExt};
 
-use crate::error::{AsRejected, Reason, Rejected, TimedOut, find};
+use crate::error::{AsRejected, Reason, Rejected, TimedOut, find, rejection};
 use crate::http::ClassifyEnd;
-use crate::outcome::{Classify, Failure, Outcome};
+use crate::outcome::{Classify, Failure, Outcome, Pushback};
 use crate::reject::{GiveUp, Refuse};
 use crate::rt;
 use crate::time::Tick;
@@ -53,12 +53,13 @@ pub use refusal::refusal;
 /// | `DEADLINE_EXCEEDED` | failure: timeout |
 /// | `UNKNOWN`, `INTERNAL`, `DATA_LOSS`; no status at the end | failure: error |
 /// | `CANCELLED` | ignored |
+/// | any of the above but `CANCELLED`, with `grpc-retry-pushback-ms` | [pushback](Outcome::Pushback): exactly then, or never |
 /// | everything else | success: the callee works, whatever it thinks of the request |
 /// | no answer | failure: unavailable |
 ///
 /// # Source
 ///
-/// The gRPC protocol over HTTP/2, "Responses"; `google.rpc.RetryInfo`.
+/// The gRPC protocol over HTTP/2, "Responses"; `google.rpc.RetryInfo`; gRPC proposal A6 for pushback.
 #[derive(Clone, Copy, Debug, Default)]
 #[expect(clippy::exhaustive_structs, reason = "a unit value names a choice")]
 pub struct ByStatus;
@@ -98,6 +99,20 @@ impl ClassifyEnd for ByStatus {
 /// How a call counts that ended with this status.
 #[must_use]
 pub fn of_status(status: &Status) -> Outcome {
+    let outcome = of_code(status);
+    if !outcome.is_failure() {
+        return outcome;
+    }
+    let values = status.metadata().get_all(PUSHBACK).into_iter();
+    // What is no text is no number either.
+    let values = values.map(|value| value.to_str().unwrap_or_default());
+    Pushback::parse(values).map_or(outcome, Outcome::Pushback)
+}
+
+/// In a trailers-only head, or in the trailers.
+const PUSHBACK: &str = "grpc-retry-pushback-ms";
+
+fn of_code(status: &Status) -> Outcome {
     let hint = || {
         status
             .get_details_retry_info()
@@ -146,8 +161,8 @@ impl<B: Default, E> Refuse<Response<B>, E> for AsResponse {
         Ok(response)
     }
 
-    fn rejection<'r>(&self, result: Result<&'r Response<B>, &'r E>) -> Option<&'r Rejected> {
-        result.ok()?.extensions().get()
+    fn rejection(&self, result: Result<&Response<B>, &E>) -> Option<Rejected> {
+        result.ok()?.extensions().get().copied()
     }
 }
 
@@ -211,8 +226,8 @@ impl From<TimedOut> for Status {
 }
 
 impl AsRejected for Status {
-    fn as_rejected(&self) -> Option<&Rejected> {
-        find(self)
+    fn as_rejected(&self) -> Option<Rejected> {
+        rejection(self)
     }
 }
 
@@ -236,9 +251,9 @@ mod tests {
         );
         assert_eq!(
             Refuse::<_, ()>::rejection(&AsResponse, Ok(&response)),
-            Some(&rejected)
+            Some(rejected)
         );
-        assert_eq!(Status::from(rejected).as_rejected(), Some(&rejected));
+        assert_eq!(Status::from(rejected).as_rejected(), Some(rejected));
     }
 
     #[test]
@@ -254,6 +269,34 @@ mod tests {
         );
         let ok: Response<()> = Status::ok("").into_http();
         assert_eq!(ByStatus.at_end(Some(ok.headers())), Outcome::Success);
+    }
+
+    #[test]
+    fn pushback_comes_with_failures_only_and_in_head_and_trailers() {
+        let answer = |mut status: Status, values: &[&'static str]| -> Response<()> {
+            for value in values {
+                status
+                    .metadata_mut()
+                    .append(PUSHBACK, value.parse().unwrap());
+            }
+            status.into_http()
+        };
+        let never = Outcome::Pushback(Pushback::Never);
+        for (values, outcome) in [
+            (
+                &["250"][..],
+                Outcome::Pushback(Pushback::After(Duration::from_millis(250))),
+            ),
+            (&["-1"], never),
+            (&["1", "2"], never),
+            (&[], Outcome::Failure(Failure::Unavailable)),
+        ] {
+            let head = answer(Status::unavailable("x"), values);
+            assert_eq!(ByStatus.classify(Ok::<_, &()>(&head)), outcome);
+            assert_eq!(ByStatus.at_end(Some(head.headers())), outcome);
+        }
+        let fine = answer(Status::not_found("x"), &["250"]);
+        assert_eq!(ByStatus.classify(Ok::<_, &()>(&fine)), Outcome::Success);
     }
 
     #[test]

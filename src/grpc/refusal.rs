@@ -44,7 +44,7 @@ pub(super) fn write(rejected: &Rejected, headers: &mut HeaderMap) {
 #[must_use]
 pub fn refusal(status: &Status) -> Option<Rejected> {
     if let Some(rejected) = status.as_rejected() {
-        return Some(*rejected);
+        return Some(rejected);
     }
     let told = status.metadata().get(HEADER.as_str())?.to_str().ok()?;
     let mut words = told.split(' ');

@@ -3,6 +3,7 @@ use std::task::{Context, Poll};
 use http::{HeaderName, HeaderValue, Request};
 use tower::{Layer, Service};
 
+use super::attempt::AttemptHeader;
 use crate::deadline::{format_grpc_timeout, parse_grpc_timeout, parse_millis};
 use crate::rt;
 use crate::scope::{Scope, Scoped};
@@ -53,14 +54,20 @@ impl DeadlineHeader {
     /// Writes the time left into each request: the client's half.
     #[must_use]
     pub const fn carry(self) -> CarryLayer {
-        CarryLayer { header: self }
+        CarryLayer {
+            header: self,
+            attempt: None,
+        }
     }
 
     /// Reads the time left from each request: the server's half, and the client's for a limit that the caller set on
     /// the request itself.
     #[must_use]
     pub const fn honour(self) -> HonourLayer {
-        HonourLayer { header: self }
+        HonourLayer {
+            header: self,
+            attempt: None,
+        }
     }
 
     /// The time left that `headers` tells, in the scope; it only shortens what the scope says already.
@@ -104,12 +111,22 @@ impl Default for DeadlineHeader {
     }
 }
 
-/// Tells the callee how much time is left.
+/// Tells the callee how much time is left, and if asked to, which attempt this is.
 ///
-/// It belongs next to the transport, so that each attempt tells its own time. Clones share nothing.
+/// It belongs next to the transport, so that each attempt tells its own. Clones share nothing.
 #[derive(Clone, Debug)]
 pub struct CarryLayer {
     header: DeadlineHeader,
+    attempt: Option<AttemptHeader>,
+}
+
+impl CarryLayer {
+    /// Writes the number of the attempt too. A first attempt is not mentioned.
+    #[must_use]
+    pub fn attempt(mut self, header: AttemptHeader) -> Self {
+        self.attempt = Some(header);
+        self
+    }
 }
 
 impl<S> Layer<S> for CarryLayer {
@@ -118,7 +135,7 @@ impl<S> Layer<S> for CarryLayer {
     fn layer(&self, inner: S) -> CarryService<S> {
         CarryService {
             inner,
-            header: self.header.clone(),
+            layer: self.clone(),
         }
     }
 }
@@ -127,7 +144,7 @@ impl<S> Layer<S> for CarryLayer {
 #[derive(Clone, Debug)]
 pub struct CarryService<S> {
     inner: S,
-    header: DeadlineHeader,
+    layer: CarryLayer,
 }
 
 impl<S, B> Service<Request<B>> for CarryService<S>
@@ -143,12 +160,15 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> S::Future {
-        self.header.write(request.headers_mut());
+        self.layer.header.write(request.headers_mut());
+        if let Some(attempt) = &self.layer.attempt {
+            attempt.write(request.headers_mut());
+        }
         self.inner.call(request)
     }
 }
 
-/// Takes over the time that the caller has left.
+/// Takes over the time that the caller has left, and from callers that are trusted the number of their attempt.
 ///
 /// It puts the deadline into the scope and enforces nothing: a [`DeadlineLayer`](crate::deadline::DeadlineLayer)
 /// below refuses what is too late and ends what takes too long. A header that cannot be read says nothing. Clones share
@@ -156,6 +176,18 @@ where
 #[derive(Clone, Debug)]
 pub struct HonourLayer {
     header: DeadlineHeader,
+    attempt: Option<AttemptHeader>,
+}
+
+impl HonourLayer {
+    /// Believes the number of the attempt that the caller tells: within a call that its caller retries, the policies
+    /// here retry nothing (see [`Nesting`](crate::retry::Nesting)). For callers that are trusted only; anybody else
+    /// could turn retries off.
+    #[must_use]
+    pub fn attempt(mut self, header: AttemptHeader) -> Self {
+        self.attempt = Some(header);
+        self
+    }
 }
 
 impl<S> Layer<S> for HonourLayer {
@@ -164,7 +196,7 @@ impl<S> Layer<S> for HonourLayer {
     fn layer(&self, inner: S) -> HonourService<S> {
         HonourService {
             inner,
-            header: self.header.clone(),
+            layer: self.clone(),
         }
     }
 }
@@ -173,7 +205,7 @@ impl<S> Layer<S> for HonourLayer {
 #[derive(Clone, Debug)]
 pub struct HonourService<S> {
     inner: S,
-    header: DeadlineHeader,
+    layer: HonourLayer,
 }
 
 impl<S, B> Service<Request<B>> for HonourService<S>
@@ -189,7 +221,10 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let scope = self.header.read(request.headers());
+        let mut scope = self.layer.header.read(request.headers());
+        if let Some(attempt) = &self.layer.attempt {
+            scope = attempt.read(request.headers(), scope);
+        }
         Scoped::new(scope, || self.inner.call(request))
     }
 }

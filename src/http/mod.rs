@@ -23,6 +23,7 @@
 //! # let _ = app;
 //! ```
 
+mod attempt;
 #[cfg(any(feature = "grpc", feature = "reqwest"))]
 mod bounded;
 mod classify;
@@ -31,6 +32,7 @@ mod end;
 mod problem;
 mod replay;
 
+pub use attempt::AttemptHeader;
 #[cfg(any(feature = "grpc", feature = "reqwest"))]
 pub use bounded::{Bounded, Expire};
 #[cfg(any(feature = "grpc", feature = "reqwest"))]

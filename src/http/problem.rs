@@ -22,8 +22,8 @@ impl<B: From<String>, E> Refuse<Response<B>, E> for AsResponse {
         Ok(problem(rejected))
     }
 
-    fn rejection<'r>(&self, result: Result<&'r Response<B>, &'r E>) -> Option<&'r Rejected> {
-        result.ok()?.extensions().get()
+    fn rejection(&self, result: Result<&Response<B>, &E>) -> Option<Rejected> {
+        result.ok()?.extensions().get().copied()
     }
 }
 
@@ -87,6 +87,6 @@ mod tests {
             r#"{"type":"about:blank","title":"Service Unavailable","status":503}"#
         );
         let seen = Refuse::<_, ()>::rejection(&AsResponse, Ok(&response));
-        assert_eq!(seen, Some(&rejected));
+        assert_eq!(seen, Some(rejected));
     }
 }

@@ -86,7 +86,7 @@ impl<W> ReplayRequest<W> {
             kept: 0,
             trailers: None,
             ended: false,
-            broken: false,
+            broken_by: None,
             issued: 1,
             showing: 1,
         };
@@ -113,7 +113,7 @@ pub struct Kept<B> {
 impl<B> Kept<B> {
     fn again(&mut self) -> Option<Request<ReplayBody<B>>> {
         let mut tape = self.tape.lock().unwrap_or_else(PoisonError::into_inner);
-        if tape.broken {
+        if tape.broken_by.is_some() {
             return None;
         }
         tape.issued += 1;
@@ -177,8 +177,8 @@ struct Tape<B> {
     kept: usize,
     trailers: Option<HeaderMap>,
     ended: bool,
-    /// Too long, or its source failed: it cannot be shown again.
-    broken: bool,
+    /// The showing in which it became too long, or its source failed: it cannot be shown again.
+    broken_by: Option<u32>,
     issued: u32,
     /// Which showing may read on; the ones before are over.
     showing: u32,
@@ -230,6 +230,10 @@ where
                 if tape.showing != *showing {
                     return Poll::Ready(Some(Err("a later attempt sends this body".into())));
                 }
+                // A showing that was made before and not begun has nothing to show: what is left is not the whole.
+                if tape.broken_by.is_some_and(|by| by != *showing) {
+                    return Poll::Ready(Some(Err("the body is not kept any more".into())));
+                }
                 tape.poll_frame(next, cx)
             }
         }
@@ -238,9 +242,14 @@ where
     fn is_end_stream(&self) -> bool {
         match &self.0 {
             Reel::Once(body) => body.is_end_stream(),
-            Reel::Recorded { tape, next, .. } => {
+            Reel::Recorded {
+                tape,
+                showing,
+                next,
+            } => {
                 let tape = tape.lock().unwrap_or_else(PoisonError::into_inner);
-                let more = *next < tape.chunks.len() || tape.trailers.is_some();
+                let is_lost = tape.broken_by.is_some_and(|by| by != *showing);
+                let more = is_lost || *next < tape.chunks.len() || tape.trailers.is_some();
                 !more && (tape.ended || tape.body.as_ref().is_none_or(Body::is_end_stream))
             }
         }
@@ -283,7 +292,7 @@ where
         let frame = match ready!(Pin::new(body).poll_frame(cx)) {
             Some(Ok(frame)) => frame,
             Some(Err(error)) => {
-                self.broken = true;
+                self.broken_by = Some(self.showing);
                 return Poll::Ready(Some(Err(error.into())));
             }
             None => {
@@ -295,9 +304,9 @@ where
         let frame = frame.map_data(|mut data| data.copy_to_bytes(data.remaining()));
         if let Some(data) = frame.data_ref() {
             self.kept = self.kept.saturating_add(data.len());
-            if self.broken || self.kept > self.bound {
+            if self.broken_by.is_some() || self.kept > self.bound {
                 // Sent on, not kept; what was kept so far is of no use any more.
-                self.broken = true;
+                self.broken_by = Some(self.showing);
                 self.chunks.clear();
                 *next = 0;
             } else {

@@ -4,6 +4,11 @@
 //! |---|---|
 //! | how many calls a callee stands at a time | [`concurrency`] |
 //! | that it stands only so many, but not how many | [`adaptive`] |
+//! | how many calls in a time it, or a tenant, may have | [`rate`] |
+//!
+//! A limit of calls under way protects what answers; a rate keeps a promise. Where a callee has a quota both stand: the
+//! rate outside, since a call that waits for its turn should hold no place.
 
 pub mod adaptive;
 pub mod concurrency;
+pub mod rate;

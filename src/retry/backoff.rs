@@ -24,6 +24,8 @@ pub enum Jitter {
     None,
     /// Up to this share is added: uniform in `[d, d × (1 + share)]`.
     Add(Ratio),
+    /// Up to this share is added or taken off: uniform in `[d × (1 - share), d × (1 + share)]`.
+    Around(Ratio),
     /// The delay is scaled: uniform in `[d × low, d × high]`. Bounds in the wrong order are exchanged.
     Scale {
         /// The lower factor.
@@ -73,10 +75,11 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// The same delay every time, with full jitter.
+    /// The same delay every time, with full jitter. There is nothing to cap but the delay itself, so jitter that adds
+    /// lengthens it.
     #[must_use]
     pub const fn constant(delay: Duration) -> Self {
-        Self::new(Growth::Constant, delay, delay)
+        Self::new(Growth::Constant, delay, delay).cap_first()
     }
 
     /// `initial`, twice, three times as much and so on up to `max`, with full jitter.
@@ -130,6 +133,36 @@ impl Backoff {
         self
     }
 
+    /// How the delay grows.
+    #[must_use]
+    pub const fn growth(&self) -> Growth {
+        self.growth
+    }
+
+    /// The delay that it grows from.
+    #[must_use]
+    pub const fn initial(&self) -> Duration {
+        self.initial
+    }
+
+    /// How chance spreads the delay.
+    #[must_use]
+    pub const fn spread(&self) -> Jitter {
+        self.jitter
+    }
+
+    /// The exponent of the first retry.
+    #[must_use]
+    pub const fn exponent(&self) -> u32 {
+        self.first_exponent
+    }
+
+    /// Whether jitter may exceed the cap.
+    #[must_use]
+    pub const fn is_cap_first(&self) -> bool {
+        !self.cap_last
+    }
+
     /// The longest delay before jitter.
     #[must_use]
     pub const fn max(&self) -> Duration {
@@ -163,6 +196,10 @@ impl Backoff {
         let delay = match self.jitter {
             Jitter::None => base,
             Jitter::Add(share) => within(base, base * (1.0 + share.get())),
+            Jitter::Around(share) => {
+                let share = share.get();
+                within(base * (1.0 - share), base * (1.0 + share))
+            }
             Jitter::Scale { low, high } => {
                 let (low, high) = (low.get().min(high.get()), low.get().max(high.get()));
                 within(base * low, base * high)

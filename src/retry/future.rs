@@ -9,9 +9,9 @@ use tokio::time::Sleep;
 use tower::Service;
 
 use super::layer::Policy;
-use super::policy::{Decision, GaveUp, Retry};
+use super::policy::{Decision, GaveUp, Progress};
 use super::replay::Replay;
-use super::service::Spare;
+use super::service::Ongoing;
 use crate::outcome::{Classify, Outcome};
 use crate::reject::Refuse;
 use crate::rt;
@@ -32,13 +32,18 @@ where
     state: State<S, S::Future, P::Request>,
     kept: Option<P::Kept>,
     /// Made with the first failure: a call that succeeds draws no number.
-    retry: Option<Retry>,
+    progress: Option<Progress>,
     /// What the callee said last, should the next attempt not come about: rule 7 of the policy. An answer whose body
     /// is not read keeps its connection until then.
     last: Option<Result<S::Response, S::Error>>,
-    spare: Arc<Spare<S>>,
+    ongoing: Ongoing<S>,
     policy: Policy<C, R, P>,
+    /// Of the attempt under way.
     scope: Scope,
+    /// The number of the first attempt: more than 1 when a caller further out is on a retry.
+    first: u32,
+    /// Whether a retry layer within the attempt under way gave up.
+    in_vain: bool,
 }
 
 #[pin_project(project = StateProj)]
@@ -65,24 +70,29 @@ where
     P: Replay<Req>,
     S: Service<P::Request>,
 {
+    #[inline]
     pub(super) fn new(
         make: impl FnOnce() -> S::Future,
         kept: Option<P::Kept>,
-        spare: Arc<Spare<S>>,
+        ongoing: Ongoing<S>,
+        scope: Scope,
         policy: Policy<C, R, P>,
     ) -> Self {
-        let scope = Scope::current().attempt(1);
+        let first = scope.attempt_number().max(1);
+        let scope = scope.attempt(first);
         let state = State::Attempt {
             future: scope.enter(make),
         };
         Self {
             state,
             kept,
-            retry: None,
+            progress: None,
             last: None,
-            spare,
+            ongoing,
             policy,
             scope,
+            first,
+            in_vain: false,
         }
     }
 }
@@ -96,97 +106,154 @@ where
 {
     type Output = Result<S::Response, S::Error>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut this = self.project();
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         loop {
-            let scope = *this.scope;
-            match this.state.as_mut().project() {
-                StateProj::Attempt { future } => {
-                    let result = ready!(scope.enter(|| future.poll(cx)));
-                    let refused = this.policy.refuse.rejection(result.as_ref()).is_some();
-                    if refused && let Some(last) = this.last.take() {
-                        let attempt = this.retry.as_ref().map_or(1, Retry::attempt);
-                        this.spare
-                            .shared
-                            .gave_up(attempt.saturating_sub(1), GaveUp::Refused);
-                        this.state.set(State::Done);
-                        return Poll::Ready(last);
-                    }
-                    let outcome = if refused {
-                        Outcome::Rejected
-                    } else {
-                        this.policy.classify.classify(result.as_ref())
-                    };
-                    // The path without a failure ends here: no clock, no random number, no lock.
-                    if !outcome.is_failure() {
-                        this.state.set(State::Done);
-                        return Poll::Ready(result);
-                    }
-                    let shared = &this.spare.shared;
-                    let now = rt::now();
-                    let retry = this
-                        .retry
-                        .get_or_insert_with(|| Retry::new(shared.config, shared.rng()));
-                    let attempt = retry.attempt();
-                    let mut again = || {
-                        let kept = this.kept.as_mut();
-                        kept.and_then(|kept| this.policy.replay.again(kept))
-                            .ok_or(GaveUp::Request)
-                    };
-                    let next = match retry.decide(outcome, scope.deadline(), now) {
-                        // The budget is asked last: a retry that is not made costs no token.
-                        Decision::Retry { after } => again().and_then(|request| {
-                            shared
-                                .withdraw()
-                                .then_some((after, request))
-                                .ok_or(GaveUp::Budget)
-                        }),
-                        Decision::GiveUp(reason) => Err(reason),
-                        Decision::Done => return Poll::Ready(result),
-                    };
-                    match next {
-                        Ok((after, request)) => {
-                            shared.retried(attempt, after);
-                            *this.last = Some(result);
-                            let sleep = rt::sleep_until(now + after);
-                            this.state.set(State::Wait {
-                                sleep,
-                                request: Some(request),
-                            });
-                        }
-                        Err(reason) => {
-                            shared.gave_up(attempt, reason);
-                            this.state.set(State::Done);
-                            return Poll::Ready(result);
-                        }
-                    }
+            let mut this = self.as_mut().project();
+            if let StateProj::Attempt { future } = this.state.as_mut().project() {
+                let (polled, in_vain) = this.scope.attempt_in(|| future.poll(cx));
+                *this.in_vain |= in_vain;
+                let result = ready!(polled);
+                let outcome = if this.policy.refuse.rejection(result.as_ref()).is_some() {
+                    Outcome::Rejected
+                } else {
+                    this.policy.classify.classify(result.as_ref())
+                };
+                // The path without a failure ends here: no clock, no random number, no lock.
+                let final_word = outcome != Outcome::Rejected || this.last.is_none();
+                if !outcome.is_failure() && final_word {
+                    this.ongoing.settle(outcome);
+                    this.state.set(State::Done);
+                    return Poll::Ready(result);
                 }
+                match self.as_mut().after(result, outcome) {
+                    Ok(()) => {}
+                    Err(last) => return Poll::Ready(last),
+                }
+            }
+            match ready!(self.as_mut().poll_next(cx)) {
+                Ok(()) => {}
+                Err(last) => return Poll::Ready(last),
+            }
+        }
+    }
+}
+
+impl<S, Req, C, R, P> ResponseFuture<S, Req, C, R, P>
+where
+    P: Replay<Req>,
+    S: Service<P::Request> + Clone,
+{
+    /// Waits for the next attempt, or says with what the call ends. Apart from `poll`, which stays small enough to
+    /// be inlined.
+    #[cold]
+    #[inline(never)]
+    fn after(
+        self: Pin<&mut Self>,
+        result: Result<S::Response, S::Error>,
+        outcome: Outcome,
+    ) -> Result<(), Result<S::Response, S::Error>> {
+        let mut this = self.project();
+        let now = rt::now();
+        let ongoing = this.ongoing;
+        let shared = Arc::clone(&ongoing.spare.shared);
+        let progress = this
+            .progress
+            .get_or_insert_with(|| Progress::new(shared.rng(), *this.first));
+        let attempt = progress.attempt();
+        if outcome == Outcome::Rejected {
+            ongoing.abandon();
+            shared.gave_up(attempt.saturating_sub(1), *this.in_vain, GaveUp::Refused);
+            this.state.set(State::Done);
+            return Err(this.last.take().unwrap_or(result));
+        }
+        progress.in_vain = *this.in_vain;
+        let config = shared.config();
+        let next = match progress.decide(&config, outcome, this.scope.deadline(), now) {
+            Decision::Retry { after } => {
+                let kept = this.kept.as_mut();
+                match kept.and_then(|kept| this.policy.replay.again(kept)) {
+                    // Asked last: a retry that is not made costs no token.
+                    Some(request) if ongoing.admit(outcome, now) => Ok((after, request)),
+                    // It counted the failure when it was asked.
+                    Some(_) => {
+                        ongoing.abandon();
+                        Err(GaveUp::Budget)
+                    }
+                    None => Err(GaveUp::Request),
+                }
+            }
+            Decision::GiveUp(reason) => Err(reason),
+            // The caller looked.
+            Decision::Done => return Err(result),
+        };
+        match next {
+            Ok((after, request)) => {
+                shared.retried(attempt, after);
+                *this.last = Some(result);
+                *this.in_vain = false;
+                this.state.set(State::Wait {
+                    sleep: rt::sleep_until(now + after),
+                    request: Some(request),
+                });
+                Ok(())
+            }
+            Err(reason) => {
+                if reason != GaveUp::Budget {
+                    ongoing.settle(outcome);
+                }
+                shared.gave_up(attempt, *this.in_vain, reason);
+                this.state.set(State::Done);
+                Err(result)
+            }
+        }
+    }
+
+    /// Begins the next attempt when its time has come, or says with what the call ends.
+    #[expect(
+        clippy::type_complexity,
+        reason = "the result of the call, in the place of an error"
+    )]
+    fn poll_next(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Result<S::Response, S::Error>>> {
+        let mut this = self.project();
+        let scope = *this.scope;
+        loop {
+            match this.state.as_mut().project() {
                 StateProj::Wait { sleep, request } => {
                     ready!(sleep.poll(cx));
-                    let (service, request) = (this.spare.service(), request.take());
+                    let service = this.ongoing.spare.service();
+                    let request = request.take();
                     this.state.set(State::Ready { service, request });
                 }
                 StateProj::Ready { service, request } => {
-                    ready!(scope.enter(|| service.poll_ready(cx)))?;
-                    let attempt = this.retry.as_ref().map_or(1, Retry::attempt);
+                    if let Err(error) = ready!(scope.enter(|| service.poll_ready(cx))) {
+                        this.state.set(State::Done);
+                        return Poll::Ready(Err(Err(error)));
+                    }
+                    let attempt = this.progress.as_ref().map_or(1, Progress::attempt);
                     // The wait can end late, on a runtime that was held up or for want of readiness.
                     if scope.deadline().is_some_and(|at| rt::now() >= at)
                         && let Some(last) = this.last.take()
                     {
-                        let made = attempt.saturating_sub(1);
-                        this.spare.shared.gave_up(made, GaveUp::Deadline);
+                        this.ongoing.abandon();
+                        let shared = &this.ongoing.spare.shared;
+                        shared.gave_up(attempt.saturating_sub(1), false, GaveUp::Deadline);
                         this.state.set(State::Done);
-                        return Poll::Ready(last);
+                        return Poll::Ready(Err(last));
                     }
-                    *this.scope = scope.attempt(attempt);
-                    match request.take() {
-                        Some(request) => {
-                            let future = this.scope.enter(|| service.call(request));
-                            this.state.set(State::Attempt { future });
-                        }
-                        None => return Poll::Pending,
-                    }
+                    let number = this.first.saturating_add(attempt.saturating_sub(1));
+                    *this.scope = scope.attempt(number);
+                    let Some(request) = request.take() else {
+                        return Poll::Pending;
+                    };
+                    let future = this.scope.enter(|| service.call(request));
+                    this.state.set(State::Attempt { future });
+                    return Poll::Ready(Ok(()));
                 }
+                StateProj::Attempt { .. } => return Poll::Ready(Ok(())),
                 StateProj::Done => return Poll::Pending,
             }
         }
@@ -200,7 +267,7 @@ where
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResponseFuture")
-            .field("retry", &self.retry)
+            .field("progress", &self.progress)
             .finish_non_exhaustive()
     }
 }

@@ -1,27 +1,31 @@
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tower::Layer;
 
-use super::budget::Budget;
+use super::budget::SharedBudget;
 use super::policy::{GaveUp, RetryConfig};
 use super::replay::CloneRequest;
 use super::service::RetryService;
-use crate::observe::{self, Name};
+use crate::observe::Retries;
 use crate::outcome::ByResult;
 use crate::reject::AsError;
 use crate::rng::Rng;
 use crate::rt;
+use crate::scope;
+use crate::sync::{AtomicU64, Mutex, Ordering, lock};
 
 /// What the clones of one policy share.
 pub(super) struct Shared {
-    name: Name,
-    pub(super) config: RetryConfig,
-    budget: Option<Mutex<Budget>>,
-    /// While the budget is full a deposit changes nothing, and needs no lock.
-    full: AtomicBool,
+    observe: Retries,
+    /// Read when an attempt failed.
+    config: Mutex<RetryConfig>,
+    pub(super) budget: SharedBudget,
+    /// The settings' own budget does not matter to a policy that shares one.
+    budget_is_shared: bool,
+    /// 1 since the budget refused a retry, until it allows one.
+    exhausted: AtomicU64,
     /// Each call's jitter forks off it with one addition.
     seed: AtomicU64,
     retries: AtomicU64,
@@ -29,43 +33,48 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn rng(&self) -> Rng {
-        Rng::new(
-            self.seed
-                .fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed),
-        )
-        .fork()
-    }
-
-    pub(super) fn deposit(&self) {
-        if self.full.load(Ordering::Relaxed) {
-            return;
+    fn new(name: Arc<str>, config: RetryConfig, shared: Option<SharedBudget>, seed: u64) -> Self {
+        Self {
+            observe: Retries::new(name),
+            config: Mutex::new(config),
+            budget_is_shared: shared.is_some(),
+            budget: shared.unwrap_or_else(|| SharedBudget::from_config(config.allowance())),
+            exhausted: AtomicU64::new(0),
+            seed: AtomicU64::new(seed),
+            retries: AtomicU64::new(0),
+            given_up: AtomicU64::new(0),
         }
-        self.with_budget(Budget::deposit);
     }
 
-    pub(super) fn withdraw(&self) -> bool {
-        let now = rt::now();
-        self.with_budget(|budget| budget.withdraw(now))
-            .unwrap_or(true)
+    pub(super) fn config(&self) -> RetryConfig {
+        *lock(&self.config)
     }
 
-    fn with_budget<T>(&self, f: impl FnOnce(&mut Budget) -> T) -> Option<T> {
-        let budget = self.budget.as_ref()?;
-        let mut budget = budget.lock().unwrap_or_else(PoisonError::into_inner);
-        let result = f(&mut budget);
-        self.full.store(budget.is_full(), Ordering::Relaxed);
-        Some(result)
+    pub(super) fn rng(&self) -> Rng {
+        let seed = self
+            .seed
+            .fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
+        Rng::new(seed).fork()
     }
 
     pub(super) fn retried(&self, attempt: u32, after: Duration) {
         self.retries.fetch_add(1, Ordering::Relaxed);
-        observe::retried(&self.name, attempt, after);
+        self.exhausted.store(0, Ordering::Relaxed);
+        self.observe.retried(attempt, after);
     }
 
-    pub(super) fn gave_up(&self, attempt: u32, reason: GaveUp) {
+    /// A call ends with a failure after so many attempts.
+    pub(super) fn gave_up(&self, attempts: u32, in_vain: bool, reason: GaveUp) {
         self.given_up.fetch_add(1, Ordering::Relaxed);
-        observe::gave_up(&self.name, attempt, reason);
+        self.observe.gave_up(attempts, reason);
+        if reason == GaveUp::Budget && self.exhausted.swap(1, Ordering::Relaxed) == 0 {
+            self.observe.budget_exhausted();
+        }
+        // A layer further out has no better chance, or is not to take one: rule 10.
+        let forbidden = matches!(reason, GaveUp::Budget | GaveUp::Hint | GaveUp::Pushback);
+        if attempts > 1 || in_vain || forbidden {
+            scope::retried_in_vain();
+        }
     }
 }
 
@@ -74,6 +83,10 @@ impl Shared {
 /// One value is one policy: its clones and every service it made share the budget and the counts. It needs an inner
 /// service that is `Clone`, and clones it only when it retries. The attempt number travels in the
 /// [`Scope`](crate::scope::Scope). A refusal of this stack is never retried. Dropping the future stops everything.
+///
+/// Of several retry layers around one another the innermost retries, and the others let its failure pass: see
+/// [`Nesting`](super::Nesting). What all of them add together is bounded by one
+/// [`SharedBudget`].
 ///
 /// - `C` says how a result counts: [`classify`](Self::classify).
 /// - `R` recognises a refusal of a layer below: [`refuse_with`](Self::refuse_with).
@@ -100,20 +113,8 @@ impl RetryLayer {
     /// A policy whose jitter repeats itself for the same seed, for tests and drills.
     #[must_use]
     pub fn seeded(name: impl Into<Arc<str>>, config: RetryConfig, seed: u64) -> Self {
-        let budget = config
-            .allowance()
-            .map(|budget| Budget::new(budget, rt::now()));
-        let shared = Shared {
-            name: name.into(),
-            config,
-            full: AtomicBool::new(budget.as_ref().is_none_or(Budget::is_full)),
-            budget: budget.map(Mutex::new),
-            seed: AtomicU64::new(seed),
-            retries: AtomicU64::new(0),
-            given_up: AtomicU64::new(0),
-        };
         Self {
-            shared: Arc::new(shared),
+            shared: Arc::new(Shared::new(name.into(), config, None, seed)),
             policy: Policy::default(),
         }
     }
@@ -166,7 +167,22 @@ impl<C, R, P> RetryLayer<C, R, P> {
         }
     }
 
-    /// Watches the policy from outside.
+    /// Draws on a budget that others draw on too, instead of one of its own: the settings' budget does not matter then.
+    ///
+    /// This makes another policy of the layer, with the same name and settings: what was cloned of it before keeps its
+    /// budget.
+    #[must_use]
+    pub fn shared_budget(self, budget: &SharedBudget) -> Self {
+        let name = Arc::clone(self.shared.observe.policy());
+        let (config, seed) = (self.shared.config(), self.shared.rng().next_u64());
+        let shared = Shared::new(name, config, Some(budget.clone()), seed);
+        Self {
+            shared: Arc::new(shared),
+            policy: self.policy,
+        }
+    }
+
+    /// Watches and steers the policy from outside.
     #[must_use]
     pub fn handle(&self) -> RetryHandle {
         RetryHandle {
@@ -200,7 +216,7 @@ impl<S: Clone, C: Clone, R: Clone, P: Clone> Layer<S> for RetryLayer<C, R, P> {
     }
 }
 
-/// Watches a retry policy from outside.
+/// Watches and steers a retry policy from outside.
 #[derive(Clone)]
 pub struct RetryHandle {
     shared: Arc<Shared>,
@@ -220,12 +236,40 @@ impl RetryHandle {
     }
 }
 
+impl RetryHandle {
+    /// The settings.
+    #[must_use]
+    pub fn config(&self) -> RetryConfig {
+        self.shared.config()
+    }
+
+    /// Replaces the settings.
+    ///
+    /// Calls under way take them over when their attempt fails, waits that have begun end as they were meant to. A budget
+    /// of the same kind keeps its tokens within the new bounds, another kind starts full; one that is
+    /// [shared](RetryLayer::shared_budget) stays as it is and has a [`reload`](SharedBudget::reload) of its own. Counts go
+    /// on.
+    pub fn reload(&self, config: RetryConfig) {
+        *lock(&self.shared.config) = config;
+        if !self.shared.budget_is_shared {
+            self.shared.budget.replace(config.allowance());
+        }
+    }
+
+    /// What the budget has left: retries, or the tokens that a quota or a throttle counts. `None` without a budget.
+    #[must_use]
+    pub fn tokens(&self) -> Option<f64> {
+        self.shared.budget.left()
+    }
+}
+
 impl fmt::Debug for RetryHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RetryHandle")
-            .field("name", &self.shared.name)
+            .field("name", self.shared.observe.policy())
             .field("retries", &self.retries())
             .field("given_up", &self.given_up())
+            .field("tokens", &self.tokens())
             .finish()
     }
 }

@@ -36,10 +36,51 @@
 //! # }
 //! ```
 //!
+//! # Budgets
+//!
+//! Every policy has a budget unless it is told [otherwise](RetryConfig::without_budget): single calls cannot see that
+//! all calls fail. When it is spent, a call ends with the callee's own answer.
+//!
+//! | [`BudgetConfig`] | a retry is allowed | use it |
+//! |---|---|---|
+//! | [`RatioBudget`] | when calls have earned it | by default: the load grows by a known share at most |
+//! | [`QuotaBudget`] | while tokens last; one that helps gives its own back | for callees that fail rarely, and then for all |
+//! | [`ThrottleBudget`] | while most attempts of late succeed | to do as a gRPC service config says |
+//! | [`ConcurrencyBudget`] | while few others are in flight | where calls are slow and numerous |
+//!
+//! # Layers around layers
+//!
+//! A service whose client retries, in a process whose client retries, below a gateway that retries: three layers of
+//! four attempts make sixty-four calls of one. Here [one of them retries](Nesting), the innermost, which is told by the
+//! [`Scope`](crate::scope::Scope) within a process and by a header between processes that trust each other
+//! (`http::AttemptHeader`). One [`SharedBudget`] for all of them bounds what they add together:
+//!
+//! ```
+//! use mainstay::num::Ratio;
+//! use mainstay::retry::{BudgetConfig, RetryConfig, RetryLayer, SharedBudget};
+//!
+//! let budget = SharedBudget::new(BudgetConfig::new(Ratio::percent(10)));
+//! let gateway = RetryLayer::new("gateway", RetryConfig::default()).shared_budget(&budget);
+//! let ledger = RetryLayer::new("ledger", RetryConfig::default()).shared_budget(&budget);
+//! # let _ = (gateway, ledger);
+//! ```
+//!
+//! # Coming from elsewhere
+//!
+//! | there | here |
+//! |---|---|
+//! | tower `retry::Policy`, `TpsBudget` | a classifier, [`RetryConfig`]; [`RatioBudget`] with [`ttl`](RatioBudget::ttl) |
+//! | tower-resilience `RetryLayer`, Polly `RetryStrategyOptions`, resilience4j `RetryConfig` | [`RetryConfig`] |
+//! | Polly `UseJitter`, resilience4j `randomizedWaitFactor` | [`Jitter::Full`] by default, [`Jitter::Around`] |
+//! | Polly `ShouldHandle`, resilience4j `retryOnException` | [`RetryLayer::classify`] |
+//! | AWS SDK standard mode | [`RetryConfig::aws`] |
+//! | gRPC `retryThrottling`; `retryPushback` | [`ThrottleBudget`]; obeyed by `grpc::ByStatus` |
+//! | Envoy `retry_budget` | [`ConcurrencyBudget`] |
+//!
 //! # Sources
 //!
 //! Amazon Builders' Library, "Timeouts, retries and backoff with jitter"; Finagle's retry budgets; RFC 9110 §10.2.3
-//! (Retry-After).
+//! (Retry-After); gRPC proposal A6; the SRE book, "Handling overload", for retries by one layer only.
 
 mod backoff;
 mod budget;
@@ -55,12 +96,16 @@ mod replay;
 mod service;
 
 pub use backoff::{Backoff, Growth, Jitter};
-pub use budget::{Budget, BudgetConfig};
+#[cfg(feature = "tower")]
+pub use budget::SharedBudget;
+pub use budget::{
+    Budget, BudgetConfig, ConcurrencyBudget, Grant, QuotaBudget, RatioBudget, ThrottleBudget,
+};
 #[cfg(feature = "tower")]
 pub use future::ResponseFuture;
 #[cfg(feature = "tower")]
 pub use layer::{RetryHandle, RetryLayer};
-pub use policy::{Decision, GaveUp, Retry, RetryConfig};
+pub use policy::{Decision, GaveUp, Nesting, Retry, RetryConfig};
 #[cfg(feature = "tower")]
 pub use replay::{CloneRequest, Replay};
 #[cfg(feature = "tower")]

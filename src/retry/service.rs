@@ -4,11 +4,14 @@ use std::task::{Context, Poll};
 
 use tower::Service;
 
+use super::budget::Account;
 use super::future::ResponseFuture;
 use super::layer::{Policy, Shared};
 use super::replay::Replay;
-use crate::outcome::Classify;
+use crate::outcome::{Classify, Outcome};
 use crate::reject::Refuse;
+use crate::scope::Scope;
+use crate::time::Tick;
 
 /// The service of [`RetryLayer`](super::RetryLayer).
 pub struct RetryService<S, C, R, P> {
@@ -29,6 +32,51 @@ impl<S: Clone> Spare<S> {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+}
+
+/// A call under way: what it needs of the policy, and what it has to do with the budget.
+///
+/// Whichever way it ends, a panic while it begins included, its account is closed.
+pub(super) struct Ongoing<S> {
+    pub(super) spare: Arc<Spare<S>>,
+    account: Account,
+}
+
+impl<S> Ongoing<S> {
+    /// Begins a call in the current scope; what lies below belongs into the scope that comes back.
+    fn begin(spare: &Arc<Spare<S>>) -> (Self, Scope) {
+        let mut scope = Scope::current();
+        let ongoing = Self {
+            account: spare.shared.budget.open(&mut scope),
+            spare: Arc::clone(spare),
+        };
+        (ongoing, scope)
+    }
+
+    pub(super) fn admit(&mut self, outcome: Outcome, now: Tick) -> bool {
+        let Self { spare, account } = self;
+        spare.shared.budget.admit(account, outcome, now)
+    }
+
+    pub(super) fn settle(&mut self, outcome: Outcome) {
+        let Self { spare, account } = self;
+        if outcome != Outcome::Success || account.minds_success() {
+            spare.shared.budget.settle(account, outcome);
+        }
+    }
+
+    pub(super) fn abandon(&mut self) {
+        let Self { spare, account } = self;
+        if account.is_open() {
+            spare.shared.budget.abandon(account);
+        }
+    }
+}
+
+impl<S> Drop for Ongoing<S> {
+    fn drop(&mut self) {
+        self.abandon();
     }
 }
 
@@ -67,15 +115,17 @@ where
     type Error = S::Error;
     type Future = ResponseFuture<S, Req, C, R, P>;
 
+    #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
     }
 
+    #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
-        self.spare.shared.deposit();
+        let (ongoing, scope) = Ongoing::begin(&self.spare);
         let (first, kept) = self.policy.replay.first(request);
         let make = || self.inner.call(first);
-        ResponseFuture::new(make, kept, Arc::clone(&self.spare), self.policy.clone())
+        ResponseFuture::new(make, kept, ongoing, scope, self.policy.clone())
     }
 }
 

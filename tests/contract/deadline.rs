@@ -10,7 +10,8 @@ use mainstay::context::{Call, Context as CallContext};
 use mainstay::deadline::{DeadlineLayer, TimeoutLayer};
 use mainstay::error::{AsRejected, LayerKind, Reason};
 use mainstay::http::DeadlineHeader;
-use mainstay::num::{Attempts, Period};
+use mainstay::limit::adaptive::AdaptiveConfig;
+use mainstay::num::{Attempts, Period, count};
 use mainstay::retry::RetryConfig;
 use mainstay::rt;
 use mainstay::scope::{CallLayer, Scope};
@@ -27,7 +28,10 @@ fn once(deadline: Period, attempt: Period) -> Stack {
     Stack::standard("contract")
         .deadline(deadline)
         .attempt_timeout(attempt)
+        .limit(AdaptiveConfig::new().start(count(1_000)))
         .retry(RetryConfig::new(Attempts::NO_RETRY))
+        // All of them at once: no test here is about the limit.
+        .limit(AdaptiveConfig::new().start(count(1_000)))
 }
 
 #[tokio::test(start_paused = true)]

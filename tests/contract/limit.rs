@@ -15,7 +15,7 @@ use mainstay::error::{AsRejected, Reason, Rejected};
 use mainstay::http::{AsResponse, AtEnd, ByStatus};
 use mainstay::limit::adaptive::{AdaptiveConfig, AdaptiveLayer, Bounds, Cause};
 use mainstay::limit::concurrency::{ConcurrencyConfig, ConcurrencyHandle, ConcurrencyLayer};
-use mainstay::num::{Attempts, Period, Ratio, count};
+use mainstay::num::{Attempts, Period, count};
 use mainstay::retry::{RetryConfig, RetryLayer};
 use mainstay::rng::Rng;
 use mainstay::scope::Scope;
@@ -352,9 +352,7 @@ async fn a_layer_applied_many_times_is_one_limit() {
     }
     let adaptive = AdaptiveLayer::new(
         "contract",
-        AdaptiveConfig::new()
-            .bounds(Bounds::between(1, 1))
-            .queue(Ratio::ZERO),
+        AdaptiveConfig::new().bounds(Bounds::between(1, 1)).queue(0),
     );
     let _holder = full(&adaptive.layer(probe.clone()), &probe).await;
     let refused = adaptive
@@ -392,7 +390,7 @@ async fn no_policy_above_takes_a_refusal_for_a_failure() {
 async fn a_refusal_allocates_nothing_and_a_wait_once() {
     let fixed = layer(1, 1);
     let bounds = AdaptiveConfig::new().bounds(Bounds::between(1, 1));
-    let adaptive = AdaptiveLayer::new("contract", bounds.wait(WAIT));
+    let adaptive = AdaptiveLayer::new("contract", bounds.queue(1).wait(WAIT));
     let probe = Probe::new(Mode::Answer);
     counts_allocations(fixed.layer(probe.clone()), &probe).await;
     counts_allocations(adaptive.layer(probe.clone()), &probe).await;
@@ -635,7 +633,7 @@ async fn a11_the_limit_is_pinned_while_the_baseline_is_measured() {
     let config = AdaptiveConfig::new()
         .bounds(Bounds::between(7, 28))
         .start(count(28))
-        .queue(Ratio::ZERO);
+        .queue(0);
     let layer = AdaptiveLayer::new("contract", config);
     let handle = layer.handle();
     let slow = Arc::new(AtomicU32::new(13));

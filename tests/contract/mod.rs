@@ -8,9 +8,13 @@ pub(crate) mod checks;
 pub(crate) mod probe;
 
 mod breaker;
+mod budgets;
 mod deadline;
 mod depth;
+mod fallback;
 mod keyed;
 mod limit;
+mod nested_retries;
+mod rate;
 mod retry;
 mod threads;

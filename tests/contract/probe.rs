@@ -41,9 +41,9 @@ impl From<TimedOut> for Fault {
 }
 
 impl AsRejected for Fault {
-    fn as_rejected(&self) -> Option<&Rejected> {
+    fn as_rejected(&self) -> Option<Rejected> {
         match self {
-            Self::Rejected(rejected) => Some(rejected),
+            Self::Rejected(rejected) => Some(*rejected),
             Self::Callee(_) | Self::TimedOut(_) => None,
         }
     }

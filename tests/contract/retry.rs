@@ -209,6 +209,23 @@ async fn a_request_that_is_made_again_and_not_sent_takes_nothing_away() {
     assert!(first.frame().await.unwrap().is_err(), "another has it now");
 }
 
+/// While the next attempt waits, the one before reads on until the body is too long to be kept: what is left of it must
+/// not be sent as if it were all.
+#[tokio::test(start_paused = true)]
+async fn a_request_made_again_before_its_body_was_lost_is_not_sent_in_part() {
+    let chunks =
+        ["a", "b", "c"].map(|text| Ok::<_, tower::BoxError>(Frame::data(bytes::Bytes::from(text))));
+    let body = StreamBody::new(tokio_stream::iter(chunks));
+    let replay = ReplayRequest::new(1);
+    let (first, kept) = replay.first(http::Request::put("/").body(body).unwrap());
+    let (mut first, mut kept) = (first.into_body(), kept.unwrap());
+    assert!(first.frame().await.unwrap().is_ok());
+    let again = replay.again(&mut kept).unwrap();
+    assert!(first.frame().await.unwrap().is_ok(), "beyond the bound");
+    assert!(replay.again(&mut kept).is_none());
+    assert!(again.into_body().collect().await.is_err());
+}
+
 /// A broken call learns that it is broken, and not that the circuit which it opened itself is open.
 #[tokio::test(start_paused = true)]
 async fn a_refused_retry_returns_the_callees_last_word() {

@@ -6,7 +6,7 @@ use mainstay::breaker::{BreakerConfig, BreakerLayer, HalfOpen, State, Trip};
 use mainstay::num::{Attempts, Period};
 use mainstay::retry::{Backoff, RetryConfig, RetryLayer};
 use mainstay::rng::Rng;
-use tower::{Layer, ServiceExt};
+use tower::{BoxError, Layer, ServiceExt, service_fn};
 
 use super::checks::{poll, start};
 use super::probe::{Mode, Probe, request};
@@ -66,4 +66,19 @@ async fn threads_that_drop_at_random_leak_no_permit() {
     }
     assert!(handle.openings() > 0, "{handle:?}");
     assert!(service.oneshot(request()).await.is_ok());
+}
+
+/// What every service does with a client: the compiler must see that the future is `Send`, whatever the error borrows.
+#[tokio::test(start_paused = true)]
+async fn a_call_through_a_boxed_error_can_be_spawned() {
+    let stack = mainstay::standard::Stack::standard("contract");
+    let service = stack.service(service_fn(|n: u32| async move {
+        if n == 0 {
+            Err(BoxError::from("zero"))
+        } else {
+            Ok(n)
+        }
+    }));
+    let spawned = tokio::spawn(async move { service.oneshot(7).await });
+    assert_eq!(spawned.await.unwrap().unwrap(), 7);
 }

@@ -1,4 +1,4 @@
-//! Limits of the calls in a time, and of the calls under way.
+//! Limits of the calls under way.
 
 use std::time::Duration;
 
@@ -10,13 +10,9 @@ use serde_json::{Map, Value};
 
 use crate::case::{Case, Checks, Ended, end, failed, not_applicable, only};
 
-pub(crate) fn run_rate(case: &Case) -> Ended {
-    failed(format!("unknown op {:?}", case.op))
-}
-
 /// mainstay has one adaptive algorithm. Cases that state the arithmetic of another do not apply; those that state what
 /// every adaptive limit must keep, do.
-pub(crate) fn run_adaptive(case: &Case) -> Ended {
+pub(crate) fn run(case: &Case) -> Ended {
     let kind = case.config.get("kind").and_then(Value::as_str);
     match is_idle(case) {
         Ok(true) => return end(idle(case)),

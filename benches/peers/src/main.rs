@@ -78,7 +78,7 @@ impl From<mainstay::error::Rejected> for Down {
 }
 
 impl mainstay::error::AsRejected for Down {
-    fn as_rejected(&self) -> Option<&mainstay::error::Rejected> {
+    fn as_rejected(&self) -> Option<mainstay::error::Rejected> {
         None
     }
 }

@@ -87,7 +87,7 @@ impl Bounds {
 /// use mainstay::num::Ratio;
 ///
 /// // A callee that is known to fall over at 100, shared by two instances; nobody waits.
-/// let config = AdaptiveConfig::new().bounds(Bounds::between(3, 50)).queue(Ratio::ZERO);
+/// let config = AdaptiveConfig::new().bounds(Bounds::between(3, 50)).queue(0);
 /// assert_eq!(config.range().most().get(), 50);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -98,8 +98,9 @@ pub struct AdaptiveConfig {
     window: Period,
     samples: NonZeroU32,
     relearn: Period,
-    queue: Ratio,
+    queue: u32,
     wait: Period,
+    wait_share: Ratio,
 }
 
 impl AdaptiveConfig {
@@ -107,19 +108,20 @@ impl AdaptiveConfig {
     #[must_use]
     pub const fn new() -> Self {
         Self {
-            bounds: Bounds::between(3, 200),
+            bounds: Bounds::between(3, 1_000),
             start: count(20),
             tolerance: Factor::ONE_AND_A_HALF,
             window: Period::millis(500),
             samples: count(50),
             relearn: Period::secs(30),
-            queue: Ratio::ONE,
-            wait: Period::millis(250),
+            queue: 20,
+            wait: Period::secs(10),
+            wait_share: Ratio::percent(50),
         }
     }
 
-    /// Between what the limit moves. Defaults to 3 and 200: below three, calls that hang keep it from seeing that the
-    /// callee is back; above 200, a process has more under way than most callees serve at all.
+    /// Between what the limit moves. Defaults to 3 and 1,000: below three, calls that hang keep it from seeing that the
+    /// callee is back; a thousand is what ten thousand calls a second to a callee of 100 ms need.
     #[must_use]
     pub const fn bounds(mut self, bounds: Bounds) -> Self {
         self.bounds = bounds;
@@ -173,16 +175,17 @@ impl AdaptiveConfig {
         self
     }
 
-    /// How many calls may wait, as a share of the limit.
+    /// How many calls may wait for each place. 0 lets none wait.
     ///
-    /// Defaults to all of it: then the last in the line waits for about as long as a call takes.
+    /// Defaults to 20: a burst at the start, before the limit has grown, finds room. What keeps the line short under
+    /// load that lasts is the time that a call may wait.
     #[must_use]
-    pub const fn queue(mut self, share: Ratio) -> Self {
-        self.queue = share;
+    pub const fn queue(mut self, calls: u32) -> Self {
+        self.queue = calls;
         self
     }
 
-    /// How long a call may wait for a place, its own deadline permitting. Defaults to 250 ms.
+    /// How long a call may wait for a place. Defaults to 10 s, which matters only to calls without a deadline.
     #[must_use]
     pub const fn wait(mut self, wait: Period) -> Self {
         self.wait = wait;
@@ -195,6 +198,16 @@ impl AdaptiveConfig {
         self.window = self.window.compressed(by);
         self.relearn = self.relearn.compressed(by);
         self.wait = self.wait.compressed(by);
+        self
+    }
+
+    /// How much of the time that its deadline leaves a call may spend waiting.
+    ///
+    /// Defaults to half: the other half is for the answer. Where calls may wait for all of their time, an overloaded
+    /// callee answers those that are about to be late; of 60 good answers a second half are lost that way.
+    #[must_use]
+    pub const fn wait_share(mut self, share: Ratio) -> Self {
+        self.wait_share = share;
         self
     }
 
@@ -234,10 +247,16 @@ impl AdaptiveConfig {
         self.relearn
     }
 
-    /// How many calls may wait, as a share of the limit.
+    /// How many calls may wait for each place.
     #[must_use]
-    pub const fn queue_share(&self) -> Ratio {
+    pub const fn queue_depth(&self) -> u32 {
         self.queue
+    }
+
+    /// How much of its time a call may wait.
+    #[must_use]
+    pub const fn patience(&self) -> Ratio {
+        self.wait_share
     }
 
     /// How long a call may wait.

@@ -146,6 +146,7 @@ fn seating(machine: &Adaptive) -> ConcurrencyConfig {
     ConcurrencyConfig::new(machine.limit())
         .queue(machine.queue())
         .wait(machine.config().longest_wait())
+        .wait_share(machine.config().patience())
 }
 
 impl Drive for Driver {

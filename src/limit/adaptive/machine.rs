@@ -21,7 +21,8 @@
 //!    never taken for normal. The first window sets it until there was a whole one.
 //! 5. A measurement pins the limit to a quarter, but not below three or the least bound, and goes on until calls stop
 //!    getting faster; the fastest set it. Windows of which fewer than half were answered are no measurement; after four
-//!    times `window` of them the limit stays where it was pinned.
+//!    times `window` of them the limit stays where it was pinned. Of a limit that is no higher than that, the window that
+//!    asks for the measurement is it.
 //!
 //! *The limit*
 //!
@@ -169,14 +170,7 @@ impl Adaptive {
     #[must_use]
     pub fn queue(&self) -> u32 {
         let limit = self.pin.map_or(self.limit, |(limit, _)| limit.get());
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "a share of a u32 is one"
-        )]
-        {
-            (f64::from(limit) * self.config.queue_share().get()).round() as u32
-        }
+        limit.saturating_mul(self.config.queue_depth())
     }
 
     /// Says that a call was refused, or had to wait.
@@ -407,7 +401,16 @@ impl Adaptive {
             let age = self.config.baseline_age().get();
             let stale = self.measured.is_none_or(|at| now.since(at) >= age);
             let pin = self.quarter(used);
-            if stale && pin < self.limit {
+            if stale && pin >= self.limit {
+                // A measurement could let through no fewer, so this was one. Without it a limit that has fallen to its
+                // least would never be learned anew.
+                self.baseline = Some(mean);
+                self.provisional = false;
+                self.measured = Some(now);
+                self.step = self.limit;
+                return None;
+            }
+            if stale {
                 let (began, best) = (now, None);
                 self.phase = Phase::Measuring { pin, began, best };
                 return Some(Cause::Measuring);

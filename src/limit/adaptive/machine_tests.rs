@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::limit::adaptive::Bounds;
-use crate::num::{Factor, Period, Ratio, count};
+use crate::num::{Factor, Period, count};
 use crate::outcome::{Failure, Outcome};
 
 fn millis(n: u64) -> Duration {
@@ -81,7 +81,7 @@ impl Desk {
 
 /// Watched calls are 10 ms apart, so fifty take half a second: a window.
 fn desk() -> Desk {
-    let mut desk = Desk::new(AdaptiveConfig::new());
+    let mut desk = Desk::new(AdaptiveConfig::new().bounds(Bounds::between(3, 200)));
     desk.held = false;
     desk.in_flight = 1;
     desk.moves(20, 60);
@@ -259,6 +259,25 @@ fn rule_5_without_answers_the_limit_stays_low() {
 }
 
 #[test]
+fn rule_5_a_limit_at_its_least_is_measured_too() {
+    for least in [1, 3, 10] {
+        let config = AdaptiveConfig::new().bounds(Bounds::between(least, 200));
+        let mut desk = Desk::new(config.start(count(20)));
+        desk.moves(20, 200);
+        // Ten times as slow right after a measurement: the limit falls to its least, and comes back when that is old.
+        desk.adaptive.measured = Some(desk.now);
+        let mut lowest = u32::MAX;
+        for _ in 0..20_000 {
+            desk.end(millis(200), SUCCESS);
+            lowest = lowest.min(desk.limit());
+        }
+        assert_eq!(lowest, least);
+        assert!((198..=202).contains(&desk.baseline()), "{least}");
+        assert_eq!(desk.limit(), 200, "{least}");
+    }
+}
+
+#[test]
 fn rules_6_and_7_the_limit_falls_to_what_is_tolerable_if_it_is_in_the_way() {
     let mut desk = desk_at(80);
     let limit = desk.limit();
@@ -412,7 +431,7 @@ fn odd_settings_are_total() {
         .window(nanosecond)
         .relearn(nanosecond)
         .tolerance(Factor::new("tolerance", f64::MAX).unwrap())
-        .queue(Ratio::ZERO);
+        .queue(0);
     let mut desk = Desk::new(config);
     for n in 0..50_000 {
         desk.end(millis(n % 300), SUCCESS);

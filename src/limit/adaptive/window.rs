@@ -109,7 +109,9 @@ impl Terms {
         let baseline = self.baseline;
         match outcome {
             Outcome::Success => Some(Tally::one(took, true)),
-            Outcome::Failure(Failure::Timeout) | Outcome::Overload { .. } => {
+            Outcome::Failure(Failure::Timeout)
+            | Outcome::Overload { .. }
+            | Outcome::Pushback(_) => {
                 let lost = if baseline == Octaves::default() {
                     took
                 } else {

@@ -1,7 +1,9 @@
 use std::num::NonZeroU32;
+use std::time::Duration;
 
 use super::count::Count;
-use crate::num::{Period, count};
+use crate::num::{Period, Ratio, count};
+use crate::time::Tick;
 
 /// The settings of a concurrency limit.
 ///
@@ -14,11 +16,12 @@ use crate::num::{Period, count};
 /// let config = ConcurrencyConfig::new(count(50)).queue(20).wait(Period::millis(200));
 /// assert_eq!(config.limit().get(), 50);
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ConcurrencyConfig {
     limit: NonZeroU32,
     queue: u32,
     wait: Period,
+    wait_share: Ratio,
 }
 
 impl ConcurrencyConfig {
@@ -39,6 +42,7 @@ impl ConcurrencyConfig {
             limit,
             queue: 0,
             wait: Period::secs(1),
+            wait_share: Ratio::ONE,
         }
     }
 
@@ -68,6 +72,15 @@ impl ConcurrencyConfig {
         self
     }
 
+    /// How much of the time that its deadline leaves a call may spend waiting.
+    ///
+    /// Defaults to all of it. Whoever waits for all of its time is let in too late to be answered.
+    #[must_use]
+    pub const fn wait_share(mut self, share: Ratio) -> Self {
+        self.wait_share = share;
+        self
+    }
+
     /// How many calls may be under way.
     #[must_use]
     pub const fn limit(&self) -> NonZeroU32 {
@@ -85,6 +98,17 @@ impl ConcurrencyConfig {
     pub const fn longest_wait(&self) -> Period {
         self.wait
     }
+
+    /// How much of its time a call may wait.
+    #[must_use]
+    pub const fn patience(&self) -> Ratio {
+        self.wait_share
+    }
+
+    /// Until when a call may wait that comes at `now` and must be over at `deadline`.
+    pub(super) fn wait_until(&self, deadline: Tick, now: Tick) -> Tick {
+        wait_until(self.wait.get(), self.wait_share, deadline, now)
+    }
 }
 
 /// 100 calls under way, and none waits: more than a healthy callee needs from one process, and fewer than the threads,
@@ -93,4 +117,14 @@ impl Default for ConcurrencyConfig {
     fn default() -> Self {
         Self::new(count(100))
     }
+}
+
+/// Until when a call may wait: `longest`, and `share` of what its deadline leaves.
+pub(super) fn wait_until(longest: Duration, share: Ratio, deadline: Tick, now: Tick) -> Tick {
+    let longest = now + longest;
+    if deadline == Tick::NEVER {
+        return longest;
+    }
+    let left = deadline.since(now);
+    longest.min(now + left.mul_f64(share.get()))
 }

@@ -97,8 +97,8 @@ impl Gate {
         // The clock is read only where there is a line.
         if invited && self.seats.queue() > 0 {
             let now = rt::now();
-            let until = Scope::current().until(now + self.seats.wait());
-            let until = until.deadline().unwrap_or(Tick::NEVER);
+            let deadline = Scope::current().deadline().unwrap_or(Tick::NEVER);
+            let until = self.seats.wait_until(deadline, now);
             if until > now {
                 match self.seats.join() {
                     Joined::Seated => {

@@ -5,8 +5,8 @@
 //! 2. Otherwise it waits at the end of the line, if fewer than the queue's bound do and it has any time. If not, it is
 //!    refused.
 //! 3. A place that comes free goes to the one at the front of the line. Nobody overtakes.
-//! 4. A waiter leaves when it was granted a place, when its caller goes away, or when its time is over: the wait bound
-//!    or its deadline, whichever is nearer. One that leaves after its turn came has the place, and passes it on if
+//! 4. A waiter leaves when it was granted a place, when its caller goes away, or when its time is over: the wait bound,
+//!    or its share of the time that its deadline leaves, whichever is nearer. One that leaves after its turn came has the place, and passes it on if
 //!    nobody wants it.
 //! 5. The settings can be changed at any time. A greater limit grants waiters places at once; under a smaller one those
 //!    under way finish, and nobody is admitted until they are fewer. Whoever waits keeps the time that it was promised.
@@ -97,7 +97,7 @@ impl Concurrency {
             self.count = count;
             return Admission::Admitted;
         }
-        let until = deadline.min(now + self.config.longest_wait().get());
+        let until = self.config.wait_until(deadline, now);
         if until > now
             && let Some(count) = self.count.join(self.config.queue_bound())
         {

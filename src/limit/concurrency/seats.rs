@@ -1,15 +1,14 @@
-use std::num::NonZeroU32;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use super::config::ConcurrencyConfig;
+use super::config::{ConcurrencyConfig, wait_until};
 use super::count::Count;
 use super::lane::{Lane, Standing, Ticket};
 use super::pace::{Pace, Step};
-use crate::num::Period;
+use crate::num::Ratio;
 use crate::rt;
 use crate::sync::{AtomicU64, Mutex, Ordering, lock};
-use crate::time::nanos;
+use crate::time::{Tick, nanos};
 
 /// The places of one limit, shared by all who want one: the machine of `machine.rs`, without its lock where nobody
 /// waits.
@@ -36,6 +35,8 @@ struct Rules {
     queue: AtomicU64,
     /// How long, in nanoseconds.
     wait: AtomicU64,
+    /// The share of its time that a call may wait, as the bits of a number.
+    wait_share: AtomicU64,
     /// Whether a newcomer was refused, or would have been, when somebody last looked. Set a little early or too late
     /// now and then; what it says is looked at again.
     shut: AtomicU64,
@@ -45,6 +46,7 @@ struct Line {
     /// Each with its waker, once it was polled.
     lane: Lane<Option<Waker>>,
     pace: Pace,
+    config: ConcurrencyConfig,
 }
 
 /// What became of a newcomer who found no place.
@@ -63,12 +65,14 @@ impl Seats {
             rules: Rules {
                 queue: AtomicU64::new(0),
                 wait: AtomicU64::new(0),
+                wait_share: AtomicU64::new(0),
                 shut: AtomicU64::new(0),
             },
             step: Apart(AtomicU64::new(0)),
             line: Mutex::new(Line {
                 lane: Lane::new(),
                 pace: Pace::new(),
+                config,
             }),
         };
         seats.set(config);
@@ -126,9 +130,12 @@ impl Seats {
         u32::try_from(self.rules.queue.load(Ordering::Relaxed)).unwrap_or(u32::MAX)
     }
 
-    /// How long one may wait.
-    pub(crate) fn wait(&self) -> Duration {
-        Duration::from_nanos(self.rules.wait.load(Ordering::Relaxed))
+    /// Until when a call may wait that comes at `now` and must be over at `deadline`.
+    pub(crate) fn wait_until(&self, deadline: Tick, now: Tick) -> Tick {
+        let longest = Duration::from_nanos(self.rules.wait.load(Ordering::Relaxed));
+        let share = f64::from_bits(self.rules.wait_share.load(Ordering::Relaxed));
+        let share = Ratio::new("wait_share", share).unwrap_or(Ratio::ONE);
+        wait_until(longest, share, deadline, now)
     }
 
     /// How fast the line moves.
@@ -206,20 +213,20 @@ impl Seats {
     pub(crate) fn set(&self, config: ConcurrencyConfig) {
         let mut line = lock(&self.line);
         let queue = config.queue_bound().min(Count::MOST);
+        line.config = config;
         line.lane.reserve(queue.min(RESERVED));
         self.rules.queue.store(queue.into(), Ordering::Relaxed);
         let wait = nanos(config.longest_wait().get());
         self.rules.wait.store(wait, Ordering::Relaxed);
+        let share = config.patience().get().to_bits();
+        self.rules.wait_share.store(share, Ordering::Relaxed);
         self.exchange(|count| Some(count.resize(config.limit().get())));
         self.look(self.count());
     }
 
     /// The settings as they are.
     pub(crate) fn config(&self) -> ConcurrencyConfig {
-        let limit = NonZeroU32::new(self.count().limit()).unwrap_or(NonZeroU32::MIN);
-        let config = ConcurrencyConfig::new(limit).queue(self.queue());
-        // The wait came from a period, so it is one.
-        Period::new("wait", self.wait()).map_or(config, |wait| config.wait(wait))
+        lock(&self.line).config
     }
 
     /// Grants waiters the places that are free.

@@ -48,6 +48,8 @@ pub(crate) enum Turn {
 pub(crate) struct Seen {
     pub(crate) said: Vec<String>,
     pub(crate) timeout: Option<String>,
+    /// Attempts before it.
+    pub(crate) previous: Option<String>,
     pub(crate) at: Instant,
 }
 
@@ -153,10 +155,14 @@ fn late(mut request: http::Request<tonic::body::Body>) -> http::Request<tonic::b
 
 impl Script {
     fn note<T>(&self, request: &Request<T>, said: Vec<String>) -> Turn {
-        let timeout = request.metadata().get("grpc-timeout");
+        let text = |name| {
+            let value = request.metadata().get(name)?;
+            Some(value.to_str().unwrap().to_owned())
+        };
         self.seen.lock().unwrap().push(Seen {
             said,
-            timeout: timeout.map(|value| value.to_str().unwrap().to_owned()),
+            timeout: text("grpc-timeout"),
+            previous: text("grpc-previous-rpc-attempts"),
             at: Instant::now(),
         });
         let turn = self.turns.lock().unwrap().pop_front();
