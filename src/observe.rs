@@ -122,12 +122,12 @@ impl Rejections {
     /// They stay for as long as the process runs, as the series of a recorder do: a call under way has a plain reference to
     /// them, since counting owners would cost it more than the rest of a deadline. So the names of policies are few, and
     /// never made of a tenant or a key.
-    pub(crate) fn of(layer: LayerKind, policy: Name) -> &'static Self {
+    pub(crate) fn of(layer: LayerKind, policy: &Name) -> &'static Self {
         static ALL: Mutex<BTreeMap<(&str, Name), &'static Rejections>> =
             Mutex::new(BTreeMap::new());
         let mut all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
-        let new = || &*Box::leak(Box::new(Self::new(Arc::clone(&policy))));
-        let named = Arc::clone(&policy);
+        let new = || &*Box::leak(Box::new(Self::new(Arc::clone(policy))));
+        let named = Arc::clone(policy);
         all.entry((layer.as_str(), named)).or_insert_with(new)
     }
 

@@ -521,7 +521,7 @@ fn pauses_of_the_callee_cost_little() {
         ..healthy()
     };
     let held_off = most("pauses", &world, |run| run.held_off(0, 60));
-    assert!(held_off <= 0.007, "{held_off}");
+    assert!(held_off <= 0.002, "{held_off}");
 }
 
 #[test]

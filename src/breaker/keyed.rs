@@ -78,7 +78,7 @@ impl<K: Clone + Eq + Hash, F> KeyedBreakerLayer<K, F> {
     ) -> Self {
         let max_keys = crate::num::count(max_keys);
         Self {
-            circuits: Arc::new(Circuits::new(name.into(), config.into(), max_keys)),
+            circuits: Arc::new(Circuits::new(&name.into(), config.into(), max_keys)),
             key,
             policy: Policy::default(),
         }
@@ -310,7 +310,7 @@ struct Circuits<K> {
 }
 
 impl<K: Clone + Eq + Hash> Circuits<K> {
-    fn new(name: Name, config: BreakerConfig, max_keys: NonZeroU32) -> Self {
+    fn new(name: &Name, config: BreakerConfig, max_keys: NonZeroU32) -> Self {
         let parts = (max_keys.get() / KEYS_PER_PART).clamp(1, PARTS);
         // The bound holds as a whole: the first parts have the rest of the division.
         let room = |part: u32| max_keys.get() / parts + u32::from(part < max_keys.get() % parts);
@@ -530,7 +530,7 @@ mod tests {
 
     fn circuit() -> Arc<Circuit> {
         let config = BreakerConfig::new(Trip::consecutive(1));
-        let rejections = Rejections::of(LayerKind::Breaker, "test".into());
+        let rejections = Rejections::of(LayerKind::Breaker, &"test".into());
         Arc::new(Circuit::new(rejections, config, 0, Kind::OfMany))
     }
 

@@ -79,7 +79,7 @@ impl BreakerLayer {
     /// A circuit whose waits have the same jitter for the same seed, for tests and drills.
     #[must_use]
     pub fn seeded(name: impl Into<Arc<str>>, config: impl Into<BreakerConfig>, seed: u64) -> Self {
-        let rejections = Rejections::of(LayerKind::Breaker, name.into());
+        let rejections = Rejections::of(LayerKind::Breaker, &name.into());
         Self {
             lease: Arc::new(Lease::new(rejections, config.into(), seed)),
             policy: Policy::default(),

@@ -17,7 +17,7 @@ use crate::outcome::{Failure, Outcome};
 const FAILED: Outcome = Outcome::Failure(Failure::Error);
 
 fn rejections() -> &'static Rejections {
-    Rejections::of(LayerKind::Breaker, "loom".into())
+    Rejections::of(LayerKind::Breaker, &"loom".into())
 }
 
 fn circuit(config: impl Into<BreakerConfig>) -> Arc<Circuit> {

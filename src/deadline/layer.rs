@@ -40,7 +40,7 @@ struct Limit {
 }
 
 impl Limit {
-    fn new(name: Name, limit: Period) -> Arc<Self> {
+    fn new(name: &Name, limit: Period) -> Arc<Self> {
         Arc::new(Self {
             rejections: Rejections::of(LayerKind::Deadline, name),
             nanos: AtomicU64::new(nanos(limit.get())),
@@ -89,7 +89,7 @@ impl DeadlineLayer {
     #[must_use]
     pub fn new(name: impl Into<Arc<str>>, limit: Period) -> Self {
         Self {
-            limit: Limit::new(name.into(), limit),
+            limit: Limit::new(&name.into(), limit),
             refuse: AsError,
         }
     }
@@ -268,7 +268,7 @@ impl TimeoutLayer {
     #[must_use]
     pub fn new(name: impl Into<Arc<str>>, limit: Period) -> Self {
         Self {
-            limit: Limit::new(name.into(), limit),
+            limit: Limit::new(&name.into(), limit),
             give_up: AsError,
         }
     }

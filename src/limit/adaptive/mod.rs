@@ -74,7 +74,7 @@
 //! - A callee that becomes slower for good, by whatever factor, is measured as soon as calls are held back for it, which
 //!   takes two to four round trips and no more than four windows. From then on the limit doubles with each window.
 //! - A healthy callee is never held back after the first tenth of a second. A pause of 200 ms every ten seconds, with a
-//!   thousand calls a second, costs 5 calls in 1,000.
+//!   thousand calls a second, is waited out; without a line it costs some calls in 1,000.
 //!
 //! # Many clients
 //!
