@@ -420,8 +420,10 @@ fn word(breaker: &Breaker) -> u64 {
         Success::Counts => COUNTS,
         Success::Matters => MATTERS,
     };
-    let flags =
-        success | flag(breaker.passes_all(), FREE) | flag(breaker.slow_after().is_some(), TIMED);
+    let flags = success
+        | flag(breaker.passes_all(), FREE)
+        | flag(breaker.slow_after().is_some(), TIMED)
+        | flag(breaker.shut_until().is_some(), SHUT);
     breaker.generation() << FLAGS | flags
 }
 
@@ -431,4 +433,20 @@ fn width(breaker: &Breaker) -> u64 {
 
 fn slow_after(breaker: &Breaker) -> u64 {
     breaker.slow_after().map_or(u64::MAX, nanos)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::breaker::{Mode, Trip};
+
+    #[test]
+    fn the_word_says_that_an_open_circuit_refuses_unless_a_command_holds() {
+        let mut breaker = Breaker::new(Trip::consecutive(1).into());
+        assert_eq!(word(&breaker) & (FREE | SHUT), FREE);
+        breaker.open_now(Tick::ZERO);
+        assert_eq!(word(&breaker) & (FREE | SHUT), SHUT);
+        breaker.force(Mode::ForcedOpen, Tick::NEVER, Tick::ZERO);
+        assert_eq!(word(&breaker) & (FREE | SHUT), 0);
+    }
 }
