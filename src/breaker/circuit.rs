@@ -91,9 +91,16 @@ mod shard {
         word >> (SLICE_BITS + COUNT_BITS) == generation & 0xffff
     }
 
-    /// The slice of a word, the latest of those with its bits that is not after `latest`.
+    /// Others may have counted in so many slices after the one in which the lock was asked for.
+    const AHEAD: u64 = 8;
+
+    /// The slice of a word, the latest of those with its bits that is not, or hardly, after `latest`.
     pub(super) const fn slice(word: u64, latest: u64) -> u64 {
         let low = (word >> COUNT_BITS) & SLICE;
+        let ahead = low.wrapping_sub(latest) & SLICE;
+        if ahead <= AHEAD {
+            return latest.saturating_add(ahead);
+        }
         latest.saturating_sub(latest.wrapping_sub(low) & SLICE)
     }
 }
@@ -448,5 +455,18 @@ mod tests {
         assert_eq!(word(&breaker) & (FREE | SHUT), SHUT);
         breaker.force(Mode::ForcedOpen, Tick::NEVER, Tick::ZERO);
         assert_eq!(word(&breaker) & (FREE | SHUT), 0);
+    }
+
+    #[test]
+    fn a_success_of_the_next_slice_is_not_lost_to_whoever_waited_for_the_lock() {
+        let at = |slice, latest| shard::slice(shard::tag(0, slice), latest);
+        assert_eq!(at(100, 100), 100);
+        assert_eq!(at(97, 100), 97);
+        assert_eq!(at(101, 100), 101, "counted after the clock was read here");
+        let far = (5 << 24) - 1;
+        assert_eq!(at(far, far - 1), far);
+        assert_eq!(at(far + 1, far), far + 1, "the bits begin anew");
+        assert_eq!(at(far, far + 1), far);
+        assert_eq!(at(200, 100), 0, "long past, not far ahead");
     }
 }
