@@ -353,13 +353,7 @@ impl Circuit {
     /// Whether forgetting it loses nothing: closed, without a failure that counts and without a command.
     pub(super) fn is_clean(&self) -> bool {
         let now = rt::now();
-        self.look(|tracked| {
-            let breaker = &mut tracked.breaker;
-            breaker.passes_all()
-                && breaker.mode().is_none()
-                && breaker.failures(now) == 0
-                && breaker.slowness(now).hits == 0
-        })
+        self.look(|tracked| tracked.breaker.is_clean(now))
     }
 
     /// Wakes the caller when the circuit opens; `place` is where it waits already.
