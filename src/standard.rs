@@ -16,9 +16,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::breaker::{
-    AtHead, BreakerConfig, BreakerHandle, BreakerLayer, BreakerService, HalfOpen,
-};
+use crate::breaker::{AtHead, BreakerConfig, BreakerHandle, BreakerLayer, BreakerService};
 use crate::deadline::{
     DeadlineHandle, DeadlineLayer, DeadlineService, TimeoutLayer, TimeoutService,
 };
@@ -29,6 +27,7 @@ use crate::observe::Name;
 use crate::outcome::ByResult;
 use crate::reject::AsError;
 use crate::retry::{CloneRequest, RetryConfig, RetryHandle, RetryLayer, RetryService};
+use crate::time::nanos;
 use tower::ServiceBuilder;
 
 /// The settings of a standard stack, as data.
@@ -69,14 +68,13 @@ impl StackConfig {
     /// The defaults.
     #[must_use]
     pub fn new() -> Self {
-        // Twice the attempt timeout: the timeout decides about a probe before the half-open deadline does.
-        let half_open = HalfOpen::new(1, 1).deadline(Period::secs(20));
+        let attempt_timeout = Period::secs(10);
         Self {
             deadline: Period::secs(30),
-            attempt_timeout: Period::secs(10),
+            attempt_timeout,
             limit: AdaptiveConfig::new(),
             retry: RetryConfig::default(),
-            breaker: BreakerConfig::default().half_open(half_open),
+            breaker: patient(BreakerConfig::default(), attempt_timeout),
         }
     }
 
@@ -88,9 +86,12 @@ impl StackConfig {
     }
 
     /// How long one attempt may take.
+    ///
+    /// A probe of the breaker may take twice as long at least, so its half-open deadline grows with it.
     #[must_use]
     pub const fn attempt_timeout(mut self, timeout: Period) -> Self {
         self.attempt_timeout = timeout;
+        self.breaker = patient(self.breaker, timeout);
         self
     }
 
@@ -109,9 +110,11 @@ impl StackConfig {
     }
 
     /// When the callee is left alone.
+    ///
+    /// A half-open deadline of less than twice the attempt timeout counts as that.
     #[must_use]
     pub fn breaker(mut self, config: impl Into<BreakerConfig>) -> Self {
-        self.breaker = config.into();
+        self.breaker = patient(config.into(), self.attempt_timeout);
         self
     }
 
@@ -144,6 +147,17 @@ impl StackConfig {
     pub const fn circuit(&self) -> BreakerConfig {
         self.breaker
     }
+}
+
+/// The timeout of an attempt decides about a probe before the half-open deadline does. Were it the other way round, a
+/// callee whose calls take longer than that would never be found back.
+const fn patient(breaker: BreakerConfig, timeout: Period) -> BreakerConfig {
+    let twice = nanos(timeout.get()).saturating_mul(2);
+    let half_open = breaker.probing();
+    if nanos(half_open.patience().get()) >= twice {
+        return breaker;
+    }
+    breaker.half_open(half_open.deadline(Period::from_nanos(twice)))
 }
 
 impl Default for StackConfig {
@@ -241,10 +255,13 @@ impl Stack {
     }
 
     /// How long one attempt may take.
+    ///
+    /// A probe of the breaker may take twice as long at least, so its half-open deadline grows with it.
     #[must_use]
     pub fn attempt_timeout(mut self, timeout: Period) -> Self {
         self.attempt = TimeoutLayer::new(Arc::clone(&self.name), timeout);
-        self
+        let breaker = self.breaker.handle().config();
+        self.breaker(breaker)
     }
 
     /// How many calls may be under way.
@@ -262,8 +279,11 @@ impl Stack {
     }
 
     /// When the callee is left alone.
+    ///
+    /// A half-open deadline of less than twice the attempt timeout counts as that.
     #[must_use]
     pub fn breaker(mut self, config: impl Into<BreakerConfig>) -> Self {
+        let config = patient(config.into(), self.attempt.handle().limit());
         self.breaker = BreakerLayer::new(Arc::clone(&self.name), config);
         self
     }
