@@ -327,9 +327,14 @@ impl Circuit {
         }
         let transition = change.transition();
         if transition.to() == State::Open && !transition.is_observed() {
-            let wakers = lock(&self.parked).take();
-            wakers.into_iter().for_each(Waker::wake);
+            self.wake_parked();
         }
+    }
+
+    /// A command can shut a circuit that is open already: that is no change, and whoever waits must hear of it too.
+    pub(super) fn wake_parked(&self) {
+        let wakers = lock(&self.parked).take();
+        wakers.into_iter().for_each(Waker::wake);
     }
 
     /// Gives the machine the successes that were counted beside it.

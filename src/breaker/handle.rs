@@ -261,6 +261,7 @@ impl BreakerHandle {
             tracked.order = Some(order);
             ((), command(&mut tracked.breaker, now))
         });
+        self.circuit.wake_parked();
     }
 }
 
@@ -273,6 +274,7 @@ impl Circuit {
             tracked.order = Some(order);
             ((), tracked.breaker.force(mode, until, now))
         });
+        self.wake_parked();
     }
 }
 
