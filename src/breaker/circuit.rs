@@ -363,12 +363,15 @@ impl Circuit {
 
     /// Wakes the caller when the circuit opens; `place` is where it waits already.
     pub(super) fn park(&self, place: &mut Option<usize>, waker: &Waker) {
-        lock(&self.parked).park(place, waker);
+        let old = lock(&self.parked).park(place, waker);
+        // A waker can be the last that holds a task, and with it a service that waits here: dropped without the lock.
+        drop(old);
     }
 
     pub(super) fn unpark(&self, place: &mut Option<usize>) {
         if let Some(place) = place.take() {
-            lock(&self.parked).free(place);
+            let old = lock(&self.parked).free(place);
+            drop(old);
         }
     }
 }
@@ -392,26 +395,26 @@ struct Parked {
 }
 
 impl Parked {
-    fn park(&mut self, place: &mut Option<usize>, waker: &Waker) {
+    /// The waker that was there before is to be dropped without the lock.
+    fn park(&mut self, place: &mut Option<usize>, waker: &Waker) -> Option<Waker> {
         let at = *place.get_or_insert_with(|| {
             self.free.pop().unwrap_or_else(|| {
                 self.places.push(None);
                 self.places.len() - 1
             })
         });
-        if let Some(parked) = self.places.get_mut(at) {
-            match parked {
-                Some(parked) => parked.clone_from(waker),
-                None => *parked = Some(waker.clone()),
-            }
+        let parked = self.places.get_mut(at)?;
+        if parked.as_ref().is_some_and(|old| old.will_wake(waker)) {
+            return None;
         }
+        parked.replace(waker.clone())
     }
 
-    fn free(&mut self, place: usize) {
-        if let Some(parked) = self.places.get_mut(place) {
-            *parked = None;
-            self.free.push(place);
-        }
+    /// The waker that was there is to be dropped without the lock.
+    fn free(&mut self, place: usize) -> Option<Waker> {
+        let parked = self.places.get_mut(place)?;
+        self.free.push(place);
+        parked.take()
     }
 
     fn take(&mut self) -> Vec<Waker> {

@@ -304,3 +304,38 @@ async fn a_caller_that_waits_for_readiness_is_woken_when_an_open_circuit_is_shut
         assert!(ready.is_ready());
     }
 }
+
+/// A waker may be the last owner of a task, and the task of a service that waits at the same circuit.
+#[test]
+fn a_waker_that_is_dropped_with_a_service_of_the_circuit_locks_nobody_out() {
+    struct Task<S>(S);
+    impl<S: Send + Sync + 'static> Wake for Task<S> {
+        fn wake(self: Arc<Self>) {}
+    }
+    fn waits<S: Service<Req>>(service: &mut S, waker: &Waker) {
+        let mut cx = Context::from_waker(waker);
+        assert!(service.poll_ready(&mut cx).is_pending());
+    }
+    for leaves in [false, true] {
+        let (done, is_done) = mpsc::channel();
+        let run = std::thread::spawn(move || {
+            let layer = layer(HalfOpen::default());
+            let probe = Probe::new(Mode::Answer);
+            probe.set_ready(false);
+            let (mut owned, mut other) = (layer.layer(probe.clone()), layer.layer(probe));
+            waits(&mut owned, Waker::noop());
+            let waker = Waker::from(Arc::new(Task(owned)));
+            waits(&mut other, &waker);
+            drop(waker);
+            if leaves {
+                drop(other);
+            } else {
+                waits(&mut other, Waker::noop());
+            }
+            done.send(()).unwrap();
+        });
+        let in_time = is_done.recv_timeout(Duration::from_secs(10));
+        assert!(in_time.is_ok(), "locked out; {leaves}");
+        run.join().unwrap();
+    }
+}
