@@ -319,7 +319,10 @@ impl Circuit {
 
     fn tell(&self, change: &Change, listeners: &[Listener]) {
         match self.kind {
-            Kind::Single => observe::transition(self.name(), change),
+            Kind::Single => {
+                observe::transition(self.name(), change);
+                self.correct(change.transition());
+            }
             Kind::OfMany => observe::keyed_transition(self.name(), change),
         }
         for listener in listeners {
@@ -328,6 +331,23 @@ impl Circuit {
         let transition = change.transition();
         if transition.to() == State::Open && !transition.is_observed() {
             self.wake_parked();
+        }
+    }
+
+    /// Two changes that follow each other closely are told out of the lock, so the earlier one may be told last. Whoever
+    /// told of a state that is past says it again, lest the gauge shows it until the next change.
+    fn correct(&self, told: &Transition) {
+        if told.is_observed() {
+            return;
+        }
+        let mut last = told.to();
+        loop {
+            let state = lock(&self.machine).breaker.state();
+            if state == last {
+                return;
+            }
+            observe::state(self.name(), state);
+            last = state;
         }
     }
 
