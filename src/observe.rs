@@ -245,16 +245,20 @@ pub(crate) fn limit_changed(policy: &Name, change: &adaptive::Change, order: Opt
 
 pub(crate) fn transition(policy: &Name, change: &Change) {
     let transition = change.transition();
-    let to = transition.to();
     if !transition.is_observed() {
-        let level = match to {
-            State::Closed => 0.0,
-            State::HalfOpen => 1.0,
-            State::Open => 2.0,
-        };
-        metrics::gauge!("mainstay_breaker_state", "policy" => label(policy)).set(level);
+        state(policy, transition.to());
     }
     changed(policy, change);
+}
+
+/// The state of a circuit.
+pub(crate) fn state(policy: &Name, state: State) {
+    let level = match state {
+        State::Closed => 0.0,
+        State::HalfOpen => 1.0,
+        State::Open => 2.0,
+    };
+    metrics::gauge!("mainstay_breaker_state", "policy" => label(policy)).set(level);
 }
 
 /// Of a policy with a circuit for each key: its gauge says how many are open.

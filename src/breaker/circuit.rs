@@ -98,9 +98,16 @@ mod shard {
         word >> (SLICE_BITS + COUNT_BITS) == generation & 0xffff
     }
 
-    /// The slice of a word, the latest of those with its bits that is not after `latest`.
+    /// Others may have counted in so many slices after the one in which the lock was asked for.
+    const AHEAD: u64 = 8;
+
+    /// The slice of a word, the latest of those with its bits that is not, or hardly, after `latest`.
     pub(super) const fn slice(word: u64, latest: u64) -> u64 {
         let low = (word >> COUNT_BITS) & SLICE;
+        let ahead = low.wrapping_sub(latest) & SLICE;
+        if ahead <= AHEAD {
+            return latest.saturating_add(ahead);
+        }
         latest.saturating_sub(latest.wrapping_sub(low) & SLICE)
     }
 }
@@ -358,7 +365,10 @@ impl Circuit {
 
     fn tell(&self, name: &Name, change: &Change, listeners: &[Listener]) {
         match self.kind {
-            Kind::Single => observe::transition(name, change),
+            Kind::Single => {
+                observe::transition(name, change);
+                self.correct(name, change.transition());
+            }
             Kind::OfMany => observe::keyed_transition(name, change),
         }
         for listener in listeners {
@@ -366,9 +376,31 @@ impl Circuit {
         }
         let transition = change.transition();
         if transition.to() == State::Open && !transition.is_observed() {
-            let wakers = lock(&self.parked).take();
-            wakers.into_iter().for_each(Waker::wake);
+            self.wake_parked();
         }
+    }
+
+    /// Two changes that follow each other closely are told out of the lock, so the earlier one may be told last. Whoever
+    /// told of a state that is past says it again, lest the gauge shows it until the next change.
+    fn correct(&self, name: &Name, told: &Transition) {
+        if told.is_observed() {
+            return;
+        }
+        let mut last = told.to();
+        loop {
+            let state = lock(&self.machine).breaker.state();
+            if state == last {
+                return;
+            }
+            observe::state(name, state);
+            last = state;
+        }
+    }
+
+    /// A command can shut a circuit that is open already: that is no change, and whoever waits must hear of it too.
+    pub(super) fn wake_parked(&self) {
+        let wakers = lock(&self.parked).take();
+        wakers.into_iter().for_each(Waker::wake);
     }
 
     /// Gives the machine the successes that were counted beside it.
@@ -392,18 +424,14 @@ impl Circuit {
     /// Whether forgetting it loses nothing: closed, without a failure that counts and without a command.
     pub(super) fn is_clean(&self) -> bool {
         let now = rt::now();
-        self.look(|tracked| {
-            let breaker = &mut tracked.breaker;
-            breaker.passes_all()
-                && breaker.mode().is_none()
-                && breaker.failures(now) == 0
-                && breaker.slowness(now).hits == 0
-        })
+        self.look(|tracked| tracked.breaker.is_clean(now))
     }
 
     /// Wakes the caller when the circuit opens; `place` is where it waits already.
     pub(super) fn park(&self, place: &mut Option<usize>, waker: &Waker) {
-        lock(&self.parked).park(place, waker);
+        let old = lock(&self.parked).park(place, waker);
+        // A waker can be the last that holds a task, and with it a service that waits here: dropped without the lock.
+        drop(old);
     }
 
     #[inline]
@@ -416,7 +444,8 @@ impl Circuit {
     #[cold]
     fn unpark_from(&self, place: &mut Option<usize>) {
         if let Some(place) = place.take() {
-            lock(&self.parked).free(place);
+            let old = lock(&self.parked).free(place);
+            drop(old);
         }
     }
 }
@@ -451,26 +480,26 @@ struct Parked {
 }
 
 impl Parked {
-    fn park(&mut self, place: &mut Option<usize>, waker: &Waker) {
+    /// The waker that was there before is to be dropped without the lock.
+    fn park(&mut self, place: &mut Option<usize>, waker: &Waker) -> Option<Waker> {
         let at = *place.get_or_insert_with(|| {
             self.free.pop().unwrap_or_else(|| {
                 self.places.push(None);
                 self.places.len() - 1
             })
         });
-        if let Some(parked) = self.places.get_mut(at) {
-            match parked {
-                Some(parked) => parked.clone_from(waker),
-                None => *parked = Some(waker.clone()),
-            }
+        let parked = self.places.get_mut(at)?;
+        if parked.as_ref().is_some_and(|old| old.will_wake(waker)) {
+            return None;
         }
+        parked.replace(waker.clone())
     }
 
-    fn free(&mut self, place: usize) {
-        if let Some(parked) = self.places.get_mut(place) {
-            *parked = None;
-            self.free.push(place);
-        }
+    /// The waker that was there is to be dropped without the lock.
+    fn free(&mut self, place: usize) -> Option<Waker> {
+        let parked = self.places.get_mut(place)?;
+        self.free.push(place);
+        parked.take()
     }
 
     fn take(&mut self) -> Vec<Waker> {
@@ -506,4 +535,33 @@ fn width(breaker: &Breaker) -> u64 {
 
 fn slow_after(breaker: &Breaker) -> u64 {
     breaker.slow_after().map_or(u64::MAX, nanos)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::breaker::{Mode, Trip};
+
+    #[test]
+    fn the_word_says_that_an_open_circuit_refuses_unless_a_command_holds() {
+        let mut breaker = Breaker::new(Trip::consecutive(1).into());
+        assert_eq!(word(&breaker) & (FREE | SHUT), FREE);
+        breaker.open_now(Tick::ZERO);
+        assert_eq!(word(&breaker) & (FREE | SHUT), SHUT);
+        breaker.force(Mode::ForcedOpen, Tick::NEVER, Tick::ZERO);
+        assert_eq!(word(&breaker) & (FREE | SHUT), 0);
+    }
+
+    #[test]
+    fn a_success_of_the_next_slice_is_not_lost_to_whoever_waited_for_the_lock() {
+        let at = |slice, latest| shard::slice(shard::tag(0, slice), latest);
+        assert_eq!(at(100, 100), 100);
+        assert_eq!(at(97, 100), 97);
+        assert_eq!(at(101, 100), 101, "counted after the clock was read here");
+        let far = (5 << 24) - 1;
+        assert_eq!(at(far, far - 1), far);
+        assert_eq!(at(far + 1, far), far + 1, "the bits begin anew");
+        assert_eq!(at(far, far + 1), far);
+        assert_eq!(at(200, 100), 0, "long past, not far ahead");
+    }
 }

@@ -374,7 +374,8 @@ impl HalfOpen {
 
     /// A probe that has not answered after this long counts as failed.
     ///
-    /// Defaults to 10 s: longer than any sensible attempt timeout, so that the timeout decides first.
+    /// Defaults to 10 s. It should be longer than the attempt timeout, so that the timeout decides first: a callee whose
+    /// calls take longer than this is never found back. The standard stack sees to that.
     #[must_use]
     pub const fn deadline(mut self, deadline: Period) -> Self {
         self.deadline = deadline;

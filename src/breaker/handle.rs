@@ -272,6 +272,7 @@ impl BreakerHandle {
             tracked.order = Some(order);
             ((), command(&mut tracked.breaker, now))
         });
+        self.circuit().wake_parked();
     }
 }
 
@@ -284,6 +285,7 @@ impl Circuit {
             tracked.order = Some(order);
             ((), tracked.breaker.force(mode, until, now))
         });
+        self.wake_parked();
     }
 }
 

@@ -32,7 +32,8 @@ use crate::sync::{Mutex, lock};
 /// One value is one set of circuits: its clones and every service it made share it, however often `layer` is called,
 /// so a router that applies it once per route has one. At most `max_keys` circuits exist. When another is needed, the
 /// one that was used the longest ago and is closed without a failure goes; circuits that are open, half-open, under a
-/// command or have failures stay. Where all must stay, the call passes without a circuit and is counted.
+/// command or have failures stay. Failures that no window forgets, such as those in a row, count for ten minutes. Where
+/// all must stay, the call passes without a circuit and is counted.
 ///
 /// The name is the label in metrics and logs, never the key. Readiness is that of the inner service, since it is asked
 /// before the key is known.

@@ -1,7 +1,8 @@
-use crate::breaker::{BreakerConfig, HalfOpen};
+use crate::breaker::BreakerConfig;
 use crate::limit::adaptive::AdaptiveConfig;
 use crate::num::Period;
 use crate::retry::RetryConfig;
+use crate::time::nanos;
 
 /// The settings of a standard stack, as data.
 ///
@@ -41,15 +42,14 @@ impl StackConfig {
     /// The defaults.
     #[must_use]
     pub fn new() -> Self {
-        // Twice the attempt timeout: the timeout decides about a probe before the half-open deadline does.
-        let half_open = HalfOpen::new(1, 1).deadline(Period::secs(20));
         Self {
             deadline: Period::secs(30),
             attempt_timeout: Period::secs(10),
             limit: AdaptiveConfig::new(),
             retry: RetryConfig::default(),
-            breaker: BreakerConfig::default().half_open(half_open),
+            breaker: BreakerConfig::default(),
         }
+        .consistent()
     }
 
     /// How long a call may take in all, waits and retries included.
@@ -60,10 +60,12 @@ impl StackConfig {
     }
 
     /// How long one attempt may take.
+    ///
+    /// A probe of the breaker may take twice as long at least, so its half-open deadline grows with it.
     #[must_use]
     pub const fn attempt_timeout(mut self, timeout: Period) -> Self {
         self.attempt_timeout = timeout;
-        self
+        self.consistent()
     }
 
     /// How many calls may be under way.
@@ -81,9 +83,16 @@ impl StackConfig {
     }
 
     /// When the callee is left alone.
+    ///
+    /// A half-open deadline of less than twice the attempt timeout counts as that.
     #[must_use]
     pub fn breaker(mut self, config: impl Into<BreakerConfig>) -> Self {
         self.breaker = config.into();
+        self.consistent()
+    }
+
+    pub(super) const fn consistent(mut self) -> Self {
+        self.breaker = patient(self.breaker, self.attempt_timeout);
         self
     }
 
@@ -122,4 +131,15 @@ impl Default for StackConfig {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// The timeout of an attempt decides about a probe before the half-open deadline does. Were it the other way round, a
+/// callee whose calls take longer than that would never be found back.
+pub(super) const fn patient(breaker: BreakerConfig, timeout: Period) -> BreakerConfig {
+    let twice = nanos(timeout.get()).saturating_mul(2);
+    let half_open = breaker.probing();
+    if nanos(half_open.patience().get()) >= twice {
+        return breaker;
+    }
+    breaker.half_open(half_open.deadline(Period::from_nanos(twice)))
 }

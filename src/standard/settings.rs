@@ -12,13 +12,14 @@ impl Setting for StackConfig {
     fn read(given: Given, base: Option<Self>, place: Place<'_>) -> Option<Self> {
         let base = base.unwrap_or_default();
         place.table(given, Self::expected(), |keys| {
-            Some(Self {
+            let config = Self {
                 deadline: keys.set("deadline", base.deadline),
                 attempt_timeout: keys.set("attempt_timeout", base.attempt_timeout),
                 limit: keys.set("limit", base.limit),
                 retry: keys.set("retry", base.retry),
                 breaker: keys.set("breaker", base.breaker),
-            })
+            };
+            Some(config.consistent())
         })
     }
 

@@ -1,7 +1,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::config::StackConfig;
+use super::config::{StackConfig, patient};
 use crate::breaker::{AtHead, BreakerConfig, BreakerHandle, BreakerLayer, BreakerService};
 use crate::deadline::{
     DeadlineHandle, DeadlineLayer, DeadlineService, TimeoutLayer, TimeoutService,
@@ -104,10 +104,13 @@ impl Stack {
     }
 
     /// How long one attempt may take.
+    ///
+    /// A probe of the breaker may take twice as long at least, so its half-open deadline grows with it.
     #[must_use]
     pub fn attempt_timeout(mut self, timeout: Period) -> Self {
         self.attempt = TimeoutLayer::new(Arc::clone(&self.name), timeout);
-        self
+        let breaker = self.breaker.handle().config();
+        self.breaker(breaker)
     }
 
     /// How many calls may be under way.
@@ -125,8 +128,11 @@ impl Stack {
     }
 
     /// When the callee is left alone.
+    ///
+    /// A half-open deadline of less than twice the attempt timeout counts as that.
     #[must_use]
     pub fn breaker(mut self, config: impl Into<BreakerConfig>) -> Self {
+        let config = patient(config.into(), self.attempt.handle().limit());
         self.breaker = BreakerLayer::new(Arc::clone(&self.name), config);
         self
     }

@@ -790,3 +790,17 @@ async fn threads_that_drop_at_random_leak_no_place() {
     probe.set(Mode::Answer);
     assert!(service.oneshot(request()).await.is_ok());
 }
+
+#[test]
+fn a_limit_says_its_name_and_its_settings() {
+    let first = config(3, 7).wait_share(mainstay::num::Ratio::percent(30));
+    let layer = ConcurrencyLayer::new("contract", first);
+    assert_eq!(
+        (layer.handle().name(), layer.handle().config()),
+        ("contract", first)
+    );
+    layer.handle().reload(config(5, 2));
+    assert_eq!(layer.handle().config(), config(5, 2));
+    let adaptive = AdaptiveLayer::new("moves", AdaptiveConfig::new());
+    assert_eq!(adaptive.handle().name(), "moves");
+}

@@ -28,6 +28,12 @@ impl AdaptiveHandle {
         self.driver.look(self.gate.seats(), f)
     }
 
+    /// The name of the policy.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.gate.name()
+    }
+
     /// How many calls may be under way now: fewer for a moment, while the baseline is measured.
     #[must_use]
     pub fn limit(&self) -> NonZeroU32 {

@@ -266,7 +266,9 @@ impl Adaptive {
     pub(super) fn terms(&self) -> Terms {
         let round = self.recent.map_or(Duration::ZERO, Octaves::time);
         let round = self.began + round.saturating_mul(ROUNDS);
-        let most = self.config.fewest_samples().get().max(FEWEST);
+        // What a tally cannot hold must not be waited for.
+        let most = self.config.fewest_samples().get();
+        let most = most.clamp(FEWEST, Tally::FULL);
         let (needed, measuring) = match self.phase {
             Phase::Measuring { pin, .. } => (pin.saturating_mul(2), true),
             Phase::Watching => (self.limit.saturating_mul(4), false),

@@ -448,3 +448,18 @@ fn names_of_causes_are_their_words() {
     assert_eq!(Cause::Congested.as_str(), "congested");
     assert_eq!(Cause::Unanswered.as_str(), "unanswered");
 }
+
+#[test]
+fn rule_3_more_samples_than_a_window_can_hold_are_not_waited_for() {
+    let config = AdaptiveConfig::new()
+        .bounds(Bounds::between(3, 100_000))
+        .start(count(4_000))
+        .samples(count(u32::MAX));
+    let mut adaptive = Adaptive::new(config, Tick::ZERO);
+    let moved = (1..=10_000_u64).find_map(|n| {
+        let now = Tick::ZERO + Duration::from_micros(100 * n);
+        adaptive.held_back();
+        adaptive.observe(Sample::new(now.back(millis(10)), Outcome::Success), now)
+    });
+    assert_eq!(moved.map(|change| change.cause()), Some(Cause::Demand));
+}

@@ -73,8 +73,11 @@
 //!   as it can from about two seconds after the load doubled.
 //! - A callee that becomes slower for good, by whatever factor, is measured as soon as calls are held back for it, which
 //!   takes two to four round trips and no more than four windows. From then on the limit doubles with each window.
-//! - A healthy callee is never held back after the first tenth of a second. A pause of 200 ms every ten seconds, with a
-//!   thousand calls a second, is waited out; without a line it costs some calls in 1,000.
+//! - A healthy callee whose calls take milliseconds is never held back after the first tenth of a second. A pause of
+//!   200 ms every ten seconds, with a thousand calls a second, is waited out; without a line it costs some calls in 1,000.
+//! - It learns in round trips, so where a call takes seconds the start matters: 200 calls of 5 s that come at once are
+//!   20 at a time for the first 15 s, and 160 of them have waited for their 10 s before that
+//!   ([`start`](AdaptiveConfig::start), [`wait`](AdaptiveConfig::wait)).
 //!
 //! # Many clients
 //!

@@ -19,7 +19,7 @@ impl Tally {
     pub(super) const HELD: Self = Self(1 << 63);
 
     /// From here on calls are not added any more; half of what fits, since others may be adding one just now.
-    const FULL: u32 = 1 << 13;
+    pub(super) const FULL: u32 = 1 << 13;
 
     #[cfg(feature = "tower")]
     pub(super) const fn from_bits(bits: u64) -> Self {

@@ -19,6 +19,18 @@ impl ConcurrencyHandle {
         Self { gate }
     }
 
+    /// The name of the policy.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.gate.name()
+    }
+
+    /// The settings.
+    #[must_use]
+    pub fn config(&self) -> ConcurrencyConfig {
+        self.gate.seats().config()
+    }
+
     /// How many calls may be under way.
     #[must_use]
     pub fn limit(&self) -> NonZeroU32 {
@@ -35,12 +47,6 @@ impl ConcurrencyHandle {
     #[must_use]
     pub fn waiting(&self) -> u32 {
         self.gate.seats().count().waiting()
-    }
-
-    /// The settings.
-    #[must_use]
-    pub fn config(&self) -> ConcurrencyConfig {
-        self.gate.seats().config()
     }
 
     /// Replaces the settings. Calls under way and those that wait stay as they are: a greater limit lets waiters in at
