@@ -256,16 +256,24 @@ impl Error for TimedOut {}
 /// An error that can tell whether it is, or wraps, a refusal of this stack.
 ///
 /// Outer layers ask it, so that a refusal is recognised however deep the stack is. Implement it for an error type of
-/// your own together with `From<Rejected>`.
+/// your own together with `From<Rejected>`, and with `From<TimedOut>` where an attempt timeout stands below, as in every
+/// [`Stack`](crate::standard::Stack).
 ///
 /// # Example
 ///
 /// ```
-/// use mainstay::error::{AsRejected, Rejected};
+/// use mainstay::error::{AsRejected, Rejected, TimedOut};
 ///
 /// enum PayError {
 ///     Ledger(std::io::Error),
 ///     Refused(Rejected),
+///     Late(TimedOut),
+/// }
+///
+/// impl From<TimedOut> for PayError {
+///     fn from(timed_out: TimedOut) -> Self {
+///         Self::Late(timed_out)
+///     }
 /// }
 ///
 /// impl From<Rejected> for PayError {
@@ -278,7 +286,7 @@ impl Error for TimedOut {}
 ///     fn as_rejected(&self) -> Option<Rejected> {
 ///         match self {
 ///             Self::Refused(rejected) => Some(*rejected),
-///             Self::Ledger(_) => None,
+///             Self::Ledger(_) | Self::Late(_) => None,
 ///         }
 ///     }
 /// }
@@ -286,7 +294,7 @@ impl Error for TimedOut {}
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot tell whether it is a refusal of a mainstay layer",
     note = "implement `AsRejected` and `From<Rejected>` for the error type, use `tower::BoxError`, \
-            or let the refusal leave as a response with `.respond_with(..)`"
+            or let the refusal leave as a response: `.refuse_with(mainstay::http::AsResponse)`"
 )]
 pub trait AsRejected {
     /// The refusal, when this is one.
@@ -329,17 +337,21 @@ pub(crate) fn find<'e, T: Error + 'static>(error: &'e (dyn Error + 'static)) -> 
 pub struct ConfigError {
     field: Cow<'static, str>,
     value: String,
-    expected: &'static str,
+    expected: Cow<'static, str>,
 }
 
 impl ConfigError {
     /// Refuses `value` for `field`.
     #[must_use]
-    pub fn new(field: &'static str, value: impl fmt::Display, expected: &'static str) -> Self {
+    pub fn new(
+        field: impl Into<Cow<'static, str>>,
+        value: impl fmt::Display,
+        expected: impl Into<Cow<'static, str>>,
+    ) -> Self {
         Self {
-            field: Cow::Borrowed(field),
+            field: field.into(),
             value: value.to_string(),
-            expected,
+            expected: expected.into(),
         }
     }
 
@@ -364,8 +376,8 @@ impl ConfigError {
 
     /// What would have been right.
     #[must_use]
-    pub const fn expected(&self) -> &'static str {
-        self.expected
+    pub fn expected(&self) -> &str {
+        &self.expected
     }
 }
 

@@ -14,6 +14,7 @@
 //! | run several effects in several services, all or none | `saga`, on a `journal` |
 //! | say what counts as a failure | [`outcome`] |
 //! | see what happens | [`observe`]: every metric and event, and the handles of the layers |
+//! | configure a service from one file, and again while it runs | `settings` |
 //! | start from numbers that a real platform uses | [`presets`] |
 //!
 //! # How it is built
@@ -54,9 +55,13 @@ pub mod outcome;
 pub mod presets;
 pub mod retry;
 pub mod rng;
+pub mod standard;
 pub mod time;
 
 mod window;
+
+#[cfg(feature = "serde")]
+pub mod settings;
 
 #[cfg(feature = "tower")]
 pub mod reject;
@@ -64,8 +69,6 @@ pub mod reject;
 pub mod rt;
 #[cfg(feature = "tower")]
 pub mod scope;
-#[cfg(feature = "tower")]
-pub mod standard;
 #[cfg(feature = "tower")]
 mod sync;
 

@@ -123,7 +123,6 @@ impl Period {
     }
 
     /// So many nanoseconds, at least one.
-    #[cfg(feature = "tower")]
     pub(crate) const fn from_nanos(nanos: u64) -> Self {
         Self(Duration::from_nanos(if nanos == 0 { 1 } else { nanos }))
     }

@@ -59,14 +59,15 @@
 //! them, both by the names that `metrics-exporter-prometheus` gives them. `tests/observability.rs` holds this table,
 //! the dashboard and the alerts against what is really emitted.
 
+use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use metrics::{Key, Label, Level, Metadata};
 
 use crate::breaker::{Change, Order, State};
-use crate::error::{Reason, Rejected};
+use crate::error::{LayerKind, Reason, Rejected};
 use crate::fallback::Ending;
 use crate::limit::adaptive;
 use crate::limit::rate::RateConfig;
@@ -114,6 +115,20 @@ impl Rejections {
             policy,
             keys: Keys::new(),
         }
+    }
+
+    /// Those of the policies named so whose layer is of this kind.
+    ///
+    /// They stay for as long as the process runs, as the series of a recorder do: a call under way has a plain reference to
+    /// them, since counting owners would cost it more than the rest of a deadline. So the names of policies are few, and
+    /// never made of a tenant or a key.
+    pub(crate) fn of(layer: LayerKind, policy: &Name) -> &'static Self {
+        static ALL: Mutex<BTreeMap<(&str, Name), &'static Rejections>> =
+            Mutex::new(BTreeMap::new());
+        let mut all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = || &*Box::leak(Box::new(Self::new(Arc::clone(policy))));
+        let named = Arc::clone(policy);
+        all.entry((layer.as_str(), named)).or_insert_with(new)
     }
 
     pub(crate) const fn policy(&self) -> &Name {
@@ -230,16 +245,20 @@ pub(crate) fn limit_changed(policy: &Name, change: &adaptive::Change, order: Opt
 
 pub(crate) fn transition(policy: &Name, change: &Change) {
     let transition = change.transition();
-    let to = transition.to();
     if !transition.is_observed() {
-        let level = match to {
-            State::Closed => 0.0,
-            State::HalfOpen => 1.0,
-            State::Open => 2.0,
-        };
-        metrics::gauge!("mainstay_breaker_state", "policy" => label(policy)).set(level);
+        state(policy, transition.to());
     }
     changed(policy, change);
+}
+
+/// The state of a circuit.
+pub(crate) fn state(policy: &Name, state: State) {
+    let level = match state {
+        State::Closed => 0.0,
+        State::HalfOpen => 1.0,
+        State::Open => 2.0,
+    };
+    metrics::gauge!("mainstay_breaker_state", "policy" => label(policy)).set(level);
 }
 
 /// Of a policy with a circuit for each key: its gauge says how many are open.

@@ -33,7 +33,8 @@ pub trait Refuse<Res, Err> {
 #[diagnostic::on_unimplemented(
     message = "a timed-out attempt cannot leave this layer as `Result<{Res}, {Err}>` by way of `{Self}`",
     note = "with `AsError` the error type must implement `From<TimedOut>`, as `tower::BoxError` \
-            does; otherwise use `mainstay::http::AsResponse` or `mainstay::grpc::AsResponse`"
+            does: make it one with `.map_err(tower::BoxError::from)`, or use \
+            `.refuse_with(mainstay::http::AsResponse)` or `.refuse_with(mainstay::grpc::AsResponse)`"
 )]
 pub trait GiveUp<Res, Err> {
     /// What the caller sees of `timed_out`.

@@ -1,5 +1,14 @@
 //! The standard stack for reqwest, as a middleware: `client.get(url).send()` stays as it is.
 //!
+//! What changes are types. The client is a `reqwest_middleware::ClientWithMiddleware` and errors are
+//! `reqwest_middleware::Error`; name them with `cargo add reqwest-middleware`. `.json()`, `.query()`, `.form()` and
+//! `.multipart()` of a request are features of that crate, off by default. The versions are reqwest 0.13 and
+//! reqwest-middleware 0.5.
+//!
+//! For a [fallback](crate::fallback), make the call a service:
+//! `service_fn(move |id: u64| fetch(client.clone(), id))` with errors as `tower::BoxError`. A status of 503 is an answer
+//! to reqwest, and an error only after `.error_for_status()?`.
+//!
 //! # Example
 //!
 //! ```

@@ -14,7 +14,7 @@ use rand::TryRng;
 use rand::rngs::SysRng;
 use tokio::time::Instant;
 
-use crate::time::{Tick, Timestamp, nanos};
+use crate::time::{Tick, Timestamp};
 
 /// Ticks count from here, an hour before the first look: a paused test clock may start a little before it, and must
 /// not read as zero until it has caught up.
@@ -36,8 +36,10 @@ fn origin() -> Instant {
 /// ```
 #[must_use]
 pub fn now() -> Tick {
-    let origin = origin();
-    Tick::from_nanos(nanos(Instant::now().saturating_duration_since(origin)))
+    let since = Instant::now().saturating_duration_since(origin());
+    // As `time::nanos` has it, without the wide numbers: a process does not run for 584 years.
+    let nanos = since.as_secs().saturating_mul(1_000_000_000);
+    Tick::from_nanos(nanos.saturating_add(since.subsec_nanos().into()))
 }
 
 /// The wall clock, for durable records.

@@ -48,69 +48,45 @@ pub struct Scope {
     budget: u32,
 }
 
-thread_local! {
-    static CURRENT: Cell<Scope> =
-        const { Cell::new(Scope { deadline: Tick::NEVER, attempt: 0, budget: 0 }) };
+/// What the layers of one call know of each other, on the thread that makes or polls it.
+struct Ambient {
+    scope: Cell<Scope>,
+    /// When a layer above read the clock, while its call goes down the stack.
+    called: Cell<Tick>,
     /// Whether a retry layer gave up in vain since the layer around it last looked.
-    static IN_VAIN: Cell<bool> = const { Cell::new(false) };
+    in_vain: Cell<bool>,
+}
+
+thread_local! {
+    static AMBIENT: Ambient = const {
+        Ambient {
+            scope: Cell::new(Scope { deadline: Tick::NEVER, attempt: 0, budget: 0 }),
+            called: Cell::new(Tick::NEVER),
+            in_vain: Cell::new(false),
+        }
+    };
 }
 
 /// Says to the retry layer around this one that what is below has been retried, or must not be.
 pub(crate) fn retried_in_vain() {
-    IN_VAIN.set(true);
-}
-
-/// Listens for such words of the layers within, from now to its [`end`](Watch::end).
-pub(crate) fn watch_retries() -> Watch {
-    // After a panic below a word may be left over: whoever watches next clears it here.
-    Watch {
-        before: IN_VAIN.replace(false),
-    }
-}
-
-/// See [`watch_retries`].
-#[must_use]
-pub(crate) struct Watch {
-    before: bool,
-}
-
-impl Watch {
-    /// Whether a retry layer within said so.
-    pub(crate) fn end(self) -> bool {
-        IN_VAIN.replace(self.before)
-    }
-}
-
-thread_local! {
-    /// When a layer above read the clock, while its call goes down the stack.
-    static CALLED: Cell<Tick> = const { Cell::new(Tick::NEVER) };
+    AMBIENT.with(|ambient| ambient.in_vain.set(true));
 }
 
 /// The time for a layer that is called: that which a layer above has read in the same call, else the clock's.
+#[inline]
 pub(crate) fn now() -> Tick {
-    match CALLED.with(Cell::get) {
+    match AMBIENT.with(|ambient| ambient.called.get()) {
         Tick::NEVER => rt::now(),
         now => now,
     }
 }
 
-/// Makes a call at `now`: the layers below need not read the clock again.
-pub(crate) fn calling<R>(now: Tick, call: impl FnOnce() -> R) -> R {
-    struct Restore(Tick);
-    impl Drop for Restore {
-        fn drop(&mut self) {
-            CALLED.with(|called| called.set(self.0));
-        }
-    }
-    let _restore = Restore(CALLED.with(|called| called.replace(now)));
-    call()
-}
-
 impl Scope {
     /// The scope in which the calling code runs; empty outside of every layer.
+    #[inline]
     #[must_use]
     pub fn current() -> Self {
-        CURRENT.with(Cell::get)
+        AMBIENT.with(|ambient| ambient.scope.get())
     }
 
     /// This scope, over at `deadline` at the latest.
@@ -133,6 +109,11 @@ impl Scope {
         (self.deadline != Tick::NEVER).then_some(self.deadline)
     }
 
+    /// When the call must be over; [`Tick::NEVER`] if it need not be.
+    pub(crate) const fn ends(self) -> Tick {
+        self.deadline
+    }
+
     /// Which attempt this is, counted from 1; 0 where nobody counts.
     #[must_use]
     pub const fn attempt_number(self) -> u32 {
@@ -151,16 +132,43 @@ impl Scope {
     }
 
     /// Runs `f` in this scope.
+    #[inline]
     pub fn enter<R>(self, f: impl FnOnce() -> R) -> R {
-        struct Restore(Scope);
-        impl Drop for Restore {
-            fn drop(&mut self) {
-                CURRENT.with(|current| current.set(self.0));
-            }
-        }
-        // Restored on unwinding too: a panic below must not leave its deadline to the thread's next call.
-        let _restore = Restore(CURRENT.with(|current| current.replace(self)));
-        f()
+        AMBIENT.with(|ambient| {
+            // Restored on unwinding too: a panic below must not leave its deadline to the thread's next call.
+            let _before = Restore(&ambient.scope, ambient.scope.replace(self));
+            f()
+        })
+    }
+
+    /// Makes a call in this scope at `now`: the layers below need not read the clock again.
+    #[inline]
+    pub(crate) fn call<R>(self, now: Tick, call: impl FnOnce() -> R) -> R {
+        AMBIENT.with(|ambient| {
+            let _before = Restore(&ambient.called, ambient.called.replace(now));
+            self.enter(call)
+        })
+    }
+
+    /// Polls an attempt in this scope, and says whether a retry layer within it gave up.
+    #[inline]
+    pub(crate) fn attempt_in<R>(self, poll: impl FnOnce() -> R) -> (R, bool) {
+        AMBIENT.with(|ambient| {
+            // After a panic below a word may be left over: whoever watches next clears it here.
+            let before = ambient.in_vain.replace(false);
+            let polled = self.enter(poll);
+            (polled, ambient.in_vain.replace(before))
+        })
+    }
+}
+
+/// Puts a value of the layer around back when the work in this one is over.
+struct Restore<'a, T: Copy>(&'a Cell<T>, T);
+
+impl<T: Copy> Drop for Restore<'_, T> {
+    #[inline]
+    fn drop(&mut self) {
+        self.0.set(self.1);
     }
 }
 
@@ -285,10 +293,9 @@ mod tests {
 
     #[test]
     fn a_word_about_retries_reaches_the_next_layer_around_and_no_further() {
-        let outer = watch_retries();
-        let inner = watch_retries();
-        retried_in_vain();
-        assert!(inner.end());
-        assert!(!outer.end());
+        let scope = Scope::current();
+        let (inner, outer) = scope.attempt_in(|| scope.attempt_in(retried_in_vain).1);
+        assert!(inner);
+        assert!(!outer);
     }
 }

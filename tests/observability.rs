@@ -14,6 +14,8 @@
 mod drives;
 #[path = "observability/listen.rs"]
 mod listen;
+#[path = "observability/order.rs"]
+mod order;
 #[path = "observability/promql.rs"]
 mod promql;
 #[path = "observability/table.rs"]

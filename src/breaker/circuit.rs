@@ -7,9 +7,8 @@
 
 use std::sync::Arc;
 use std::task::Waker;
-use std::time::Duration;
 
-use super::config::BreakerConfig;
+use super::config::{BreakerConfig, Trip};
 use super::handle::{Change, Order};
 use super::machine::{Breaker, Success};
 use super::words::{Permit, State, Transition};
@@ -34,6 +33,13 @@ const TIMED: u64 = 8;
 const SHUT: u64 = 16;
 const FLAGS: u32 = 5;
 
+/// What a call gets that is let in.
+pub(super) struct Pass {
+    pub(super) permit: Permit,
+    /// The moment, where it matters how long the call takes; else [`Tick::NEVER`].
+    pub(super) since: Tick,
+}
+
 /// What listens to the changes of a circuit.
 pub(super) type Listener = Arc<dyn Fn(&Change) + Send + Sync>;
 
@@ -48,8 +54,6 @@ pub(super) enum Kind {
 }
 
 pub(super) struct Circuit {
-    rejections: Rejections,
-    kind: Kind,
     /// `generation << FLAGS | flags`.
     word: AtomicU64,
     /// The length of a slice of time in which successes are counted, in nanoseconds.
@@ -58,6 +62,7 @@ pub(super) struct Circuit {
     slow_after: AtomicU64,
     /// Until when an open circuit refuses.
     until: AtomicU64,
+    kind: Kind,
     shards: Box<[Shard]>,
     machine: Mutex<Tracked>,
     /// Callers that wait for the inner service: an opening circuit answers them at once.
@@ -66,6 +71,8 @@ pub(super) struct Circuit {
 
 pub(super) struct Tracked {
     pub(super) breaker: Breaker,
+    /// Tells of the refusals of the policy that has the circuit.
+    rejections: &'static Rejections,
     pub(super) last: Option<Change>,
     pub(super) order: Option<Order>,
     pub(super) openings: u64,
@@ -91,74 +98,114 @@ mod shard {
         word >> (SLICE_BITS + COUNT_BITS) == generation & 0xffff
     }
 
-    /// The slice of a word, the latest of those with its bits that is not after `latest`.
+    /// Others may have counted in so many slices after the one in which the lock was asked for.
+    const AHEAD: u64 = 8;
+
+    /// The slice of a word, the latest of those with its bits that is not, or hardly, after `latest`.
     pub(super) const fn slice(word: u64, latest: u64) -> u64 {
         let low = (word >> COUNT_BITS) & SLICE;
+        let ahead = low.wrapping_sub(latest) & SLICE;
+        if ahead <= AHEAD {
+            return latest.saturating_add(ahead);
+        }
         latest.saturating_sub(latest.wrapping_sub(low) & SLICE)
     }
 }
 
 impl Circuit {
     /// A closed circuit; `seed` is for the jitter of its waits.
-    pub(super) fn new(name: Name, config: BreakerConfig, seed: u64, kind: Kind) -> Self {
+    pub(super) fn new(
+        rejections: &'static Rejections,
+        config: BreakerConfig,
+        seed: u64,
+        kind: Kind,
+    ) -> Self {
         let shards = match kind {
             Kind::Single => SHARDS,
             Kind::OfMany => 1,
         };
         let breaker = Breaker::seeded(config, Rng::new(seed));
         Self {
-            rejections: Rejections::new(name),
             word: AtomicU64::new(word(&breaker)),
             width: AtomicU64::new(width(&breaker)),
             slow_after: AtomicU64::new(slow_after(&breaker)),
             until: AtomicU64::new(0),
             kind,
             shards: (0..shards).map(|_| Shard(AtomicU64::new(0))).collect(),
-            machine: Mutex::new(Tracked {
-                breaker,
-                last: None,
-                order: None,
-                openings: 0,
-                listeners: Vec::new(),
-            }),
+            machine: Mutex::new(Tracked::new(rejections, breaker)),
             parked: Mutex::new(Parked::default()),
         }
     }
 
-    pub(super) const fn name(&self) -> &Name {
-        self.rejections.policy()
+    /// Becomes the closed circuit of another policy. What is told of the one before changes nothing any more.
+    pub(super) fn begin(&self, rejections: &'static Rejections, config: BreakerConfig, seed: u64) {
+        let mut tracked = lock(&self.machine);
+        let generation = tracked.breaker.generation();
+        let breaker = Breaker::seeded(config, Rng::new(seed)).after(generation);
+        let before = std::mem::replace(&mut *tracked, Tracked::new(rejections, breaker));
+        self.publish(&tracked.breaker);
+        drop(tracked);
+        // Listeners are a user's, and are not dropped under the lock either.
+        drop(before);
     }
 
-    /// Lets a call in or refuses it; the moment is there where it matters how long the call takes.
-    pub(super) fn admit(&self) -> Result<(Permit, Option<Tick>), Rejected> {
+    /// Lets go of what the policy needed, in wait for the next one.
+    pub(super) fn retire(&self) {
+        let least = BreakerConfig::new(Trip::consecutive(1));
+        self.begin(self.rejections_now(), least, 0);
+    }
+
+    pub(super) fn rejections_now(&self) -> &'static Rejections {
+        lock(&self.machine).rejections
+    }
+
+    /// Lets a call in or refuses it.
+    ///
+    /// A refusal that a caller gets is to be [noted](Rejections::note).
+    #[inline]
+    pub(super) fn admit(&self) -> Result<Pass, Rejected> {
         let word = self.word.load(Ordering::Acquire);
+        if word & (FREE | TIMED) == FREE {
+            return Ok(Pass {
+                permit: free(word),
+                since: Tick::NEVER,
+            });
+        }
+        self.admit_at(word)
+    }
+
+    #[inline(never)]
+    fn admit_at(&self, word: u64) -> Result<Pass, Rejected> {
+        let since = |now| if word & TIMED != 0 { now } else { Tick::NEVER };
         if word & FREE != 0 {
-            let permit = Permit {
-                generation: word >> FLAGS,
-                probe: 0,
-            };
-            return Ok((permit, (word & TIMED != 0).then(scope::now)));
+            return Ok(Pass {
+                permit: free(word),
+                since: scope::now(),
+            });
         }
         let now = rt::now();
         let verdict = self.with(now, |tracked| {
             let admission = tracked.breaker.admit(now);
             (admission.verdict, admission.transition)
         });
-        match verdict {
-            Ok(permit) => Ok((permit, (word & TIMED != 0).then_some(now))),
-            Err(rejected) => {
-                self.rejections.note(&rejected);
-                Err(rejected)
-            }
-        }
+        verdict.map(|permit| Pass {
+            permit,
+            since: since(now),
+        })
     }
 
     /// The refusal of any call that comes now; a ramp decides in `admit`, where each call counts.
+    #[inline]
     pub(super) fn refusal(&self) -> Option<Rejected> {
         let word = self.word.load(Ordering::Acquire);
         if word & FREE != 0 {
             return None;
         }
+        self.refusal_at(word)
+    }
+
+    #[inline(never)]
+    fn refusal_at(&self, word: u64) -> Option<Rejected> {
         let now = rt::now();
         // An open circuit refuses without its lock, and without waking anybody who waits for it.
         if word & SHUT != 0 {
@@ -176,12 +223,18 @@ impl Circuit {
         })
     }
 
-    /// Tells of a refusal that a caller gets.
-    pub(super) fn refused(&self, rejected: &Rejected) {
-        self.rejections.note(rejected);
+    #[inline]
+    pub(super) fn settle(&self, permit: Permit, outcome: Outcome, since: Tick) {
+        // A success that changes nothing, whichever generation it is of.
+        let nothing =
+            |word| word & (FREE | MATTERS | COUNTS | TIMED) == FREE && outcome == Outcome::Success;
+        if !nothing(self.word.load(Ordering::Acquire)) {
+            self.settle_at(permit, outcome, since);
+        }
     }
 
-    pub(super) fn settle(&self, permit: Permit, outcome: Outcome, since: Option<Tick>) {
+    #[inline(never)]
+    fn settle_at(&self, permit: Permit, outcome: Outcome, since: Tick) {
         let word = self.word.load(Ordering::Acquire);
         if permit.generation != word >> FLAGS {
             return;
@@ -196,7 +249,7 @@ impl Circuit {
             return;
         }
         let now = rt::now();
-        let took = since.map_or(Duration::ZERO, |since| now.since(since));
+        let took = now.since(since);
         if quiet && nanos(took) <= self.slow_after.load(Ordering::Relaxed) {
             let counted = word & COUNTS == 0 || self.count(permit.generation, now);
             if counted {
@@ -251,13 +304,12 @@ impl Circuit {
     }
 
     pub(super) fn answered(&self, permit: &Permit) {
-        if permit.probe != 0 {
-            lock(&self.machine).breaker.answered(permit);
-        }
+        lock(&self.machine).breaker.answered(permit);
     }
 
     /// Gives a permit back: as a failure of the callee when the call's deadline has passed, else unjudged.
-    pub(super) fn abandon(&self, permit: Permit, deadline: Tick, since: Option<Tick>) {
+    #[cold]
+    pub(super) fn abandon(&self, permit: Permit, deadline: Tick, since: Tick) {
         if deadline != Tick::NEVER && rt::now() >= deadline {
             return self.settle(permit, Outcome::Failure(Failure::Timeout), since);
         }
@@ -287,14 +339,15 @@ impl Circuit {
             self.hand_over(&mut tracked.breaker, now);
             let (result, transition) = f(&mut tracked);
             let told = transition.map(|transition| tracked.note(transition));
+            let name = tracked.rejections.policy();
             if tracked.breaker.mode().is_none() {
                 tracked.order = None;
             }
             self.publish(&tracked.breaker);
-            (result, told)
+            (result, told.map(|told| (name, told)))
         };
-        if let Some((change, listeners)) = told {
-            self.tell(&change, &listeners);
+        if let Some((name, (change, listeners))) = told {
+            self.tell(name, &change, &listeners);
         }
         result
     }
@@ -310,19 +363,44 @@ impl Circuit {
         self.word.store(word(breaker), Ordering::Release);
     }
 
-    fn tell(&self, change: &Change, listeners: &[Listener]) {
+    fn tell(&self, name: &Name, change: &Change, listeners: &[Listener]) {
         match self.kind {
-            Kind::Single => observe::transition(self.name(), change),
-            Kind::OfMany => observe::keyed_transition(self.name(), change),
+            Kind::Single => {
+                observe::transition(name, change);
+                self.correct(name, change.transition());
+            }
+            Kind::OfMany => observe::keyed_transition(name, change),
         }
         for listener in listeners {
             listener(change);
         }
         let transition = change.transition();
         if transition.to() == State::Open && !transition.is_observed() {
-            let wakers = lock(&self.parked).take();
-            wakers.into_iter().for_each(Waker::wake);
+            self.wake_parked();
         }
+    }
+
+    /// Two changes that follow each other closely are told out of the lock, so the earlier one may be told last. Whoever
+    /// told of a state that is past says it again, lest the gauge shows it until the next change.
+    fn correct(&self, name: &Name, told: &Transition) {
+        if told.is_observed() {
+            return;
+        }
+        let mut last = told.to();
+        loop {
+            let state = lock(&self.machine).breaker.state();
+            if state == last {
+                return;
+            }
+            observe::state(name, state);
+            last = state;
+        }
+    }
+
+    /// A command can shut a circuit that is open already: that is no change, and whoever waits must hear of it too.
+    pub(super) fn wake_parked(&self) {
+        let wakers = lock(&self.parked).take();
+        wakers.into_iter().for_each(Waker::wake);
     }
 
     /// Gives the machine the successes that were counted beside it.
@@ -346,28 +424,44 @@ impl Circuit {
     /// Whether forgetting it loses nothing: closed, without a failure that counts and without a command.
     pub(super) fn is_clean(&self) -> bool {
         let now = rt::now();
-        self.look(|tracked| {
-            let breaker = &mut tracked.breaker;
-            breaker.passes_all()
-                && breaker.mode().is_none()
-                && breaker.failures(now) == 0
-                && breaker.slowness(now).hits == 0
-        })
+        self.look(|tracked| tracked.breaker.is_clean(now))
     }
 
     /// Wakes the caller when the circuit opens; `place` is where it waits already.
     pub(super) fn park(&self, place: &mut Option<usize>, waker: &Waker) {
-        lock(&self.parked).park(place, waker);
+        let old = lock(&self.parked).park(place, waker);
+        // A waker can be the last that holds a task, and with it a service that waits here: dropped without the lock.
+        drop(old);
     }
 
+    #[inline]
     pub(super) fn unpark(&self, place: &mut Option<usize>) {
+        if place.is_some() {
+            self.unpark_from(place);
+        }
+    }
+
+    #[cold]
+    fn unpark_from(&self, place: &mut Option<usize>) {
         if let Some(place) = place.take() {
-            lock(&self.parked).free(place);
+            let old = lock(&self.parked).free(place);
+            drop(old);
         }
     }
 }
 
 impl Tracked {
+    const fn new(rejections: &'static Rejections, breaker: Breaker) -> Self {
+        Self {
+            breaker,
+            rejections,
+            last: None,
+            order: None,
+            openings: 0,
+            listeners: Vec::new(),
+        }
+    }
+
     fn note(&mut self, transition: Transition) -> (Change, Vec<Listener>) {
         let change = Change::new(transition, self.order.clone());
         if !transition.is_observed() {
@@ -386,30 +480,38 @@ struct Parked {
 }
 
 impl Parked {
-    fn park(&mut self, place: &mut Option<usize>, waker: &Waker) {
+    /// The waker that was there before is to be dropped without the lock.
+    fn park(&mut self, place: &mut Option<usize>, waker: &Waker) -> Option<Waker> {
         let at = *place.get_or_insert_with(|| {
             self.free.pop().unwrap_or_else(|| {
                 self.places.push(None);
                 self.places.len() - 1
             })
         });
-        if let Some(parked) = self.places.get_mut(at) {
-            match parked {
-                Some(parked) => parked.clone_from(waker),
-                None => *parked = Some(waker.clone()),
-            }
+        let parked = self.places.get_mut(at)?;
+        if parked.as_ref().is_some_and(|old| old.will_wake(waker)) {
+            return None;
         }
+        parked.replace(waker.clone())
     }
 
-    fn free(&mut self, place: usize) {
-        if let Some(parked) = self.places.get_mut(place) {
-            *parked = None;
-            self.free.push(place);
-        }
+    /// The waker that was there is to be dropped without the lock.
+    fn free(&mut self, place: usize) -> Option<Waker> {
+        let parked = self.places.get_mut(place)?;
+        self.free.push(place);
+        parked.take()
     }
 
     fn take(&mut self) -> Vec<Waker> {
         self.places.iter_mut().filter_map(Option::take).collect()
+    }
+}
+
+/// The permit of a call that passes without asking.
+const fn free(word: u64) -> Permit {
+    Permit {
+        generation: word >> FLAGS,
+        probe: 0,
     }
 }
 
@@ -420,8 +522,10 @@ fn word(breaker: &Breaker) -> u64 {
         Success::Counts => COUNTS,
         Success::Matters => MATTERS,
     };
-    let flags =
-        success | flag(breaker.passes_all(), FREE) | flag(breaker.slow_after().is_some(), TIMED);
+    let flags = success
+        | flag(breaker.passes_all(), FREE)
+        | flag(breaker.slow_after().is_some(), TIMED)
+        | flag(breaker.shut_until().is_some(), SHUT);
     breaker.generation() << FLAGS | flags
 }
 
@@ -431,4 +535,33 @@ fn width(breaker: &Breaker) -> u64 {
 
 fn slow_after(breaker: &Breaker) -> u64 {
     breaker.slow_after().map_or(u64::MAX, nanos)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::breaker::{Mode, Trip};
+
+    #[test]
+    fn the_word_says_that_an_open_circuit_refuses_unless_a_command_holds() {
+        let mut breaker = Breaker::new(Trip::consecutive(1).into());
+        assert_eq!(word(&breaker) & (FREE | SHUT), FREE);
+        breaker.open_now(Tick::ZERO);
+        assert_eq!(word(&breaker) & (FREE | SHUT), SHUT);
+        breaker.force(Mode::ForcedOpen, Tick::NEVER, Tick::ZERO);
+        assert_eq!(word(&breaker) & (FREE | SHUT), 0);
+    }
+
+    #[test]
+    fn a_success_of_the_next_slice_is_not_lost_to_whoever_waited_for_the_lock() {
+        let at = |slice, latest| shard::slice(shard::tag(0, slice), latest);
+        assert_eq!(at(100, 100), 100);
+        assert_eq!(at(97, 100), 97);
+        assert_eq!(at(101, 100), 101, "counted after the clock was read here");
+        let far = (5 << 24) - 1;
+        assert_eq!(at(far, far - 1), far);
+        assert_eq!(at(far + 1, far), far + 1, "the bits begin anew");
+        assert_eq!(at(far, far + 1), far);
+        assert_eq!(at(200, 100), 0, "long past, not far ahead");
+    }
 }

@@ -209,7 +209,7 @@ pub(super) struct Share {
 }
 
 impl Trips {
-    const fn with(mut self, trip: Trip) -> Self {
+    pub(super) const fn with(mut self, trip: Trip) -> Self {
         match trip {
             Trip::Consecutive(failures) => self.consecutive = Some(failures),
             Trip::Streak { failures, spanning } => self.streak = Some((failures, spanning)),
@@ -242,7 +242,7 @@ impl Trips {
         self
     }
 
-    fn iter(self) -> impl Iterator<Item = Trip> {
+    pub(super) fn iter(self) -> impl Iterator<Item = Trip> {
         let consecutive = self.consecutive.map(Trip::Consecutive);
         let streak = self
             .streak
@@ -374,7 +374,8 @@ impl HalfOpen {
 
     /// A probe that has not answered after this long counts as failed.
     ///
-    /// Defaults to 10 s: longer than any sensible attempt timeout, so that the timeout decides first.
+    /// Defaults to 10 s. It should be longer than the attempt timeout, so that the timeout decides first: a callee whose
+    /// calls take longer than this is never found back. The standard stack sees to that.
     #[must_use]
     pub const fn deadline(mut self, deadline: Period) -> Self {
         self.deadline = deadline;

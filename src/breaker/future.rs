@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use pin_project::pin_project;
 
 use super::layer::Policy;
-use super::settle::{Settle, Until};
+use super::settle::{Ending, Settle, Until};
 use crate::error::Rejected;
 use crate::outcome::{Classify, Outcome};
 use crate::reject::Refuse;
@@ -17,26 +17,26 @@ use crate::reject::Refuse;
 ///
 /// Dropping it drops the call and gives the permit back.
 #[pin_project]
-pub struct ResponseFuture<F, Res, Err, C, R, U> {
+pub struct ResponseFuture<F, Res, Err, C, R, U, E = Settle> {
     #[pin]
-    state: Call<F>,
+    state: Call<F, E>,
     policy: Policy<C, R, U>,
     marker: std::marker::PhantomData<fn() -> (Res, Err)>,
 }
 
 #[pin_project(project = CallProj)]
-enum Call<F> {
+enum Call<F, E> {
     Called {
         #[pin]
         future: F,
-        settle: Option<Settle>,
+        settle: Option<E>,
     },
     Rejected(Option<Rejected>),
 }
 
-impl<F, Res, Err, C, R, U> ResponseFuture<F, Res, Err, C, R, U> {
+impl<F, Res, Err, C, R, U, E> ResponseFuture<F, Res, Err, C, R, U, E> {
     /// A call that was let in; without `settle` one that no circuit watches.
-    pub(super) const fn called(future: F, settle: Option<Settle>, policy: Policy<C, R, U>) -> Self {
+    pub(super) const fn called(future: F, settle: Option<E>, policy: Policy<C, R, U>) -> Self {
         let state = Call::Called { future, settle };
         Self {
             state,
@@ -55,15 +55,17 @@ impl<F, Res, Err, C, R, U> ResponseFuture<F, Res, Err, C, R, U> {
     }
 }
 
-impl<F, Res, Err, C, R, U> Future for ResponseFuture<F, Res, Err, C, R, U>
+impl<F, Res, Err, C, R, U, E> Future for ResponseFuture<F, Res, Err, C, R, U, E>
 where
     F: Future<Output = Result<Res, Err>>,
     C: Classify<Res, Err>,
     R: Refuse<Res, Err>,
-    U: Until<Res>,
+    U: Until<Res, E>,
+    E: Ending,
 {
     type Output = Result<U::Response, Err>;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let Policy {
@@ -97,7 +99,7 @@ where
     }
 }
 
-impl<F, Res, Err, C, R, U> fmt::Debug for ResponseFuture<F, Res, Err, C, R, U> {
+impl<F, Res, Err, C, R, U, E> fmt::Debug for ResponseFuture<F, Res, Err, C, R, U, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResponseFuture").finish_non_exhaustive()
     }

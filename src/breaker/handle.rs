@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::circuit::Circuit;
 use super::config::BreakerConfig;
+use super::lease::Place;
 use super::machine::Breaker;
 use super::words::{Mode, State, Totals, Transition};
 use crate::num::Period;
@@ -112,27 +113,35 @@ impl Change {
 /// ```
 #[derive(Clone)]
 pub struct BreakerHandle {
-    pub(super) circuit: Arc<Circuit>,
+    place: Arc<dyn Place>,
 }
 
 impl BreakerHandle {
+    pub(super) fn new(place: Arc<dyn Place>) -> Self {
+        Self { place }
+    }
+
+    fn circuit(&self) -> &Circuit {
+        self.place.circuit()
+    }
+
     /// The name of the policy.
     #[must_use]
     pub fn name(&self) -> &str {
-        self.circuit.name()
+        self.place.rejections().policy()
     }
 
     /// The state as of the last call. An open circuit whose time is over stays open until somebody calls.
     #[must_use]
     pub fn state(&self) -> State {
-        self.circuit.look(|tracked| tracked.breaker.state())
+        self.circuit().look(|tracked| tracked.breaker.state())
     }
 
     /// The command that the circuit is under and who gave it; `None` while its rules decide.
     #[must_use]
     pub fn command(&self) -> Option<(Mode, Order)> {
         let now = rt::now();
-        self.circuit.with(now, |tracked| {
+        self.circuit().with(now, |tracked| {
             let ended = tracked.breaker.handle_timeout(now);
             let mode = tracked.breaker.mode();
             (mode.zip(tracked.order.clone()), ended)
@@ -148,63 +157,65 @@ impl BreakerHandle {
     /// The last change with the order that led to it; `None` while the circuit has never changed.
     #[must_use]
     pub fn change(&self) -> Option<Change> {
-        self.circuit.look(|tracked| tracked.last.clone())
+        self.circuit().look(|tracked| tracked.last.clone())
     }
 
     /// How often the circuit opened.
     #[must_use]
     pub fn openings(&self) -> u64 {
-        self.circuit.look(|tracked| tracked.openings)
+        self.circuit().look(|tracked| tracked.openings)
     }
 
     /// Failures that count now, the most that any trip sees.
     #[must_use]
     pub fn failures(&self) -> u32 {
         let now = rt::now();
-        self.circuit.look(|tracked| tracked.breaker.failures(now))
+        self.circuit().look(|tracked| tracked.breaker.failures(now))
     }
 
     /// What the window of the failure rate holds now; all zero without one.
     #[must_use]
     pub fn failing(&self) -> Totals {
         let now = rt::now();
-        self.circuit.look(|tracked| tracked.breaker.failing(now))
+        self.circuit().look(|tracked| tracked.breaker.failing(now))
     }
 
     /// What the window of the slow-call rate holds now; all zero without one.
     #[must_use]
     pub fn slowness(&self) -> Totals {
         let now = rt::now();
-        self.circuit.look(|tracked| tracked.breaker.slowness(now))
+        self.circuit().look(|tracked| tracked.breaker.slowness(now))
     }
 
     /// How long an open circuit rejects before it lets a probe through.
     #[must_use]
     pub fn time_left(&self) -> Option<Duration> {
         let now = rt::now();
-        self.circuit.look(|tracked| tracked.breaker.time_left(now))
+        self.circuit()
+            .look(|tracked| tracked.breaker.time_left(now))
     }
 
     /// Probes that are out.
     #[must_use]
     pub fn probes(&self) -> usize {
-        self.circuit.look(|tracked| tracked.breaker.probes())
+        self.circuit().look(|tracked| tracked.breaker.probes())
     }
 
     /// The settings.
     #[must_use]
     pub fn config(&self) -> BreakerConfig {
-        self.circuit.look(|tracked| *tracked.breaker.config())
+        self.circuit().look(|tracked| *tracked.breaker.config())
     }
 
     /// Replaces the settings. The state stays, and so do the counts of every window whose shape does not change.
     pub fn reload(&self, config: BreakerConfig) {
-        self.circuit.look(|tracked| tracked.breaker.reload(config));
+        self.circuit()
+            .look(|tracked| tracked.breaker.reload(config));
     }
 
     /// Puts the circuit under a command, which replaces the one it is under.
     pub fn force(&self, mode: Mode, order: Order) {
-        self.circuit.force(mode, order);
+        self.circuit().force(mode, order);
     }
 
     /// Ends the command that the circuit is under: it follows its rules again.
@@ -245,7 +256,7 @@ impl BreakerHandle {
     ///
     /// It is called by whoever caused the change, under no lock, and may use the handle. It must not block.
     pub fn listen(&self, listener: impl Fn(&Change) + Send + Sync + 'static) {
-        self.circuit
+        self.circuit()
             .look(|tracked| tracked.listeners.push(Arc::new(listener)));
     }
 
@@ -255,24 +266,26 @@ impl BreakerHandle {
         order: Order,
         command: impl FnOnce(&mut Breaker, Tick) -> Option<Transition>,
     ) {
-        observe::commanded(self.circuit.name(), what, &order);
+        observe::commanded(self.place.rejections().policy(), what, &order);
         let now = rt::now();
-        self.circuit.with(now, |tracked| {
+        self.circuit().with(now, |tracked| {
             tracked.order = Some(order);
             ((), command(&mut tracked.breaker, now))
         });
+        self.circuit().wake_parked();
     }
 }
 
 impl Circuit {
     pub(super) fn force(&self, mode: Mode, order: Order) {
-        observe::commanded(self.name(), mode.as_str(), &order);
+        observe::commanded(self.rejections_now().policy(), mode.as_str(), &order);
         let now = rt::now();
         self.with(now, |tracked| {
             let until = order.until(now);
             tracked.order = Some(order);
             ((), tracked.breaker.force(mode, until, now))
         });
+        self.wake_parked();
     }
 }
 

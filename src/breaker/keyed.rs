@@ -15,10 +15,12 @@ use super::config::BreakerConfig;
 use super::future::ResponseFuture;
 use super::handle::BreakerHandle;
 use super::layer::Policy;
-use super::settle::{AtHead, Settle, Until};
+use super::lease::Place;
+use super::settle::{AtHead, KeyedSettle, Until};
 use super::switch::Switch;
 use super::words::State;
-use crate::observe::{self, Name};
+use crate::error::LayerKind;
+use crate::observe::{self, Name, Rejections};
 use crate::outcome::{ByResult, Classify};
 use crate::reject::{AsError, Refuse};
 use crate::rng::Rng;
@@ -30,7 +32,8 @@ use crate::sync::{Mutex, lock};
 /// One value is one set of circuits: its clones and every service it made share it, however often `layer` is called,
 /// so a router that applies it once per route has one. At most `max_keys` circuits exist. When another is needed, the
 /// one that was used the longest ago and is closed without a failure goes; circuits that are open, half-open, under a
-/// command or have failures stay. Where all must stay, the call passes without a circuit and is counted.
+/// command or have failures stay. Failures that no window forgets, such as those in a row, count for ten minutes. Where
+/// all must stay, the call passes without a circuit and is counted.
 ///
 /// The name is the label in metrics and logs, never the key. Readiness is that of the inner service, since it is asked
 /// before the key is known.
@@ -76,7 +79,7 @@ impl<K: Clone + Eq + Hash, F> KeyedBreakerLayer<K, F> {
     ) -> Self {
         let max_keys = crate::num::count(max_keys);
         Self {
-            circuits: Arc::new(Circuits::new(name.into(), config.into(), max_keys)),
+            circuits: Arc::new(Circuits::new(&name.into(), config.into(), max_keys)),
             key,
             policy: Policy::default(),
         }
@@ -84,7 +87,8 @@ impl<K: Clone + Eq + Hash, F> KeyedBreakerLayer<K, F> {
 }
 
 impl<K: Clone + Eq + Hash, F, C, R, U> KeyedBreakerLayer<K, F, C, R, U> {
-    /// How a result counts. Defaults to [`ByResult`]: every error is a failure.
+    /// How a result counts. Defaults to [`ByResult`]: every error is a failure, and no response is. Around HTTP or gRPC
+    /// say `http::ByStatus` or `grpc::ByStatus`: with the default a callee that answers 500 to everything is healthy.
     #[must_use]
     pub fn classify<C2>(self, classify: C2) -> KeyedBreakerLayer<K, F, C2, R, U> {
         KeyedBreakerLayer {
@@ -143,7 +147,7 @@ impl<K, F: Clone, C: Clone, R: Clone, U: Clone> Clone for KeyedBreakerLayer<K, F
 impl<K, F, C, R, U> fmt::Debug for KeyedBreakerLayer<K, F, C, R, U> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KeyedBreakerLayer")
-            .field("name", &self.circuits.name)
+            .field("name", self.circuits.rejections.policy())
             .finish_non_exhaustive()
     }
 }
@@ -172,11 +176,11 @@ where
     F: Fn(&Req) -> K,
     C: Classify<S::Response, S::Error> + Clone,
     R: Refuse<S::Response, S::Error> + Clone,
-    U: Until<S::Response> + Clone,
+    U: Until<S::Response, KeyedSettle> + Clone,
 {
     type Response = U::Response;
     type Error = S::Error;
-    type Future = ResponseFuture<S::Future, S::Response, S::Error, C, R, U>;
+    type Future = ResponseFuture<S::Future, S::Response, S::Error, C, R, U, KeyedSettle>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
@@ -193,11 +197,14 @@ where
             return ResponseFuture::called(self.inner.call(request), None, policy);
         };
         match circuit.admit() {
-            Ok((permit, since)) => {
-                let settle = Settle::new(circuit, permit, since);
+            Ok(pass) => {
+                let settle = KeyedSettle::new(circuit, pass);
                 ResponseFuture::called(self.inner.call(request), Some(settle), policy)
             }
-            Err(rejected) => ResponseFuture::rejected(rejected, policy),
+            Err(rejected) => {
+                circuits.rejections.note(&rejected);
+                ResponseFuture::rejected(rejected, policy)
+            }
         }
     }
 }
@@ -234,7 +241,7 @@ impl<K: Clone + Eq + Hash> KeyedBreakerHandle<K> {
     #[must_use]
     pub fn circuit(&self, key: &K) -> Option<BreakerHandle> {
         let circuit = lock(self.circuits.part(key)).peek(key)?;
-        Some(BreakerHandle { circuit })
+        Some(BreakerHandle::new(circuit))
     }
 
     /// How many keys have a circuit.
@@ -253,7 +260,7 @@ impl<K: Clone + Eq + Hash> KeyedBreakerHandle<K> {
     #[must_use]
     pub fn tripped(&self) -> Vec<(K, BreakerHandle)> {
         let all = self.circuits.parts.iter().flat_map(|part| lock(part).all());
-        all.map(|(key, circuit)| (key, BreakerHandle { circuit }))
+        all.map(|(key, circuit)| (key, BreakerHandle::new(circuit)))
             .filter(|(_, handle)| handle.state() != State::Closed)
             .collect()
     }
@@ -264,7 +271,7 @@ impl<K: Clone + Eq + Hash> KeyedBreakerHandle<K> {
         for part in &self.circuits.parts {
             let all = lock(part).all();
             for (_, circuit) in all {
-                BreakerHandle { circuit }.reload(config);
+                BreakerHandle::new(circuit).reload(config);
             }
         }
     }
@@ -281,7 +288,7 @@ impl<K> Clone for KeyedBreakerHandle<K> {
 impl<K> fmt::Debug for KeyedBreakerHandle<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KeyedBreakerHandle")
-            .field("name", &self.circuits.name)
+            .field("name", self.circuits.rejections.policy())
             .finish_non_exhaustive()
     }
 }
@@ -293,7 +300,7 @@ const PARTS: u32 = 16;
 const KEYS_PER_PART: u32 = 64;
 
 struct Circuits<K> {
-    name: Name,
+    rejections: &'static Rejections,
     config: Mutex<BreakerConfig>,
     switches: Mutex<Vec<Switch>>,
     seeds: Mutex<Rng>,
@@ -304,12 +311,12 @@ struct Circuits<K> {
 }
 
 impl<K: Clone + Eq + Hash> Circuits<K> {
-    fn new(name: Name, config: BreakerConfig, max_keys: NonZeroU32) -> Self {
+    fn new(name: &Name, config: BreakerConfig, max_keys: NonZeroU32) -> Self {
         let parts = (max_keys.get() / KEYS_PER_PART).clamp(1, PARTS);
         // The bound holds as a whole: the first parts have the rest of the division.
         let room = |part: u32| max_keys.get() / parts + u32::from(part < max_keys.get() % parts);
         Self {
-            name,
+            rejections: Rejections::of(LayerKind::Breaker, name),
             config: Mutex::new(config),
             switches: Mutex::new(Vec::new()),
             seeds: Mutex::new(Rng::new(rt::entropy())),
@@ -339,13 +346,12 @@ impl<K: Clone + Eq + Hash> Circuits<K> {
         if part.is_full() {
             drop(part);
             self.untracked.fetch_add(1, Ordering::Relaxed);
-            observe::untracked(&self.name);
+            observe::untracked(self.rejections.policy());
             return None;
         }
         let config = *lock(&self.config);
         let seed = lock(&self.seeds).next_u64();
-        let name = Arc::clone(&self.name);
-        let circuit = Arc::new(Circuit::new(name, config, seed, Kind::OfMany));
+        let circuit = Arc::new(Circuit::new(self.rejections, config, seed, Kind::OfMany));
         part.insert(key, Arc::clone(&circuit));
         drop(part);
         let len = if evicted {
@@ -353,11 +359,11 @@ impl<K: Clone + Eq + Hash> Circuits<K> {
         } else {
             self.len.fetch_add(1, Ordering::Relaxed) + 1
         };
-        observe::keys(&self.name, len);
+        observe::keys(self.rejections.policy(), len);
         // Out of the lock: a command that holds is told.
         let switches = lock(&self.switches).clone();
         for switch in &switches {
-            switch.put(&circuit);
+            switch.put(&(Arc::clone(&circuit) as Arc<dyn Place>));
         }
         Some(circuit)
     }
@@ -367,7 +373,7 @@ impl<K: Clone + Eq + Hash> Circuits<K> {
         for part in &self.parts {
             let all = lock(part).all();
             for (_, circuit) in all {
-                switch.put(&circuit);
+                switch.put(&(Arc::clone(&circuit) as Arc<dyn Place>));
             }
         }
     }
@@ -525,7 +531,8 @@ mod tests {
 
     fn circuit() -> Arc<Circuit> {
         let config = BreakerConfig::new(Trip::consecutive(1));
-        Arc::new(Circuit::new("test".into(), config, 0, Kind::OfMany))
+        let rejections = Rejections::of(LayerKind::Breaker, &"test".into());
+        Arc::new(Circuit::new(rejections, config, 0, Kind::OfMany))
     }
 
     #[test]

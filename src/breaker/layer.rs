@@ -3,13 +3,14 @@ use std::sync::Arc;
 
 use tower::Layer;
 
-use super::circuit::{Circuit, Kind};
 use super::config::BreakerConfig;
 use super::handle::BreakerHandle;
+use super::lease::{Lease, Place};
 use super::service::BreakerService;
 use super::settle::AtHead;
 use super::switch::Switch;
-use crate::observe::Name;
+use crate::error::LayerKind;
+use crate::observe::Rejections;
 use crate::outcome::ByResult;
 use crate::reject::AsError;
 use crate::rt;
@@ -24,7 +25,7 @@ use crate::rt;
 /// - `R` says how a refusal leaves: [`refuse_with`](Self::refuse_with).
 /// - `U` says until when a call lasts: [`until`](Self::until).
 pub struct BreakerLayer<C = ByResult, R = AsError, U = AtHead> {
-    circuit: Arc<Circuit>,
+    lease: Arc<Lease>,
     policy: Policy<C, R, U>,
 }
 
@@ -78,21 +79,21 @@ impl BreakerLayer {
     /// A circuit whose waits have the same jitter for the same seed, for tests and drills.
     #[must_use]
     pub fn seeded(name: impl Into<Arc<str>>, config: impl Into<BreakerConfig>, seed: u64) -> Self {
-        let name: Name = name.into();
-        let circuit = Arc::new(Circuit::new(name, config.into(), seed, Kind::Single));
+        let rejections = Rejections::of(LayerKind::Breaker, &name.into());
         Self {
-            circuit,
+            lease: Arc::new(Lease::new(rejections, config.into(), seed)),
             policy: Policy::default(),
         }
     }
 }
 
 impl<C, R, U> BreakerLayer<C, R, U> {
-    /// How a result counts. Defaults to [`ByResult`]: every error is a failure.
+    /// How a result counts. Defaults to [`ByResult`]: every error is a failure, and no response is. Around HTTP or gRPC
+    /// say `http::ByStatus` or `grpc::ByStatus`: with the default a callee that answers 500 to everything is healthy.
     #[must_use]
     pub fn classify<C2>(self, classify: C2) -> BreakerLayer<C2, R, U> {
         BreakerLayer {
-            circuit: self.circuit,
+            lease: self.lease,
             policy: self.policy.classify(classify),
         }
     }
@@ -101,7 +102,7 @@ impl<C, R, U> BreakerLayer<C, R, U> {
     #[must_use]
     pub fn refuse_with<R2>(self, refuse: R2) -> BreakerLayer<C, R2, U> {
         BreakerLayer {
-            circuit: self.circuit,
+            lease: self.lease,
             policy: self.policy.refuse_with(refuse),
         }
     }
@@ -110,7 +111,7 @@ impl<C, R, U> BreakerLayer<C, R, U> {
     #[must_use]
     pub fn until<U2>(self, until: U2) -> BreakerLayer<C, R, U2> {
         BreakerLayer {
-            circuit: self.circuit,
+            lease: self.lease,
             policy: self.policy.until(until),
         }
     }
@@ -118,23 +119,22 @@ impl<C, R, U> BreakerLayer<C, R, U> {
     /// Puts the circuit on `switch`, which commands many.
     #[must_use]
     pub fn switched_by(self, switch: &Switch) -> Self {
-        switch.put(&self.circuit);
+        let place: Arc<dyn Place> = Arc::clone(&self.lease) as _;
+        switch.put(&place);
         self
     }
 
     /// Watches and commands the circuit from outside.
     #[must_use]
     pub fn handle(&self) -> BreakerHandle {
-        BreakerHandle {
-            circuit: Arc::clone(&self.circuit),
-        }
+        BreakerHandle::new(Arc::clone(&self.lease) as _)
     }
 }
 
 impl<C: Clone, R: Clone, U: Clone> Clone for BreakerLayer<C, R, U> {
     fn clone(&self) -> Self {
         Self {
-            circuit: Arc::clone(&self.circuit),
+            lease: Arc::clone(&self.lease),
             policy: self.policy.clone(),
         }
     }
@@ -152,6 +152,6 @@ impl<S, C: Clone, R: Clone, U: Clone> Layer<S> for BreakerLayer<C, R, U> {
     type Service = BreakerService<S, C, R, U>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        BreakerService::new(inner, Arc::clone(&self.circuit), self.policy.clone())
+        BreakerService::new(inner, Arc::clone(&self.lease), self.policy.clone())
     }
 }

@@ -6,24 +6,30 @@ use std::task::{Wake, Waker};
 
 use loom::thread;
 
-use super::circuit::{Circuit, Kind};
+use super::circuit::{Circuit, Kind, Pass};
 use super::config::{BreakerConfig, Trip};
 use super::words::State;
+use crate::error::LayerKind;
 use crate::num::{Period, Ratio};
+use crate::observe::Rejections;
 use crate::outcome::{Failure, Outcome};
 
 const FAILED: Outcome = Outcome::Failure(Failure::Error);
 
+fn rejections() -> &'static Rejections {
+    Rejections::of(LayerKind::Breaker, &"loom".into())
+}
+
 fn circuit(config: impl Into<BreakerConfig>) -> Arc<Circuit> {
     let config: BreakerConfig = config.into();
     let config = config.open_for(Period::secs(3_600));
-    Arc::new(Circuit::new("loom".into(), config, 0, Kind::OfMany))
+    Arc::new(Circuit::new(rejections(), config, 0, Kind::OfMany))
 }
 
 /// One call from its admission to its end; false if it was refused.
 fn call(circuit: &Circuit, outcome: Outcome) -> bool {
     match circuit.admit() {
-        Ok((permit, since)) => {
+        Ok(Pass { permit, since }) => {
             circuit.settle(permit, outcome, since);
             true
         }
@@ -74,7 +80,7 @@ fn loom_a_success_and_a_failure_are_both_counted() {
 fn loom_nothing_of_one_generation_counts_in_the_next() {
     loom::model(|| {
         let circuit = circuit(rate(1));
-        let (permit, since) = circuit.admit().unwrap();
+        let Pass { permit, since } = circuit.admit().unwrap();
         let other = {
             let circuit = Arc::clone(&circuit);
             thread::spawn(move || circuit.settle(permit, Outcome::Success, since))

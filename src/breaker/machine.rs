@@ -82,6 +82,10 @@ struct Command {
     until: Tick,
 }
 
+/// How long failures that no window forgets keep a circuit from being forgotten.
+#[cfg(feature = "tower")]
+const MEMORY: Duration = Duration::from_secs(600);
+
 /// What a success changes.
 #[cfg(feature = "tower")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,6 +129,8 @@ pub struct Breaker {
     consecutive: u32,
     /// When the first of the failures in a row came.
     streak_began: Tick,
+    /// When the last call failed or was slow.
+    hit_at: Tick,
     recent: Recent,
     rate: Option<Sliding>,
     slow: Option<Sliding>,
@@ -153,6 +159,7 @@ impl Breaker {
             rounds: 0,
             consecutive: 0,
             streak_began: Tick::ZERO,
+            hit_at: Tick::ZERO,
             recent: Recent::new(needed(&config.trips)),
             rate: config.trips.rate.map(|share| window(share.window)),
             slow: config.trips.slow.map(|(share, _)| window(share.window)),
@@ -160,6 +167,13 @@ impl Breaker {
             crossed: false,
             rng,
         }
+    }
+
+    /// This circuit in the place of one whose permits may still be out: they are of an earlier generation.
+    #[cfg(feature = "tower")]
+    pub(super) const fn after(mut self, generation: u64) -> Self {
+        self.generation = generation.saturating_add(1);
+        self
     }
 
     /// Asks to let a call through.
@@ -497,6 +511,30 @@ impl Breaker {
         self.command.and_then(|_| self.end_command(now))
     }
 
+    /// Whether forgetting the circuit loses nothing: closed, without a command, and without a hit that counts.
+    ///
+    /// Failures in a row and those of the last so many calls never end by themselves, so they count for a while only:
+    /// whoever failed once and is never called again must not keep its place for ever.
+    #[cfg(feature = "tower")]
+    pub(super) fn is_clean(&mut self, now: Tick) -> bool {
+        if !self.passes_all() || self.command.is_some() {
+            return false;
+        }
+        let failed = self.failures(now) > 0 || self.slowness(now).hits > 0;
+        if !failed || now.since(self.hit_at) < MEMORY {
+            return !failed;
+        }
+        let trips = &self.config.trips;
+        let recent = trips
+            .in_window
+            .is_some_and(|(_, window)| self.recent.len_within(window.get(), now) > 0);
+        let in_time = self.windows().any(|(_, window)| match window {
+            Sliding::Time(counts) => counts.known().hits > 0,
+            Sliding::Calls(_) => false,
+        });
+        !recent && !in_time
+    }
+
     #[cfg(feature = "tower")]
     pub(super) const fn generation(&self) -> u64 {
         self.generation
@@ -613,6 +651,9 @@ impl Breaker {
     ) -> Option<Transition> {
         let trips = self.config.trips;
         let mut cause = None;
+        if failed || slow {
+            self.hit_at = self.hit_at.max(now);
+        }
         if trips.consecutive.is_some() || trips.streak.is_some() {
             if self.consecutive == 0 {
                 self.streak_began = now;

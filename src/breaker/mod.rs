@@ -100,6 +100,8 @@
 
 mod config;
 mod machine;
+#[cfg(feature = "serde")]
+mod settings;
 mod words;
 
 #[cfg(feature = "tower")]
@@ -112,6 +114,8 @@ mod handle;
 mod keyed;
 #[cfg(feature = "tower")]
 mod layer;
+#[cfg(feature = "tower")]
+mod lease;
 #[cfg(all(test, mainstay_loom))]
 mod loom_tests;
 #[cfg(feature = "tower")]
@@ -134,7 +138,7 @@ pub use machine::Breaker;
 #[cfg(feature = "tower")]
 pub use service::BreakerService;
 #[cfg(feature = "tower")]
-pub use settle::{AtHead, Ending, Settle, Until};
+pub use settle::{AtHead, Ending, KeyedSettle, Settle, Until};
 #[cfg(feature = "tower")]
 pub use switch::Switch;
 pub use words::{Admission, Cause, Mode, Permit, State, Totals, Transition};

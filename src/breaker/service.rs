@@ -8,6 +8,7 @@ use tower::Service;
 use super::circuit::Circuit;
 use super::future::ResponseFuture;
 use super::layer::Policy;
+use super::lease::Lease;
 use super::settle::{Settle, Until};
 use crate::error::{LayerKind, Reason, Rejected};
 use crate::outcome::Classify;
@@ -22,20 +23,33 @@ pub struct BreakerService<S, C, R, U> {
     refusal: Option<Rejected>,
     /// Where this caller waits for the inner service.
     parked: Option<usize>,
-    circuit: Arc<Circuit>,
+    circuit: &'static Circuit,
+    /// What makes the circuit this policy's.
+    lease: Arc<Lease>,
     policy: Policy<C, R, U>,
 }
 
 impl<S, C, R, U> BreakerService<S, C, R, U> {
-    pub(super) const fn new(inner: S, circuit: Arc<Circuit>, policy: Policy<C, R, U>) -> Self {
+    pub(super) fn new(inner: S, lease: Arc<Lease>, policy: Policy<C, R, U>) -> Self {
         Self {
             inner,
             ready: false,
             refusal: None,
             parked: None,
-            circuit,
+            circuit: lease.circuit(),
+            lease,
             policy,
         }
+    }
+
+    /// Refuses a call that was ready only to be refused: had the circuit's wait ended meanwhile, the inner service still
+    /// could not be called.
+    #[cold]
+    fn refuse(&mut self) -> Rejected {
+        let refusal = self.refusal.take().or_else(|| self.circuit.refusal());
+        refusal.unwrap_or_else(|| {
+            Rejected::new(LayerKind::Breaker, Reason::CircuitOpen).retry_after(Duration::ZERO)
+        })
     }
 }
 
@@ -50,6 +64,7 @@ where
     type Error = S::Error;
     type Future = ResponseFuture<S::Future, S::Response, S::Error, C, R, U>;
 
+    #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         // Asked first: a refusal does not need the inner service, so nobody waits for it, and nothing is reserved in it
         // that a refused call would not give back.
@@ -74,27 +89,22 @@ where
         ready
     }
 
+    #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
-        let refusal = self.refusal.take();
         let admitted = if std::mem::take(&mut self.ready) {
             self.circuit.admit()
         } else {
-            // Ready only to refuse: had the circuit's wait ended meanwhile, the inner service still could not be called.
-            let rejected = refusal
-                .or_else(|| self.circuit.refusal())
-                .unwrap_or_else(|| {
-                    Rejected::new(LayerKind::Breaker, Reason::CircuitOpen)
-                        .retry_after(Duration::ZERO)
-                });
-            self.circuit.refused(&rejected);
-            Err(rejected)
+            Err(self.refuse())
         };
         match admitted {
-            Ok((permit, since)) => {
-                let settle = Settle::new(Arc::clone(&self.circuit), permit, since);
+            Ok(pass) => {
+                let settle = Settle::new(self.circuit, pass);
                 ResponseFuture::called(self.inner.call(request), Some(settle), self.policy.clone())
             }
-            Err(rejected) => ResponseFuture::rejected(rejected, self.policy.clone()),
+            Err(rejected) => {
+                self.lease.rejections().note(&rejected);
+                ResponseFuture::rejected(rejected, self.policy.clone())
+            }
         }
     }
 }
@@ -110,7 +120,7 @@ impl<S: Clone, C: Clone, R: Clone, U: Clone> Clone for BreakerService<S, C, R, U
         // Not ready: readiness belongs to the clone of the inner service that said so.
         Self::new(
             self.inner.clone(),
-            Arc::clone(&self.circuit),
+            Arc::clone(&self.lease),
             self.policy.clone(),
         )
     }

@@ -1,63 +1,99 @@
 use std::fmt;
+use std::ops::Deref;
 use std::sync::Arc;
 
-use super::circuit::Circuit;
+use super::circuit::{Circuit, Pass};
 use super::words::Permit;
 use crate::outcome::Outcome;
 use crate::scope::Scope;
 use crate::time::Tick;
 
-/// The open end of an admitted call: says how it ended, once.
+/// The open end of a call that a circuit let in: says how it ended, once.
 ///
 /// Dropped before that, the call counts as a failure of the callee if its deadline has passed, and not at all if it
 /// has not: a caller who goes away says nothing about the callee.
-pub struct Settle {
-    circuit: Arc<Circuit>,
-    permit: Option<Permit>,
+#[derive(Debug)]
+pub struct Settle(Open<&'static Circuit>);
+
+/// As [`Settle`], of a call that one of the circuits of a keyed policy let in.
+#[derive(Debug)]
+pub struct KeyedSettle(Open<Arc<Circuit>>);
+
+struct Open<H: Deref<Target = Circuit>> {
+    circuit: H,
+    generation: u64,
     deadline: Tick,
     /// When the call was let in, where it matters how long it takes.
-    since: Option<Tick>,
+    since: Tick,
+    probe: u32,
+    settled: bool,
 }
 
-impl Settle {
-    pub(super) fn new(circuit: Arc<Circuit>, permit: Permit, since: Option<Tick>) -> Self {
-        let deadline = Scope::current().deadline().unwrap_or(Tick::NEVER);
+impl<H: Deref<Target = Circuit>> Open<H> {
+    #[inline]
+    fn new(circuit: H, pass: Pass) -> Self {
+        let Pass { permit, since } = pass;
         Self {
             circuit,
-            permit: Some(permit),
-            deadline,
+            generation: permit.generation,
+            deadline: Scope::current().ends(),
             since,
+            probe: permit.probe,
+            settled: false,
         }
     }
 
-    /// The call ended so.
-    pub fn settle(mut self, outcome: Outcome) {
-        if let Some(permit) = self.permit.take() {
-            self.circuit.settle(permit, outcome, self.since);
+    const fn permit(&self) -> Permit {
+        Permit {
+            generation: self.generation,
+            probe: self.probe,
         }
     }
 
-    /// The answer has begun and goes on.
-    pub fn answered(&self) {
-        if let Some(permit) = &self.permit {
-            self.circuit.answered(permit);
+    #[inline]
+    fn settle(mut self, outcome: Outcome) {
+        self.settled = true;
+        self.circuit.settle(self.permit(), outcome, self.since);
+    }
+
+    fn answered(&self) {
+        if self.probe != 0 {
+            self.circuit.answered(&self.permit());
         }
     }
 }
 
-impl Drop for Settle {
+impl<H: Deref<Target = Circuit>> Drop for Open<H> {
+    #[inline]
     fn drop(&mut self) {
-        if let Some(permit) = self.permit.take() {
+        // Nobody waits for a call without a deadline that is no probe.
+        if !self.settled && (self.probe != 0 || self.deadline != Tick::NEVER) {
+            let permit = self.permit();
             self.circuit.abandon(permit, self.deadline, self.since);
         }
     }
 }
 
-impl fmt::Debug for Settle {
+impl<H: Deref<Target = Circuit>> fmt::Debug for Open<H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Settle")
-            .field("permit", &self.permit)
+        f.debug_struct("Open")
+            .field("permit", &self.permit())
+            .field("settled", &self.settled)
             .finish_non_exhaustive()
+    }
+}
+
+impl Settle {
+    #[inline]
+    pub(super) fn new(circuit: &'static Circuit, pass: Pass) -> Self {
+        Self(Open::new(circuit, pass))
+    }
+}
+
+impl KeyedSettle {
+    #[inline]
+    pub(super) fn new(circuit: Arc<Circuit>, pass: Pass) -> Self {
+        Self(Open::new(circuit, pass))
     }
 }
 
@@ -72,18 +108,31 @@ pub trait Ending {
 }
 
 impl Ending for Settle {
+    #[inline]
     fn settle(self, outcome: Outcome) {
-        Self::settle(self, outcome);
+        self.0.settle(outcome);
     }
 
     fn answered(&self) {
-        Self::answered(self);
+        self.0.answered();
+    }
+}
+
+impl Ending for KeyedSettle {
+    #[inline]
+    fn settle(self, outcome: Outcome) {
+        self.0.settle(outcome);
+    }
+
+    fn answered(&self) {
+        self.0.answered();
     }
 }
 
 /// Until when a call lasts: the head of its answer, or the end of its body.
 ///
-/// `E` is what a policy wants to be told: a breaker its [`Settle`], a limit the place that the call takes.
+/// `E` is what a policy wants to be told: a breaker its [`Settle`] or [`KeyedSettle`], a limit the place that the call
+/// takes.
 pub trait Until<Res, E: Ending = Settle> {
     /// What the service returns: `Res`, or `Res` with a body that reports its end.
     type Response;
@@ -107,6 +156,7 @@ impl<Res, E: Ending> Until<Res, E> for AtHead {
         response
     }
 
+    #[inline]
     fn track(&self, response: Res, head: Outcome, ending: E) -> Res {
         ending.settle(head);
         response

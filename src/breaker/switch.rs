@@ -1,8 +1,8 @@
 use std::fmt;
 use std::sync::{Arc, Weak};
 
-use super::circuit::Circuit;
-use super::handle::Order;
+use super::handle::{BreakerHandle, Order};
+use super::lease::Place;
 use super::words::Mode;
 use crate::num::Period;
 use crate::rt;
@@ -35,7 +35,7 @@ pub struct Switch {
 #[derive(Default)]
 struct On {
     command: Option<(Mode, Order, Tick)>,
-    circuits: Vec<Weak<Circuit>>,
+    circuits: Vec<Weak<dyn Place>>,
     /// When so many are known, those that are gone are forgotten.
     tidy_at: usize,
 }
@@ -59,8 +59,8 @@ impl Switch {
             on.command = Some((mode, order.clone(), until));
             on.alive()
         };
-        for circuit in circuits {
-            circuit.force(mode, order.clone());
+        for place in circuits {
+            place.circuit().force(mode, order.clone());
         }
     }
 
@@ -75,8 +75,8 @@ impl Switch {
             on.command = None;
             on.alive()
         };
-        for circuit in circuits {
-            super::BreakerHandle { circuit }.release(order.clone());
+        for place in circuits {
+            BreakerHandle::new(place).release(order.clone());
         }
     }
 
@@ -86,14 +86,14 @@ impl Switch {
         lock(&self.state).alive().len()
     }
 
-    pub(super) fn put(&self, circuit: &Arc<Circuit>) {
+    pub(super) fn put(&self, place: &Arc<dyn Place>) {
         let command = {
             let mut on = lock(&self.state);
             if on.circuits.len() >= on.tidy_at {
                 on.circuits.retain(|circuit| circuit.strong_count() > 0);
                 on.tidy_at = on.circuits.len().saturating_mul(2).max(16);
             }
-            on.circuits.push(Arc::downgrade(circuit));
+            on.circuits.push(Arc::downgrade(place));
             on.command.clone()
         };
         let now = rt::now();
@@ -106,13 +106,13 @@ impl Switch {
                 Some(left) => order.lasting(left),
                 None => order,
             };
-            circuit.force(mode, order);
+            place.circuit().force(mode, order);
         }
     }
 }
 
 impl On {
-    fn alive(&self) -> Vec<Arc<Circuit>> {
+    fn alive(&self) -> Vec<Arc<dyn Place>> {
         self.circuits.iter().filter_map(Weak::upgrade).collect()
     }
 }

@@ -2,7 +2,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use pin_project::pin_project;
@@ -35,14 +35,14 @@ pub struct DeadlineLayer<R = AsError> {
 /// How long a call or an attempt may take, and what tells when one took longer.
 #[derive(Debug)]
 struct Limit {
-    rejections: Rejections,
+    rejections: &'static Rejections,
     nanos: AtomicU64,
 }
 
 impl Limit {
-    fn new(name: Name, limit: Period) -> Arc<Self> {
+    fn new(name: &Name, limit: Period) -> Arc<Self> {
         Arc::new(Self {
-            rejections: Rejections::new(name),
+            rejections: Rejections::of(LayerKind::Deadline, name),
             nanos: AtomicU64::new(nanos(limit.get())),
         })
     }
@@ -89,7 +89,7 @@ impl DeadlineLayer {
     #[must_use]
     pub fn new(name: impl Into<Arc<str>>, limit: Period) -> Self {
         Self {
-            limit: Limit::new(name.into(), limit),
+            limit: Limit::new(&name.into(), limit),
             refuse: AsError,
         }
     }
@@ -209,6 +209,7 @@ where
     type Error = S::Error;
     type Future = ResponseFuture<S::Future, Total<R>>;
 
+    #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         if let Poll::Ready(result) = self.inner.poll_ready(cx) {
             if let Some(wait) = self.wait.take() {
@@ -229,27 +230,24 @@ where
         }
     }
 
+    #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
         let now = scope::now();
         let waited = self.waited.take();
         let spent = waited.map_or(Duration::ZERO, |waited| waited.spent(now));
         let left = self.layer.limit.get().saturating_sub(spent);
         let scope = Scope::current().until(now + left);
-        let at = scope.deadline().unwrap_or(Tick::NEVER);
-        let in_time = at > now && self.wait.take().is_none();
+        let in_time = scope.ends() > now && self.wait.take().is_none();
         let make = || self.inner.call(request);
-        let future = in_time.then(|| scope::calling(now, || scope.enter(make)));
-        let end = Total {
-            limit: Arc::clone(&self.layer.limit),
-            refuse: self.layer.refuse.clone(),
-            started: in_time,
-        };
         ResponseFuture {
-            future,
+            future: in_time.then(|| scope.call(now, make)),
             sleep: None,
             scope,
-            at,
-            end,
+            end: Total {
+                rejections: self.layer.limit.rejections,
+                refuse: self.layer.refuse.clone(),
+                started: in_time,
+            },
         }
     }
 }
@@ -270,7 +268,7 @@ impl TimeoutLayer {
     #[must_use]
     pub fn new(name: impl Into<Arc<str>>, limit: Period) -> Self {
         Self {
-            limit: Limit::new(name.into(), limit),
+            limit: Limit::new(&name.into(), limit),
             give_up: AsError,
         }
     }
@@ -322,39 +320,37 @@ where
     type Error = S::Error;
     type Future = ResponseFuture<S::Future, Attempt<R>>;
 
+    #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
     }
 
+    #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
         let now = scope::now();
         let scope = Scope::current().until(now + self.layer.limit.get());
-        let at = scope.deadline().unwrap_or(Tick::NEVER);
         let make = || self.inner.call(request);
-        let future = Some(scope::calling(now, || scope.enter(make)));
-        let end = Attempt {
-            limit: Arc::clone(&self.layer.limit),
-            give_up: self.layer.give_up.clone(),
-            after: at.since(now),
-        };
         ResponseFuture {
-            future,
+            future: Some(scope.call(now, make)),
             sleep: None,
             scope,
-            at,
-            end,
+            end: Attempt {
+                rejections: self.layer.limit.rejections,
+                give_up: self.layer.give_up.clone(),
+                began: now,
+            },
         }
     }
 }
 
 /// What a call ends with when its time is over.
 pub trait End<Res, Err> {
-    /// The result in place of the callee's.
+    /// The result in place of the callee's, whose time was over at `at`.
     ///
     /// # Errors
     ///
     /// That is the point, where it leaves as an error.
-    fn end(&self) -> Result<Res, Err>;
+    fn end(&self, at: Tick) -> Result<Res, Err>;
 
     /// Whether `result` says in other words that the time until `at` is over. Defaults to no.
     fn is_expiry(&self, _result: Result<&Res, &Err>, _at: Tick) -> bool {
@@ -365,15 +361,16 @@ pub trait End<Res, Err> {
 /// The end of a whole call.
 #[derive(Debug)]
 pub struct Total<R> {
-    limit: Arc<Limit>,
+    rejections: &'static Rejections,
     refuse: R,
     started: bool,
 }
 
 impl<R: Refuse<Res, Err>, Res, Err> End<Res, Err> for Total<R> {
-    fn end(&self) -> Result<Res, Err> {
+    #[cold]
+    fn end(&self, _at: Tick) -> Result<Res, Err> {
         let rejected = Rejected::new(LayerKind::Deadline, Reason::DeadlineExceeded);
-        self.limit.rejections.note(&rejected);
+        self.rejections.note(&rejected);
         self.refuse.refuse(if self.started {
             rejected.tried()
         } else {
@@ -385,15 +382,17 @@ impl<R: Refuse<Res, Err>, Res, Err> End<Res, Err> for Total<R> {
 /// The end of one attempt.
 #[derive(Debug)]
 pub struct Attempt<R> {
-    limit: Arc<Limit>,
+    rejections: &'static Rejections,
     give_up: R,
-    after: Duration,
+    began: Tick,
 }
 
 impl<R: GiveUp<Res, Err>, Res, Err> End<Res, Err> for Attempt<R> {
-    fn end(&self) -> Result<Res, Err> {
-        observe::timed_out(self.limit.rejections.policy(), self.after);
-        self.give_up.give_up(TimedOut::new(self.after))
+    #[cold]
+    fn end(&self, at: Tick) -> Result<Res, Err> {
+        let after = at.since(self.began);
+        observe::timed_out(self.rejections.policy(), after);
+        self.give_up.give_up(TimedOut::new(after))
     }
 
     fn is_expiry(&self, result: Result<&Res, &Err>, at: Tick) -> bool {
@@ -415,7 +414,6 @@ pub struct ResponseFuture<F, E> {
     #[pin]
     sleep: Option<Unconstrained<Sleep>>,
     scope: Scope,
-    at: Tick,
     end: E,
 }
 
@@ -426,35 +424,47 @@ where
 {
     type Output = Result<Res, Err>;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         let scope = *this.scope;
         let Some(future) = this.future.as_mut().as_pin_mut() else {
-            return Poll::Ready(this.end.end());
+            return Poll::Ready(this.end.end(scope.ends()));
         };
         if let Poll::Ready(result) = scope.enter(|| future.poll(cx)) {
-            let expired = this.end.is_expiry(result.as_ref(), *this.at);
-            return Poll::Ready(if expired { this.end.end() } else { result });
+            let expired = this.end.is_expiry(result.as_ref(), scope.ends());
+            return Poll::Ready(if expired {
+                this.end.end(scope.ends())
+            } else {
+                result
+            });
         }
-        if this.sleep.is_none() {
-            let sleep = unconstrained(rt::sleep_until(*this.at));
-            this.sleep.set(Some(sleep));
-        }
-        match this.sleep.as_mut().as_pin_mut().map(|sleep| sleep.poll(cx)) {
-            Some(Poll::Ready(())) => {
-                // The layers below see that the deadline has passed and count the drop as a failure of the callee.
-                this.future.set(None);
-                Poll::Ready(this.end.end())
-            }
-            Some(Poll::Pending) | None => Poll::Pending,
-        }
+        ready!(poll_timer(this.sleep, scope.ends(), cx));
+        // The layers below see that the deadline has passed and count the drop as a failure of the callee.
+        this.future.set(None);
+        Poll::Ready(this.end.end(scope.ends()))
+    }
+}
+
+/// Waits until `at`, with a timer that is made when it is first needed.
+fn poll_timer(
+    mut sleep: Pin<&mut Option<Unconstrained<Sleep>>>,
+    at: Tick,
+    cx: &mut Context<'_>,
+) -> Poll<()> {
+    if sleep.is_none() {
+        sleep.set(Some(unconstrained(rt::sleep_until(at))));
+    }
+    match sleep.as_pin_mut() {
+        Some(sleep) => sleep.poll(cx),
+        None => Poll::Pending,
     }
 }
 
 impl<F, E> fmt::Debug for ResponseFuture<F, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResponseFuture")
-            .field("at", &self.at)
+            .field("at", &self.scope.ends())
             .finish_non_exhaustive()
     }
 }

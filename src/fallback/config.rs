@@ -19,8 +19,8 @@ use crate::num::count;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FallbackConfig {
-    outcomes: Outcomes,
-    max_in_flight: NonZeroU32,
+    pub(super) outcomes: Outcomes,
+    pub(super) max_in_flight: NonZeroU32,
 }
 
 impl FallbackConfig {

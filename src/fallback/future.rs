@@ -95,6 +95,7 @@ where
 {
     type Output = Result<Res, Err>;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         let (policy, shared) = (this.policy, &this.fallback.shared);

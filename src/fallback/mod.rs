@@ -20,6 +20,18 @@
 //! | [`FallbackLayer::function`], [`FallbackLayer::async_function`] | what [`FallbackLayer::keep`] takes | none |
 //! | [`FallbackLayer::service`] | the whole request | what its `Replay` needs |
 //!
+//! # What can be set
+//!
+//! | question | setting | default |
+//! |---|---|---|
+//! | for which outcomes does it answer? | [`FallbackConfig::outcomes`] | what says that the callee is down or slow: [`Outcomes::default`] |
+//! | how many at a time? | [`FallbackConfig::max_in_flight`] | 64 |
+//! | what does it need of the request? | [`FallbackLayer::keep`], [`FallbackLayer::replay_with`] | nothing; a service the whole of it |
+//! | what is a failure? | [`FallbackLayer::classify`] | every error |
+//!
+//! [`FallbackHandle::reload`] replaces the first two while calls are under way. A function takes two arguments, what was
+//! kept and the [`Primary`] result, also where it looks at neither.
+//!
 //! # Where it stands
 //!
 //! Outside the retry and inside the deadline and the limits. The fallback needs time of its own, so give the call less
@@ -60,7 +72,7 @@
 //!
 //! # Coming from
 //!
-//! | there | here |
+//! | elsewhere | here |
 //! |---|---|
 //! | tower-resilience: `FallbackLayer::value`, `value_fn`, `from_error`, `service` | [`FallbackLayer::value`]; [`FallbackLayer::function`] for the next two; [`FallbackLayer::service`] |
 //! | tower-resilience: `from_request_error`, which clones every request | [`FallbackLayer::function`] with [`FallbackLayer::keep`] |
@@ -77,6 +89,8 @@
 mod config;
 mod ending;
 mod outcomes;
+#[cfg(feature = "serde")]
+mod settings;
 
 #[cfg(feature = "tower")]
 mod answer;

@@ -114,6 +114,23 @@ impl Outcomes {
             .map(|(outcome, reason)| name(outcome, reason))
     }
 
+    /// Each of them alone that can be stated.
+    #[cfg(feature = "serde")]
+    pub(super) fn each() -> impl Iterator<Item = Self> {
+        let failures = FAILURES.map(|kind| Self::NONE.failure(kind));
+        let refusals = Reason::ALL.map(|reason| Self::NONE.refusal(reason));
+        failures
+            .into_iter()
+            .chain([Self::NONE.overload()])
+            .chain(refusals)
+    }
+
+    /// These and those.
+    #[cfg(feature = "serde")]
+    pub(super) const fn and(self, others: Self) -> Self {
+        Self(self.0 | others.0)
+    }
+
     #[cfg(feature = "tower")]
     pub(super) const fn bits(self) -> u32 {
         self.0

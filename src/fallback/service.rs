@@ -50,10 +50,12 @@ where
     type Error = S::Error;
     type Future = ResponseFuture<S::Future, Req, S::Response, S::Error, A, K, C, R>;
 
+    #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
     }
 
+    #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
         let (request, held) = self.policy.keep.hold(request);
         let future = self.inner.call(request);

@@ -3,23 +3,30 @@
 //! Everything here speaks in terms of the `http` crate, so it serves axum, tonic and hyper alike; nothing of their own
 //! types is named.
 //!
-//! # Example: an axum route behind a breaker
+//! # Example: an axum route behind a limit and a breaker
+//!
+//! Both of `classify` and `refuse_with` are needed. Without `refuse_with` it does not compile, since axum's errors are
+//! `Infallible`; without `classify` it does, but an answer of 500 is then a success as any other, and the circuit never
+//! opens.
 //!
 //! ```
 //! use axum::{Router, routing::get};
 //! use mainstay::breaker::{BreakerLayer, Trip};
 //! use mainstay::deadline::DeadlineLayer;
 //! use mainstay::http::{AsResponse, ByStatus};
-//! use mainstay::num::Period;
+//! use mainstay::limit::concurrency::{ConcurrencyConfig, ConcurrencyLayer};
+//! use mainstay::num::{Period, count};
 //!
 //! let breaker = BreakerLayer::new("stock", Trip::consecutive(5))
 //!     .classify(ByStatus)
 //!     .refuse_with(AsResponse);
+//! let limit = ConcurrencyLayer::new("stock", ConcurrencyConfig::new(count(50))).refuse_with(AsResponse);
 //! let deadline = DeadlineLayer::new("stock", Period::secs(2)).refuse_with(AsResponse);
 //! let app: Router = Router::new()
 //!     .route("/stock", get(|| async { "42" }))
 //!     .layer(breaker)
-//!     .layer(deadline);
+//!     .layer(limit)
+//!     .layer(deadline); // axum: the last is outermost
 //! # let _ = app;
 //! ```
 

@@ -66,12 +66,12 @@ pub enum Jitter {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Backoff {
-    growth: Growth,
-    initial: Duration,
-    max: Duration,
-    jitter: Jitter,
-    first_exponent: u32,
-    cap_last: bool,
+    pub(super) growth: Growth,
+    pub(super) initial: Duration,
+    pub(super) max: Duration,
+    pub(super) jitter: Jitter,
+    pub(super) first_exponent: u32,
+    pub(super) cap_last: bool,
 }
 
 impl Backoff {

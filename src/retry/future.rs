@@ -15,7 +15,7 @@ use super::service::Ongoing;
 use crate::outcome::{Classify, Outcome};
 use crate::reject::Refuse;
 use crate::rt;
-use crate::scope::{self, Scope};
+use crate::scope::Scope;
 
 /// The future of [`RetryService`](super::RetryService).
 ///
@@ -70,6 +70,7 @@ where
     P: Replay<Req>,
     S: Service<P::Request>,
 {
+    #[inline]
     pub(super) fn new(
         make: impl FnOnce() -> S::Future,
         kept: Option<P::Kept>,
@@ -105,13 +106,13 @@ where
 {
     type Output = Result<S::Response, S::Error>;
 
+    #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         loop {
             let mut this = self.as_mut().project();
             if let StateProj::Attempt { future } = this.state.as_mut().project() {
-                let watch = scope::watch_retries();
-                let polled = this.scope.enter(|| future.poll(cx));
-                *this.in_vain |= watch.end();
+                let (polled, in_vain) = this.scope.attempt_in(|| future.poll(cx));
+                *this.in_vain |= in_vain;
                 let result = ready!(polled);
                 let outcome = if this.policy.refuse.rejection(result.as_ref()).is_some() {
                     Outcome::Rejected

@@ -4,6 +4,11 @@
 //! that the breaker sees every attempt, and inside the total deadline, which bounds all attempts and waits together.
 //! Not for callees that are slow because they are busy: the budget and the breaker keep retries from making that worse.
 //!
+//! Which requests may be made twice is for [`Replay`] to say. [`CloneRequest`], the default, repeats whatever is
+//! `Clone`: keep it from requests that do something each time they are made. `http::ReplayRequest` repeats idempotent
+//! methods and what carries an `idempotency-key`; a gRPC call is a POST, so it is made once unless it has one or is
+//! vouched for (`Stack::idempotent`). [`GaveUp::Request`] counts those that were not.
+//!
 //! ```text
 //!              ┌──────────────── wait: backoff, jitter, hint ◄───────────────┐
 //!              ▼                                                             │ failure or overload, and attempts,
@@ -36,6 +41,22 @@
 //! # }
 //! ```
 //!
+//! # What can be set
+//!
+//! | question | [`RetryConfig`] | default |
+//! |---|---|---|
+//! | how many attempts? | [`limit`](RetryConfig::limit) | 3 in all |
+//! | how long to wait? | [`backoff`](RetryConfig::backoff): [`Growth`], [`Jitter`], a cap | 50 ms doubling to 20 s, full jitter |
+//! | and after overload? | [`overload_backoff`](RetryConfig::overload_backoff) | the same |
+//! | how much load may retries add? | [`budget`](RetryConfig::budget) | three for every ten calls, and ten a second |
+//! | how long a hint of the callee is obeyed? | [`longest_hint`](RetryConfig::longest_hint) | 60 s |
+//! | what is added to a hint? | [`hint_spread`](RetryConfig::hint_spread) | up to a quarter |
+//! | and retry layers around this one? | [`nesting`](RetryConfig::nesting) | the innermost retries |
+//! | what is a failure? | [`RetryLayer::classify`] | every error |
+//! | which requests are made again? | [`RetryLayer::replay_with`] | every one that is `Clone` |
+//!
+//! [`RetryHandle::reload`] replaces them while calls are under way.
+//!
 //! # Budgets
 //!
 //! Every policy has a budget unless it is told [otherwise](RetryConfig::without_budget): single calls cannot see that
@@ -65,16 +86,25 @@
 //! # let _ = (gateway, ledger);
 //! ```
 //!
-//! # Coming from elsewhere
+//! # Coming from
 //!
-//! | there | here |
+//! | elsewhere | here |
 //! |---|---|
-//! | tower `retry::Policy`, `TpsBudget` | a classifier, [`RetryConfig`]; [`RatioBudget`] with [`ttl`](RatioBudget::ttl) |
-//! | tower-resilience `RetryLayer`, Polly `RetryStrategyOptions`, resilience4j `RetryConfig` | [`RetryConfig`] |
-//! | Polly `UseJitter`, resilience4j `randomizedWaitFactor` | [`Jitter::Full`] by default, [`Jitter::Around`] |
-//! | Polly `ShouldHandle`, resilience4j `retryOnException` | [`RetryLayer::classify`] |
-//! | AWS SDK standard mode | [`RetryConfig::aws`] |
+//! | tower `retry::Policy`; `TpsBudget` | a classifier and [`RetryConfig`]; [`RatioBudget`] with [`ttl`](RatioBudget::ttl) |
+//! | tower-resilience `max_attempts(3)`, `exponential_backoff`, `retry_on`, `budget` | [`Attempts::total`](crate::num::Attempts::total)`(3)`, [`Backoff::exponential`], [`RetryLayer::classify`], [`BudgetConfig`] |
+//! | resilience4j `maxAttempts`; `waitDuration`, `intervalFunction` | [`Attempts::total`](crate::num::Attempts::total); [`Backoff`] |
+//! | resilience4j `retryOnResultPredicate`, `ignoreExceptions` | one [`Classify`](crate::Classify) for results and errors |
+//! | Polly `MaxRetryAttempts`, which counts what follows the first | [`Attempts::retries`](crate::num::Attempts::retries) |
+//! | Polly `BackoffType`, `Delay`, `MaxDelay`; `UseJitter` | [`Backoff`]; [`Jitter`], full by default |
+//! | Polly `DelayGenerator` for Retry-After | the callee's hint is obeyed |
+//! | backon `with_max_times`, which counts what follows the first | [`Attempts::retries`](crate::num::Attempts::retries) |
+//! | backon `with_min_delay`, `with_max_delay`, `with_factor`; `with_jitter` | [`Backoff`]; [`Jitter::Add`] |
+//! | backon `when`; `notify`; `adjust` | [`RetryLayer::classify`]; the events of [`observe`](crate::observe); the hint is obeyed |
+//! | backon `with_total_delay` | [`deadline`](crate::deadline) |
+//! | gRPC service config `maxAttempts`, `initialBackoff`, `maxBackoff`, `backoffMultiplier` | [`Attempts::total`](crate::num::Attempts::total), [`Backoff::exponential`], [`Backoff::factor`] |
+//! | gRPC `retryableStatusCodes` | `grpc::ByStatus`, or a classifier of your own |
 //! | gRPC `retryThrottling`; `retryPushback` | [`ThrottleBudget`]; obeyed by `grpc::ByStatus` |
+//! | AWS SDK standard mode | [`RetryConfig::aws`] |
 //! | Envoy `retry_budget` | [`ConcurrencyBudget`] |
 //!
 //! # Sources
@@ -85,6 +115,8 @@
 mod backoff;
 mod budget;
 mod policy;
+#[cfg(feature = "serde")]
+mod settings;
 
 #[cfg(feature = "tower")]
 mod future;

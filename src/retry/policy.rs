@@ -43,13 +43,13 @@ use crate::time::Tick;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RetryConfig {
-    attempts: Attempts,
-    backoff: Backoff,
-    overload_backoff: Option<Backoff>,
-    budget: Option<BudgetConfig>,
-    longest_hint: Duration,
-    hint_spread: Ratio,
-    nesting: Nesting,
+    pub(super) attempts: Attempts,
+    pub(super) backoff: Backoff,
+    pub(super) overload_backoff: Option<Backoff>,
+    pub(super) budget: Option<BudgetConfig>,
+    pub(super) longest_hint: Duration,
+    pub(super) hint_spread: Ratio,
+    pub(super) nesting: Nesting,
 }
 
 /// What a policy does about other retry layers of the same call.

@@ -5,7 +5,8 @@
 /// `reqwest::TryClone` asks reqwest.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot make a `{Req}` again",
-    note = "`CloneRequest`, the default, needs `Clone`; for `http::Request` use \
+    note = "`CloneRequest`, the default and what `Stack::service` uses, needs `Clone`; put what is \
+            not behind an `Arc`, or for `http::Request` use a `RetryLayer` of your own with \
             `.replay_with(mainstay::http::ReplayRequest::new(..))`"
 )]
 pub trait Replay<Req> {

@@ -115,10 +115,12 @@ where
     type Error = S::Error;
     type Future = ResponseFuture<S, Req, C, R, P>;
 
+    #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
     }
 
+    #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
         let (ongoing, scope) = Ongoing::begin(&self.spare);
         let (first, kept) = self.policy.replay.first(request);

@@ -2,11 +2,14 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
-use std::task::{Context, Poll, Waker};
+use std::sync::{Arc, mpsc};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use http_body_util::BodyExt;
-use mainstay::breaker::{BreakerConfig, BreakerHandle, BreakerLayer, HalfOpen, State, Trip};
+use mainstay::breaker::{
+    BreakerConfig, BreakerHandle, BreakerLayer, HalfOpen, Mode as Command, Order, State, Trip,
+};
 use mainstay::error::{AsRejected, Reason};
 use mainstay::http::{AtEnd, ByStatus};
 use mainstay::num::Period;
@@ -273,4 +276,66 @@ async fn a_caller_that_waits_for_readiness_is_woken_when_the_circuit_opens() {
     assert!(ready.is_ready());
     let refused = service.call(request()).await.unwrap_err();
     assert!(refused.as_rejected().is_some());
+}
+
+/// An open circuit whose wait is over lets callers wait for the inner service; one that is shut again, without a change
+/// of its state, must not keep them waiting.
+#[tokio::test(start_paused = true)]
+async fn a_caller_that_waits_for_readiness_is_woken_when_an_open_circuit_is_shut_again() {
+    let order = || Order::new("test", "drill");
+    let commands: [&dyn Fn(&BreakerHandle); 2] = [
+        &|handle| handle.force(Command::ForcedOpen, order()),
+        &|handle| handle.open_for(OPEN_FOR, order()),
+    ];
+    for command in commands {
+        let layer = layer(HalfOpen::default());
+        let probe = Probe::new(Mode::Answer);
+        let mut service = layer.layer(probe.clone());
+        trip(&service, &probe).await;
+        tokio::time::sleep(OPEN_FOR.get()).await;
+        probe.set_ready(false);
+        let (bell, waker) = bell();
+        let mut cx = Context::from_waker(&waker);
+        let waits = Service::<Req>::poll_ready(&mut service, &mut cx);
+        assert!(waits.is_pending());
+        command(&layer.handle());
+        assert_eq!(bell.rung(), 1);
+        let ready = Service::<Req>::poll_ready(&mut service, &mut cx);
+        assert!(ready.is_ready());
+    }
+}
+
+/// A waker may be the last owner of a task, and the task of a service that waits at the same circuit.
+#[test]
+fn a_waker_that_is_dropped_with_a_service_of_the_circuit_locks_nobody_out() {
+    struct Task<S>(S);
+    impl<S: Send + Sync + 'static> Wake for Task<S> {
+        fn wake(self: Arc<Self>) {}
+    }
+    fn waits<S: Service<Req>>(service: &mut S, waker: &Waker) {
+        let mut cx = Context::from_waker(waker);
+        assert!(service.poll_ready(&mut cx).is_pending());
+    }
+    for leaves in [false, true] {
+        let (done, is_done) = mpsc::channel();
+        let run = std::thread::spawn(move || {
+            let layer = layer(HalfOpen::default());
+            let probe = Probe::new(Mode::Answer);
+            probe.set_ready(false);
+            let (mut owned, mut other) = (layer.layer(probe.clone()), layer.layer(probe));
+            waits(&mut owned, Waker::noop());
+            let waker = Waker::from(Arc::new(Task(owned)));
+            waits(&mut other, &waker);
+            drop(waker);
+            if leaves {
+                drop(other);
+            } else {
+                waits(&mut other, Waker::noop());
+            }
+            done.send(()).unwrap();
+        });
+        let in_time = is_done.recv_timeout(Duration::from_secs(10));
+        assert!(in_time.is_ok(), "locked out; {leaves}");
+        run.join().unwrap();
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use mainstay::breaker::{
     BreakerConfig, KeyedBreakerLayer, Mode, Order, State, Switch, Trip, Window,
@@ -130,4 +131,31 @@ async fn settings_reach_the_circuits_that_are_and_those_to_come() {
     drop(service.clone().oneshot(1).await);
     drop(service.clone().oneshot(3).await);
     assert_eq!(handle.tripped().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_in_a_row_of_long_ago_does_not_keep_a_place_for_ever() {
+    let config = BreakerConfig::new(Trip::consecutive(2))
+        .or(Trip::in_window(9, Period::secs(3_600)))
+        .or(Trip::rate_of(Ratio::percent(50), 5, Window::calls(5)));
+    for (trip, kept_for) in [
+        (config, 3_600),
+        (BreakerConfig::default(), 600),
+        (BreakerConfig::new(Trip::consecutive(2)), 600),
+    ] {
+        let layer = KeyedBreakerLayer::new("keyed", trip, 4, |key: &u64| *key);
+        let handle = layer.handle();
+        let service = layer.layer(service_fn(odd_fails));
+        for key in [1, 3, 5, 7] {
+            drop(service.clone().oneshot(key).await);
+        }
+        tokio::time::advance(Duration::from_secs(kept_for - 1)).await;
+        assert_eq!(service.clone().oneshot(2).await.unwrap(), 2);
+        assert_eq!(handle.untracked(), 1, "recent failures stay");
+        tokio::time::advance(Duration::from_secs(2)).await;
+        for key in 1..=100 {
+            assert_eq!(service.clone().oneshot(key * 2).await.unwrap(), key * 2);
+        }
+        assert_eq!((handle.keys(), handle.untracked()), (4, 1));
+    }
 }

@@ -9,8 +9,8 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use http_body_util::BodyExt;
-use mainstay::breaker::{BreakerLayer, Order, Trip};
-use mainstay::deadline::DeadlineLayer;
+use mainstay::breaker::{BreakerConfig, BreakerLayer, Order, Trip};
+use mainstay::deadline::{DeadlineLayer, TimeoutLayer};
 use mainstay::error::{AsRejected, Reason, Rejected};
 use mainstay::http::{AsResponse, AtEnd, ByStatus};
 use mainstay::limit::adaptive::{AdaptiveConfig, AdaptiveLayer, Bounds, Cause};
@@ -281,7 +281,7 @@ async fn a_limit_can_be_moved_under_load() {
     handle.reload(config(3, 1));
     assert_eq!(counts(&handle), (3, 2), "at once; nobody is sent away");
     handle.reload(config(1, 1));
-    assert_eq!(handle.limit().get(), 1);
+    assert_eq!((handle.limit().get(), handle.config()), (1, config(1, 1)));
     drop((calls.remove(0), calls.remove(0)));
     assert_eq!(counts(&handle), (1, 2));
     let mut newcomer = pin!(start(&mut service.clone()).await);
@@ -501,6 +501,57 @@ fn contended(
         }
     });
     (service, busy)
+}
+
+/// Scenario S5 with the layers of a whole stack: a callee that takes 15 ms longer for each call under way and is never
+/// told that a caller has gone; 40 requests a second, then 80, then 40, whatever becomes of them.
+#[tokio::test(start_paused = true)]
+async fn a_stack_with_an_adaptive_limit_keeps_a_callee_from_collapse() {
+    let busy = Arc::new(AtomicU32::new(0));
+    let callee = service_fn(move |service: Duration| {
+        let others = busy.fetch_add(1, Ordering::SeqCst);
+        let time = service + Duration::from_millis(15) * others;
+        let busy = Arc::clone(&busy);
+        let work = tokio::spawn(async move {
+            tokio::time::sleep(time).await;
+            busy.fetch_sub(1, Ordering::SeqCst);
+        });
+        async move { work.await.map_err(BoxError::from) }
+    });
+    let limit = AdaptiveLayer::new("contract", AdaptiveConfig::new());
+    let breaker = BreakerLayer::new("contract", BreakerConfig::default());
+    let (handle, circuit) = (limit.handle(), breaker.handle());
+    let service = ServiceBuilder::new()
+        .layer(DeadlineLayer::new("contract", Period::secs(1)))
+        .layer(limit)
+        .layer(RetryLayer::new("contract", RetryConfig::default()))
+        .layer(breaker)
+        .layer(TimeoutLayer::new("contract", Period::millis(250)))
+        .service(callee);
+    let mut rng = Rng::new(7);
+    let begun = tokio::time::Instant::now();
+    let mut at = 0.0;
+    let mut requests = Vec::new();
+    while at < 120.0 {
+        let rate = if (30.0..60.0).contains(&at) {
+            80.0
+        } else {
+            40.0
+        };
+        at -= (1.0 - rng.unit()).ln() / rate;
+        let time = Duration::from_secs_f64(0.010 + 0.025 * rng.unit());
+        tokio::time::sleep_until(begun + Duration::from_secs_f64(at)).await;
+        requests.push((at, tokio::spawn(service.clone().oneshot(time))));
+    }
+    let (mut loaded, mut after) = (0_u32, 0_u32);
+    for (at, request) in requests {
+        let good = u32::from(request.await.unwrap().is_ok());
+        loaded += if (30.0..60.0).contains(&at) { good } else { 0 };
+        after += if at >= 65.0 { good } else { 0 };
+    }
+    println!("{loaded} of 30 s at 80, {after} of 55 s at 40; {handle:?} {circuit:?}");
+    assert!(loaded >= 50 * 30, "{loaded}");
+    assert!(after >= 37 * 55, "{after}");
 }
 
 /// So many callers, each of whom calls again when it has its answer or refusal.
@@ -738,4 +789,18 @@ async fn threads_that_drop_at_random_leak_no_place() {
     );
     probe.set(Mode::Answer);
     assert!(service.oneshot(request()).await.is_ok());
+}
+
+#[test]
+fn a_limit_says_its_name_and_its_settings() {
+    let first = config(3, 7).wait_share(mainstay::num::Ratio::percent(30));
+    let layer = ConcurrencyLayer::new("contract", first);
+    assert_eq!(
+        (layer.handle().name(), layer.handle().config()),
+        ("contract", first)
+    );
+    layer.handle().reload(config(5, 2));
+    assert_eq!(layer.handle().config(), config(5, 2));
+    let adaptive = AdaptiveLayer::new("moves", AdaptiveConfig::new());
+    assert_eq!(adaptive.handle().name(), "moves");
 }

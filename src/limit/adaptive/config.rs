@@ -92,15 +92,15 @@ impl Bounds {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AdaptiveConfig {
-    bounds: Bounds,
-    start: NonZeroU32,
-    tolerance: Factor,
-    window: Period,
-    samples: NonZeroU32,
-    relearn: Period,
-    queue: u32,
-    wait: Period,
-    wait_share: Ratio,
+    pub(super) bounds: Bounds,
+    pub(super) start: NonZeroU32,
+    pub(super) tolerance: Factor,
+    pub(super) window: Period,
+    pub(super) samples: NonZeroU32,
+    pub(super) relearn: Period,
+    pub(super) queue: u32,
+    pub(super) wait: Period,
+    pub(super) wait_share: Ratio,
 }
 
 impl AdaptiveConfig {
@@ -131,7 +131,8 @@ impl AdaptiveConfig {
     /// The limit before anything is known, brought within the bounds.
     ///
     /// Defaults to 20: a thousand calls a second of 20 ms each. It doubles with each window in which it is in the way
-    /// and nothing speaks against it.
+    /// and nothing speaks against it. A window takes two round trips and more, so for calls that take seconds begin
+    /// with as many as are usually under way.
     #[must_use]
     pub const fn start(mut self, limit: NonZeroU32) -> Self {
         self.start = limit;
@@ -158,7 +159,8 @@ impl AdaptiveConfig {
 
     /// How many calls are watched before the limit is looked at again, at least; fewer under a limit below it.
     ///
-    /// Defaults to 50: the mean of as many varies by a tenth where single calls vary by half.
+    /// Defaults to 50: the mean of as many varies by a tenth where single calls vary by half. More than 8,192 count as
+    /// that.
     #[must_use]
     pub const fn samples(mut self, samples: NonZeroU32) -> Self {
         self.samples = samples;
@@ -185,7 +187,10 @@ impl AdaptiveConfig {
         self
     }
 
-    /// How long a call may wait for a place. Defaults to 10 s, which matters only to calls without a deadline.
+    /// How long a call may wait for a place, its share of the time left permitting.
+    ///
+    /// Defaults to 10 s. It is what ends a wait where a call has no deadline, or one of more than 20 s: raise it where
+    /// calls take seconds.
     #[must_use]
     pub const fn wait(mut self, wait: Period) -> Self {
         self.wait = wait;
@@ -199,6 +204,15 @@ impl AdaptiveConfig {
     #[must_use]
     pub const fn wait_share(mut self, share: Ratio) -> Self {
         self.wait_share = share;
+        self
+    }
+
+    /// The same limit with every duration divided by `by`, for drills that must not take minutes.
+    #[must_use]
+    pub fn compressed(mut self, by: NonZeroU32) -> Self {
+        self.window = self.window.compressed(by);
+        self.relearn = self.relearn.compressed(by);
+        self.wait = self.wait.compressed(by);
         self
     }
 

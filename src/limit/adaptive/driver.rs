@@ -1,9 +1,10 @@
 use std::num::NonZeroU32;
 
 use super::config::AdaptiveConfig;
-use super::machine::{Adaptive, Cause, Change};
+use super::machine::Adaptive;
 use super::octaves::Octaves;
 use super::window::{Tally, Terms};
+use super::words::{Cause, Change};
 use crate::breaker::Order;
 use crate::limit::concurrency::{ConcurrencyConfig, Drive, Seats, Step};
 use crate::observe::{self, Name};

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::config::AdaptiveConfig;
 use super::driver::Driver;
-use super::machine::{Adaptive, Change};
+use super::machine::Adaptive;
+use super::words::Change;
 use crate::breaker::Order;
 use crate::limit::concurrency::Gate;
 
@@ -25,6 +26,12 @@ impl AdaptiveHandle {
 
     fn look<T>(&self, f: impl FnOnce(&Adaptive, Option<&Order>) -> T) -> T {
         self.driver.look(self.gate.seats(), f)
+    }
+
+    /// The name of the policy.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.gate.name()
     }
 
     /// How many calls may be under way now: fewer for a moment, while the baseline is measured.

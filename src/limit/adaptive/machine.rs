@@ -11,8 +11,8 @@
 //! 2. A call that began before the limit last moved does not count: it says nothing about the limit that is.
 //! 3. A window is over after `samples` calls (four times the limit if that is fewer, and ten at least) and `window`,
 //!    but not before two round trips. It is over earlier, after `samples`, when calls were held back and nothing speaks
-//!    against a greater limit; and after sixteen, when calls were held back and took four times the baseline. After
-//!    30 s it is over anyway; one of fewer than ten calls is thrown away.
+//!    against a greater limit; and after sixteen that took four times the baseline. After 30 s it is over anyway; one of
+//!    fewer than ten calls is thrown away.
 //!
 //! *The baseline: how long a call takes when few are under way*
 //!
@@ -27,14 +27,16 @@
 //! *The limit*
 //!
 //! 6. What is tolerable is `tolerance` times the baseline. A window of longer calls calls for
-//!    `limit × tolerable / time`, half at least, and room for a few that wait in the callee: the root of the limit.
-//! 7. If that is no more than the limit, and calls were held back, the baseline is measured; if it was within
-//!    `relearn`, the limit becomes it. If no call was held back, the limit is not in anybody's way and stays.
-//! 8. If it is more, and at least half of the limit was under way or calls were held back, the limit grows: by one, then
-//!    by twice as many after each window, until a window is congested. At first, and after a measurement that found a
-//!    slower callee, it doubles. If no call was held back, it grows to twice as many as were under way at most.
-//! 9. If fewer than half of a window's calls were answered, and the others took longer than the baseline, the limit is
-//!    halved when calls were held back. It does not grow while fewer than half are answered.
+//!    `used × tolerable / time`, half at least, and room for a few that wait in the callee: the root of what is used.
+//!    Used is the limit if calls were held back, else as many as were under way at most.
+//! 7. If that is no more than the limit, the baseline is measured; if it was within `relearn`, the limit becomes it.
+//!    But when no call was held back, and they took less than four times the baseline, the limit is not in anybody's
+//!    way and stays.
+//! 8. If it is more, the limit grows: by one, then by twice as many each time, until a window is congested. At first,
+//!    and after a measurement that found a slower callee, it doubles. If no call was held back, it grows to twice as
+//!    many as were under way at most: a limit of which less than half is used does not grow.
+//! 9. If fewer than half of a window's calls were answered, and the others took longer than the baseline, the limit
+//!    becomes half of what is used. It does not grow while fewer than half are answered.
 //! 10. A limit that nobody uses does not move: without calls there is no window.
 //!
 //! *The operator*
@@ -48,114 +50,9 @@ use std::time::Duration;
 
 use super::config::AdaptiveConfig;
 use super::octaves::Octaves;
-use super::window::{LONGEST, ROUNDS, Tally, Terms};
-use crate::outcome::Outcome;
+use super::window::{LONGEST, ROUNDS, SWAMPED, Tally, Terms};
+use super::words::{Cause, Change, Sample};
 use crate::time::Tick;
-
-/// Why a limit moved.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Cause {
-    /// Calls took longer than is tolerable: it fell.
-    Congested,
-    /// It was in the way and nothing spoke against more: it grew.
-    Demand,
-    /// Most calls were lost: it fell.
-    Lost,
-    /// The baseline was measured: it is back where it was.
-    Measured,
-    /// It is pinned low for a moment to measure the baseline.
-    Measuring,
-    /// An operator pinned it.
-    Pinned,
-    /// An operator's pin was released or is over.
-    Released,
-    /// The settings were replaced.
-    Reloaded,
-    /// The baseline could not be measured, since too few calls were answered: it stays low.
-    Unanswered,
-}
-
-impl Cause {
-    /// A short name that never changes, for labels and logs.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Congested => "congested",
-            Self::Demand => "demand",
-            Self::Lost => "lost",
-            Self::Measured => "measured",
-            Self::Measuring => "measuring",
-            Self::Pinned => "pinned",
-            Self::Released => "released",
-            Self::Reloaded => "reloaded",
-            Self::Unanswered => "unanswered",
-        }
-    }
-}
-
-/// A move of the limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use]
-pub struct Change {
-    from: NonZeroU32,
-    to: NonZeroU32,
-    cause: Cause,
-    at: Tick,
-}
-
-impl Change {
-    /// The limit before.
-    #[must_use]
-    pub const fn from(&self) -> NonZeroU32 {
-        self.from
-    }
-
-    /// The limit after.
-    #[must_use]
-    pub const fn to(&self) -> NonZeroU32 {
-        self.to
-    }
-
-    /// Why.
-    #[must_use]
-    pub const fn cause(&self) -> Cause {
-        self.cause
-    }
-
-    /// When.
-    #[must_use]
-    pub const fn at(&self) -> Tick {
-        self.at
-    }
-}
-
-/// A call that is over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sample {
-    started: Tick,
-    outcome: Outcome,
-    in_flight: u32,
-}
-
-impl Sample {
-    /// A call that began at `started`, when it had its place, and ended so.
-    #[must_use]
-    pub const fn new(started: Tick, outcome: Outcome) -> Self {
-        Self {
-            started,
-            outcome,
-            in_flight: 1,
-        }
-    }
-
-    /// How many calls were under way when it ended, itself included.
-    #[must_use]
-    pub const fn in_flight(mut self, calls: u32) -> Self {
-        self.in_flight = calls;
-        self
-    }
-}
 
 #[derive(Clone, Copy, Debug)]
 enum Phase {
@@ -369,7 +266,9 @@ impl Adaptive {
     pub(super) fn terms(&self) -> Terms {
         let round = self.recent.map_or(Duration::ZERO, Octaves::time);
         let round = self.began + round.saturating_mul(ROUNDS);
-        let most = self.config.fewest_samples().get().max(FEWEST);
+        // What a tally cannot hold must not be waited for.
+        let most = self.config.fewest_samples().get();
+        let most = most.clamp(FEWEST, Tally::FULL);
         let (needed, measuring) = match self.phase {
             Phase::Measuring { pin, .. } => (pin.saturating_mul(2), true),
             Phase::Watching => (self.limit.saturating_mul(4), false),
@@ -425,7 +324,7 @@ impl Adaptive {
     /// Rule 4.
     fn learn(&mut self, tally: Tally, peak: u32, whole: bool) {
         let mean = tally.mean();
-        let few = peak <= self.quarter() && !tally.was_held();
+        let few = peak <= self.quarter(self.limit) && !tally.was_held();
         self.baseline = Some(match self.baseline {
             None => mean,
             Some(old) if !whole => old,
@@ -481,24 +380,29 @@ impl Adaptive {
         let held = tally.was_held();
         let baseline = self.baseline.unwrap_or(mean);
         let excess = mean.over(baseline) / self.config.tolerated().get();
+        let used = if held {
+            self.limit
+        } else {
+            peak.min(self.limit)
+        };
         if !answered && (self.baseline.is_none() || mean > baseline) {
             self.step = 1;
-            let half = self.config.range().nearest(self.limit / 2);
-            if !held || half == self.limit {
+            let half = self.config.range().nearest(used / 2);
+            if half >= self.limit {
                 return None;
             }
             self.limit = half;
             return Some(Cause::Lost);
         }
-        let target = self.config.range().nearest(self.target(excess));
+        let target = self.config.range().nearest(target(used, excess));
         if excess > 1.0 && target <= self.limit {
             self.step = 1;
-            if !held {
+            if !held && mean <= baseline.plus(SWAMPED) {
                 return None;
             }
             let age = self.config.baseline_age().get();
             let stale = self.measured.is_none_or(|at| now.since(at) >= age);
-            let pin = self.quarter();
+            let pin = self.quarter(used);
             if stale && pin >= self.limit {
                 // A measurement could let through no fewer, so this was one. Without it a limit that has fallen to its
                 // least would never be learned anew.
@@ -519,8 +423,7 @@ impl Adaptive {
             self.limit = target;
             return Some(Cause::Congested);
         }
-        let used = held || peak >= self.limit.div_ceil(2);
-        if !answered || !used {
+        if !answered {
             return None;
         }
         let mut grown = self.limit.saturating_add(self.step);
@@ -528,36 +431,21 @@ impl Adaptive {
             grown = grown.min(target);
         }
         if !held {
+            // Less than half of it is used: no reason to grow.
             grown = grown.min(peak.saturating_mul(2));
         }
-        let grown = self.config.range().nearest(grown).max(self.limit);
-        self.step = self.step.saturating_mul(2).min(grown);
-        if grown == self.limit {
+        let grown = self.config.range().nearest(grown);
+        if grown <= self.limit {
             return None;
         }
+        self.step = self.step.saturating_mul(2).min(grown);
         self.limit = grown;
         Some(Cause::Demand)
     }
 
-    /// The limit that calls for, when calls take `excess` times as long as is tolerable.
-    fn target(&self, excess: f64) -> u32 {
-        let share = excess.max(1.0).recip().max(0.5);
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "a share of a u32 is one"
-        )]
-        let target = (f64::from(self.limit) * share) as u32;
-        if excess >= CROWDED {
-            target
-        } else {
-            target.saturating_add(self.limit.isqrt())
-        }
-    }
-
-    fn quarter(&self) -> u32 {
+    fn quarter(&self, of: u32) -> u32 {
         let least = self.config.range().least().get();
-        (self.limit / QUARTER).max(PROBES).max(least)
+        (of / QUARTER).max(PROBES).max(least)
     }
 
     fn begin(&mut self, now: Tick) {
@@ -569,15 +457,30 @@ impl Adaptive {
     fn moved(&mut self, from: NonZeroU32, cause: Cause, now: Tick) -> Option<Change> {
         self.begin(now);
         self.since = self.since.max(now);
-        let to = self.limit();
         let change = Change {
             from,
-            to,
+            to: self.limit(),
             cause,
             at: now,
         };
         self.last = Some(change);
         Some(change)
+    }
+}
+
+/// The limit that calls for, when `used` calls take `excess` times as long as is tolerable.
+fn target(used: u32, excess: f64) -> u32 {
+    let share = excess.max(1.0).recip().max(0.5);
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a share of a u32 is one"
+    )]
+    let target = (f64::from(used) * share) as u32;
+    if excess >= CROWDED {
+        target
+    } else {
+        target.saturating_add(used.isqrt())
     }
 }
 

@@ -4,7 +4,7 @@
 use super::*;
 use crate::limit::adaptive::Bounds;
 use crate::num::{Factor, Period, count};
-use crate::outcome::Failure;
+use crate::outcome::{Failure, Outcome};
 
 fn millis(n: u64) -> Duration {
     Duration::from_millis(n)
@@ -292,6 +292,16 @@ fn rules_6_and_7_the_limit_falls_to_what_is_tolerable_if_it_is_in_the_way() {
         "{} {exact}",
         desk.limit()
     );
+    // Nobody is held back, and the callee drowns all the same: others call it too.
+    let (limit, measured) = (desk.limit(), desk.adaptive.measured);
+    desk.held = false;
+    desk.in_flight = limit / 2;
+    desk.adaptive.measured = Some(desk.now);
+    assert_eq!(desk.moves(70, 500), [], "less than four times the baseline");
+    assert_eq!(desk.until_moved(100, SUCCESS, 200), Some(Cause::Congested));
+    assert_eq!(desk.limit(), limit / 2 / 2);
+    desk.adaptive.measured = measured;
+    desk.held = true;
     // Four times what is tolerable: half, and no room.
     let limit = desk.limit();
     assert_eq!(desk.until_moved(150, SUCCESS, 200), Some(Cause::Congested));
@@ -350,6 +360,11 @@ fn rule_9_lost_calls_halve_the_limit() {
     let limit = known.limit();
     assert_eq!(known.until_moved(250, TIMEOUT, 100), Some(Cause::Lost));
     assert_eq!(known.limit(), limit / 2);
+    // Nobody is held back: half of what is under way.
+    known.held = false;
+    known.in_flight = 30;
+    assert_eq!(known.until_moved(250, TIMEOUT, 100), Some(Cause::Lost));
+    assert_eq!(known.limit(), 15);
     // Under overload from the first call on there is no baseline.
     let mut unknown = Desk::new(AdaptiveConfig::new());
     assert_eq!(unknown.until_moved(250, ERROR, 100), Some(Cause::Lost));
@@ -432,4 +447,19 @@ fn odd_settings_are_total() {
 fn names_of_causes_are_their_words() {
     assert_eq!(Cause::Congested.as_str(), "congested");
     assert_eq!(Cause::Unanswered.as_str(), "unanswered");
+}
+
+#[test]
+fn rule_3_more_samples_than_a_window_can_hold_are_not_waited_for() {
+    let config = AdaptiveConfig::new()
+        .bounds(Bounds::between(3, 100_000))
+        .start(count(4_000))
+        .samples(count(u32::MAX));
+    let mut adaptive = Adaptive::new(config, Tick::ZERO);
+    let moved = (1..=10_000_u64).find_map(|n| {
+        let now = Tick::ZERO + Duration::from_micros(100 * n);
+        adaptive.held_back();
+        adaptive.observe(Sample::new(now.back(millis(10)), Outcome::Success), now)
+    });
+    assert_eq!(moved.map(|change| change.cause()), Some(Cause::Demand));
 }

@@ -20,6 +20,21 @@
 //!                 └── back ◄─── a quarter of the limit for a moment: is it we who make the callee slow?
 //! ```
 //!
+//! # What can be set
+//!
+//! | question | [`AdaptiveConfig`] | default |
+//! |---|---|---|
+//! | between what does it move? | [`bounds`](AdaptiveConfig::bounds) | 3 and 1,000 |
+//! | where does it begin? | [`start`](AdaptiveConfig::start) | 20 |
+//! | how much longer than unloaded is tolerable? | [`tolerance`](AdaptiveConfig::tolerance) | 1.5 times |
+//! | when does it look again? | [`window`](AdaptiveConfig::window), [`samples`](AdaptiveConfig::samples) | 500 ms and 50 calls |
+//! | when is the baseline too old? | [`relearn`](AdaptiveConfig::relearn) | 30 s |
+//! | how many may wait? | [`queue`](AdaptiveConfig::queue) | 20 for each place |
+//! | for how long? | [`wait`](AdaptiveConfig::wait), [`wait_share`](AdaptiveConfig::wait_share) | 10 s, half of what the deadline leaves |
+//! | what is a failure? | [`AdaptiveLayer::classify`] | every error |
+//!
+//! [`AdaptiveHandle::reload`] replaces them, [`AdaptiveHandle::pin`] holds the limit where an operator wants it.
+//!
 //! # Example: around any service
 //!
 //! ```
@@ -58,14 +73,33 @@
 //!   as it can from about two seconds after the load doubled.
 //! - A callee that becomes slower for good, by whatever factor, is measured as soon as calls are held back for it, which
 //!   takes two to four round trips and no more than four windows. From then on the limit doubles with each window.
-//! - A healthy callee is never held back after the first tenth of a second. A pause of 200 ms every ten seconds, with a
-//!   thousand calls a second, costs 5 calls in 1,000.
+//! - A healthy callee whose calls take milliseconds is never held back after the first tenth of a second. A pause of
+//!   200 ms every ten seconds, with a thousand calls a second, is waited out; without a line it costs some calls in 1,000.
+//! - It learns in round trips, so where a call takes seconds the start matters: 200 calls of 5 s that come at once are
+//!   20 at a time for the first 15 s, and 160 of them have waited for their 10 s before that
+//!   ([`start`](AdaptiveConfig::start), [`wait`](AdaptiveConfig::wait)).
 //!
 //! # Many clients
 //!
-//! Each limits itself by what it sees. When overload begins, all see it at once and measure at once, and the callee is
-//! indeed idle for that moment. A single client that measures while others do not finds the callee as slow as before
-//! and takes that for normal; timeouts and refusals of the callee, which weigh more, then hold it back.
+//! Each limits itself by what it sees of a callee that all share. When overload begins, all see it at once and measure
+//! at once, and the callee is indeed idle for that moment. A client that measures while others do not finds the callee
+//! as slow as before and takes that for normal; then calls that are lost hold it back, less exactly. Four clients that
+//! bring the callee of the first example down get it back when the load falls, where without limits it never comes back;
+//! four before forty servers keep them at nine tenths of what they can do. What a callee stands should be more than the
+//! least limits of all its clients together.
+//!
+//! # Coming from
+//!
+//! | elsewhere | here |
+//! |---|---|
+//! | tower `ConcurrencyLimitLayer` | [`concurrency`](super::concurrency), or this where the number is a guess |
+//! | tower-resilience `AdaptiveLimiterLayer`: `initial_limit`, `min_limit`, `max_limit` | [`start`](AdaptiveConfig::start), [`bounds`](AdaptiveConfig::bounds) |
+//! | tower-resilience `Aimd`: `latency_threshold` | nothing to set: calls are compared with unloaded ones, see [`tolerance`](AdaptiveConfig::tolerance) |
+//! | Netflix `Gradient2Limit`: `rttTolerance` | [`tolerance`](AdaptiveConfig::tolerance) |
+//! | Netflix `Gradient2Limit`: `longWindow` | none: the baseline is measured and never averaged |
+//! | Envoy `max_concurrency_limit`, `min_concurrency` | [`bounds`](AdaptiveConfig::bounds) |
+//! | Envoy `concurrency_update_interval`, `request_count`, `buffer` | [`window`](AdaptiveConfig::window), [`samples`](AdaptiveConfig::samples), [`tolerance`](AdaptiveConfig::tolerance) |
+//! | Envoy minRTT `interval`, `jitter` | [`relearn`](AdaptiveConfig::relearn); no jitter, since a healthy callee is not measured |
 //!
 //! # Sources
 //!
@@ -78,7 +112,10 @@
 mod config;
 mod machine;
 mod octaves;
+#[cfg(feature = "serde")]
+mod settings;
 mod window;
+mod words;
 
 #[cfg(feature = "tower")]
 mod driver;
@@ -92,4 +129,5 @@ pub use config::{AdaptiveConfig, Bounds};
 pub use handle::AdaptiveHandle;
 #[cfg(feature = "tower")]
 pub use layer::AdaptiveLayer;
-pub use machine::{Adaptive, Cause, Change, Sample};
+pub use machine::Adaptive;
+pub use words::{Cause, Change, Sample};

@@ -19,7 +19,7 @@ impl Tally {
     pub(super) const HELD: Self = Self(1 << 63);
 
     /// From here on calls are not added any more; half of what fits, since others may be adding one just now.
-    const FULL: u32 = 1 << 13;
+    pub(super) const FULL: u32 = 1 << 13;
 
     #[cfg(feature = "tower")]
     pub(super) const fn from_bits(bits: u64) -> Self {
@@ -73,7 +73,7 @@ impl Tally {
 const LOST: u32 = Octaves::STEPS * 3;
 
 /// Means of four times the baseline need fewer calls to be believed.
-const SWAMPED: u32 = Octaves::STEPS * 2;
+pub(super) const SWAMPED: u32 = Octaves::STEPS * 2;
 
 /// As many do then: for calls that vary by half, an eighth of the mean is noise.
 const FEW: u32 = 16;
@@ -138,7 +138,7 @@ impl Terms {
         }
         let mean = tally.mean();
         let known = self.baseline > Octaves::default();
-        if known && tally.was_held() && mean > self.baseline.plus(SWAMPED) {
+        if known && mean > self.baseline.plus(SWAMPED) {
             return true;
         }
         let in_the_way = tally.was_held() && mean <= self.crowded;

@@ -18,10 +18,10 @@ use crate::time::Tick;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ConcurrencyConfig {
-    limit: NonZeroU32,
-    queue: u32,
-    wait: Period,
-    wait_share: Ratio,
+    pub(super) limit: NonZeroU32,
+    pub(super) queue: u32,
+    pub(super) wait: Period,
+    pub(super) wait_share: Ratio,
 }
 
 impl ConcurrencyConfig {
@@ -71,6 +71,13 @@ impl ConcurrencyConfig {
     #[must_use]
     pub const fn wait_share(mut self, share: Ratio) -> Self {
         self.wait_share = share;
+        self
+    }
+
+    /// The same limit with every duration divided by `by`, for drills that must not take minutes.
+    #[must_use]
+    pub fn compressed(mut self, by: NonZeroU32) -> Self {
+        self.wait = self.wait.compressed(by);
         self
     }
 

@@ -19,6 +19,18 @@ impl ConcurrencyHandle {
         Self { gate }
     }
 
+    /// The name of the policy.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.gate.name()
+    }
+
+    /// The settings.
+    #[must_use]
+    pub fn config(&self) -> ConcurrencyConfig {
+        self.gate.seats().config()
+    }
+
     /// How many calls may be under way.
     #[must_use]
     pub fn limit(&self) -> NonZeroU32 {

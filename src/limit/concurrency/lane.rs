@@ -1,7 +1,7 @@
 //! Who waits, in the order of arrival: a line from whose middle one can leave, in constant time and without an
 //! allocation for each. How many wait is counted elsewhere, in [`Count`](super::count::Count).
 
-/// A place in the line. It is given back once, with [`Lane::leave`].
+/// A place in the line. Whoever has one leaves once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Ticket {
     slot: u32,

@@ -277,7 +277,11 @@ mod tests {
         assert_eq!(limit.release(at(1)), Some(a));
         let b = waits(&mut limit, at(2));
         limit.resize(ConcurrencyConfig::new(count(2)));
-        assert_eq!(limit.grant(at(2)), Some(b), "at once");
+        assert!(matches!(
+            limit.admit(Tick::NEVER, at(2)),
+            Admission::Refused(_)
+        ));
+        assert_eq!(limit.grant(at(2)), Some(b), "the place is not a newcomer's");
         assert_eq!(limit.grant(at(2)), None);
     }
 

@@ -2,7 +2,8 @@
 //!
 //! Use it around a callee that is known to stand so much and no more, and around work that takes memory, threads or
 //! connections while it lasts. One per callee, inside the total deadline and outside the retry. Where the number is not
-//! known, or moves, use an [adaptive limit](super::adaptive); where a callee counts calls in a time, a rate limit.
+//! known, or moves, use an [adaptive limit](super::adaptive); where a callee counts calls in a time, a
+//! [rate limit](super::rate). Not in place of an attempt timeout: a call that never ends keeps its place.
 //!
 //! ```text
 //!                fewer than the limit are under way, and nobody waits
@@ -15,6 +16,18 @@
 //!       ▼                    ▼
 //!   concurrency_limit    queue_timeout: refused, with the time in which a place may come free
 //! ```
+//!
+//! # What can be set
+//!
+//! | question | [`ConcurrencyConfig`] | default |
+//! |---|---|---|
+//! | how many under way? | [`new`](ConcurrencyConfig::new) | 100 |
+//! | how many more may wait? | [`queue`](ConcurrencyConfig::queue) | none: refused at once |
+//! | for how long? | [`wait`](ConcurrencyConfig::wait) | 1 s |
+//! | for which share of its own time? | [`wait_share`](ConcurrencyConfig::wait_share) | all of it |
+//! | until when does a call last? | [`ConcurrencyLayer::until`] | the head of the answer |
+//!
+//! [`ConcurrencyHandle::reload`] replaces them; nobody who waits is sent away for it.
 //!
 //! # Example: around any service
 //!
@@ -52,6 +65,18 @@
 //! A call ends with the head of its answer, as it does for everybody else in the stack. A callee that is busy until the
 //! end of a body is bounded with `.until(http::AtEnd::new(..))`: the place is kept until the body ends or is dropped.
 //!
+//! # Coming from
+//!
+//! | elsewhere | here |
+//! |---|---|
+//! | tower `ConcurrencyLimitLayer`, which waits in `poll_ready` without bound | [`queue`](ConcurrencyConfig::queue) with [`wait`](ConcurrencyConfig::wait); the place is taken in `call` |
+//! | tower `GlobalConcurrencyLimitLayer` | every [`ConcurrencyLayer`]: all that it makes share the limit |
+//! | tower `LoadShedLayer` around one of them | the default: nobody waits |
+//! | tower-resilience `BulkheadLayer`: `max_concurrent_calls`, `max_wait_duration`, `reject_when_full` | [`new`](ConcurrencyConfig::new); [`queue`](ConcurrencyConfig::queue) with [`wait`](ConcurrencyConfig::wait); the default |
+//! | resilience4j `Bulkhead`: `maxConcurrentCalls`, `maxWaitDuration` | the same; the queue has a bound here, so say it |
+//! | resilience4j `ThreadPoolBulkhead`: `queueCapacity` | [`queue`](ConcurrencyConfig::queue) |
+//! | Polly `AddConcurrencyLimiter(permitLimit, queueLimit)` | [`new`](ConcurrencyConfig::new) and [`queue`](ConcurrencyConfig::queue), which has a bound in time too |
+//!
 //! # Sources
 //!
 //! M. Nygard, "Release It!", bulkheads. The rules are those of `concurrency/machine.rs`: a permit that is taken when a
@@ -63,6 +88,8 @@ mod count;
 mod lane;
 mod machine;
 mod pace;
+#[cfg(feature = "serde")]
+mod settings;
 
 #[cfg(feature = "tower")]
 mod future;

@@ -1,3 +1,4 @@
+use std::num::NonZeroU32;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -5,7 +6,7 @@ use super::config::{ConcurrencyConfig, wait_until};
 use super::count::Count;
 use super::lane::{Lane, Standing, Ticket};
 use super::pace::{Pace, Step};
-use crate::num::Ratio;
+use crate::num::{Period, Ratio};
 use crate::rt;
 use crate::sync::{AtomicU64, Mutex, Ordering, lock};
 use crate::time::{Tick, nanos};
@@ -131,9 +132,22 @@ impl Seats {
     /// Until when a call may wait that comes at `now` and must be over at `deadline`.
     pub(crate) fn wait_until(&self, deadline: Tick, now: Tick) -> Tick {
         let longest = Duration::from_nanos(self.rules.wait.load(Ordering::Relaxed));
+        wait_until(longest, self.wait_share(), deadline, now)
+    }
+
+    fn wait_share(&self) -> Ratio {
         let share = f64::from_bits(self.rules.wait_share.load(Ordering::Relaxed));
-        let share = Ratio::new("wait_share", share).unwrap_or(Ratio::ONE);
-        wait_until(longest, share, deadline, now)
+        Ratio::new("wait_share", share).unwrap_or(Ratio::ONE)
+    }
+
+    /// The settings. Under the lock that they are replaced under, so they are those of one time.
+    pub(super) fn config(&self) -> ConcurrencyConfig {
+        let _line = lock(&self.line);
+        let limit = NonZeroU32::new(self.count().limit()).unwrap_or(NonZeroU32::MIN);
+        ConcurrencyConfig::new(limit)
+            .queue(self.queue())
+            .wait(Period::from_nanos(self.rules.wait.load(Ordering::Relaxed)))
+            .wait_share(self.wait_share())
     }
 
     /// How fast the line moves.

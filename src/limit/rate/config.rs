@@ -120,8 +120,8 @@ impl Rate {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RateConfig {
-    rate: Rate,
-    patience: Option<Period>,
+    pub(super) rate: Rate,
+    pub(super) patience: Option<Period>,
 }
 
 impl RateConfig {
@@ -189,8 +189,8 @@ impl From<Rate> for RateConfig {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeyedRateConfig {
-    each: RateConfig,
-    max_keys: NonZeroU32,
+    pub(super) each: RateConfig,
+    pub(super) max_keys: NonZeroU32,
 }
 
 impl KeyedRateConfig {

@@ -14,6 +14,16 @@
 //!                       goes at once         waits
 //! ```
 //!
+//! # What can be set
+//!
+//! | question | setting | default |
+//! |---|---|---|
+//! | how many permits, and how do they come? | [`Rate`]: saved up, evenly spaced, or by windows | none: no rate suits every callee |
+//! | how long may a call wait? | [`patience`](RateConfig::patience) | not at all |
+//! | how many keys are remembered? | [`max_keys`](KeyedRateConfig::max_keys) | 10,000 |
+//!
+//! [`RateHandle::reload`] and [`KeyedRateHandle::reload`] replace them while calls are under way.
+//!
 //! # Example: around a service
 //!
 //! ```
@@ -47,6 +57,21 @@
 //!
 //! See [`RateLimiter`] for one shared limit, and [`RateLimit`] for the plain value that is told what happens and when.
 //!
+//! # Coming from
+//!
+//! | elsewhere | here |
+//! |---|---|
+//! | tower `RateLimitLayer::new(n, per)`, which waits in `poll_ready`, each service for itself | [`Rate::windows`] with [`patience`](RateConfig::patience); one limit for all that the layer makes |
+//! | governor `Quota::per_second(n)`; `allow_burst(b)` | [`Rate::burst`]`(n, Period::secs(1))`; [`Rate::Burst`] |
+//! | governor `Quota::with_period(p)` | [`Rate::even`]`(1, p)` |
+//! | governor `check`, `check_n`; `until_ready`, `until_n_ready` | [`RateLimiter::check`], [`check_many`](RateLimiter::check_many); [`until_ready`](RateLimiter::until_ready), [`until_many_ready`](RateLimiter::until_many_ready), which end in time |
+//! | governor `RateLimiter::keyed`, `check_key`; `retain_recent` | [`KeyedRate::new`], [`check`](KeyedRate::check); nothing to call, the table is bounded |
+//! | tower-resilience `limit_for_period`, `refresh_period`, `timeout_duration` | [`Rate::windows`] and [`patience`](RateConfig::patience) |
+//! | resilience4j `limitForPeriod`, `limitRefreshPeriod`, `timeoutDuration` | the same |
+//! | Polly with .NET `FixedWindowRateLimiter` | [`Rate::windows`] |
+//! | Polly with .NET `TokenBucketRateLimiter`: `TokenLimit`; `TokensPerPeriod`, `ReplenishmentPeriod` | [`Rate::Burst`]: `burst`; `permits`, `period` |
+//! | Polly with .NET `QueueLimit` | [`patience`](RateConfig::patience): a bound in time, not in number |
+//!
 //! # Sources
 //!
 //! ATM Forum, "Traffic Management Specification 4.1", the generic cell rate algorithm; ITU-T I.371, its equivalence to
@@ -55,6 +80,8 @@
 mod config;
 mod line;
 mod machine;
+#[cfg(feature = "serde")]
+mod settings;
 mod spec;
 
 #[cfg(feature = "tower")]

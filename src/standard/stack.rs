@@ -1,24 +1,8 @@
-//! The standard stack: what every call to another service should go through, in the order that works.
-//!
-//! ```text
-//! deadline (total) → limit → retry with a budget → breaker → attempt timeout → transport
-//! ```
-//!
-//! The deadline is outermost, so that nothing outlives it, the wait for a place included. The limit counts requests and
-//! not attempts, so that a retry never loses the place of its call; it keeps an overloaded callee where it still
-//! answers. The retry stands outside the breaker, so that the breaker sees every attempt and its refusal ends the call.
-//! The attempt timeout is innermost, so that a hang becomes a failure that the breaker counts and the retry retries.
-//! A [fallback](crate::fallback) goes around the whole of it.
-//!
-//! One [`Stack`] is one callee: everything built from it and its clones shares one circuit, one limit and one retry
-//! budget.
-
 use std::fmt;
 use std::sync::Arc;
 
-use crate::breaker::{
-    AtHead, BreakerConfig, BreakerHandle, BreakerLayer, BreakerService, HalfOpen,
-};
+use super::config::{StackConfig, patient};
+use crate::breaker::{AtHead, BreakerConfig, BreakerHandle, BreakerLayer, BreakerService};
 use crate::deadline::{
     DeadlineHandle, DeadlineLayer, DeadlineService, TimeoutLayer, TimeoutService,
 };
@@ -30,127 +14,6 @@ use crate::outcome::ByResult;
 use crate::reject::AsError;
 use crate::retry::{CloneRequest, RetryConfig, RetryHandle, RetryLayer, RetryService};
 use tower::ServiceBuilder;
-
-/// The settings of a standard stack, as data.
-///
-/// | part | default |
-/// |---|---|
-/// | total deadline | 30 s |
-/// | limit | adaptive: see [`AdaptiveConfig`] |
-/// | retry | 3 attempts, 50 ms doubling to 20 s, full jitter, a budget: see [`RetryConfig`] |
-/// | breaker | by rate or by streak: see [`BreakerConfig`]; a probe may take twice the attempt timeout |
-/// | attempt timeout | 10 s |
-///
-/// With these the stack passes every line of the outage benchmark (`docs/outages.md`); only the two times are for you to
-/// set, since only you know how long your callee takes.
-///
-/// # Example
-///
-/// ```
-/// use mainstay::num::Period;
-/// use mainstay::standard::{Stack, StackConfig};
-///
-/// let config = StackConfig::new().deadline(Period::secs(5));
-/// let stack = Stack::with_config("ledger", config);
-/// // Later, while calls are under way:
-/// stack.handle().reload(config.deadline(Period::secs(8)));
-/// assert_eq!(stack.handle().config().total(), Period::secs(8));
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct StackConfig {
-    deadline: Period,
-    attempt_timeout: Period,
-    limit: AdaptiveConfig,
-    retry: RetryConfig,
-    breaker: BreakerConfig,
-}
-
-impl StackConfig {
-    /// The defaults.
-    #[must_use]
-    pub fn new() -> Self {
-        // Twice the attempt timeout: the timeout decides about a probe before the half-open deadline does.
-        let half_open = HalfOpen::new(1, 1).deadline(Period::secs(20));
-        Self {
-            deadline: Period::secs(30),
-            attempt_timeout: Period::secs(10),
-            limit: AdaptiveConfig::new(),
-            retry: RetryConfig::default(),
-            breaker: BreakerConfig::default().half_open(half_open),
-        }
-    }
-
-    /// How long a call may take in all, waits and retries included.
-    #[must_use]
-    pub const fn deadline(mut self, deadline: Period) -> Self {
-        self.deadline = deadline;
-        self
-    }
-
-    /// How long one attempt may take.
-    #[must_use]
-    pub const fn attempt_timeout(mut self, timeout: Period) -> Self {
-        self.attempt_timeout = timeout;
-        self
-    }
-
-    /// How many calls may be under way.
-    #[must_use]
-    pub const fn limit(mut self, config: AdaptiveConfig) -> Self {
-        self.limit = config;
-        self
-    }
-
-    /// How failed calls are tried again.
-    #[must_use]
-    pub const fn retry(mut self, config: RetryConfig) -> Self {
-        self.retry = config;
-        self
-    }
-
-    /// When the callee is left alone.
-    #[must_use]
-    pub fn breaker(mut self, config: impl Into<BreakerConfig>) -> Self {
-        self.breaker = config.into();
-        self
-    }
-
-    /// How long a call may take in all.
-    #[must_use]
-    pub const fn total(&self) -> Period {
-        self.deadline
-    }
-
-    /// How long one attempt may take.
-    #[must_use]
-    pub const fn attempt(&self) -> Period {
-        self.attempt_timeout
-    }
-
-    /// How many calls may be under way.
-    #[must_use]
-    pub const fn limits(&self) -> AdaptiveConfig {
-        self.limit
-    }
-
-    /// How failed calls are tried again.
-    #[must_use]
-    pub const fn retries(&self) -> RetryConfig {
-        self.retry
-    }
-
-    /// When the callee is left alone.
-    #[must_use]
-    pub const fn circuit(&self) -> BreakerConfig {
-        self.breaker
-    }
-}
-
-impl Default for StackConfig {
-    fn default() -> Self {
-        Self::new()
-    }
-}
 
 /// The circuit, the limit and the budget that everything built from a standard stack shares, and its settings.
 ///
@@ -241,10 +104,13 @@ impl Stack {
     }
 
     /// How long one attempt may take.
+    ///
+    /// A probe of the breaker may take twice as long at least, so its half-open deadline grows with it.
     #[must_use]
     pub fn attempt_timeout(mut self, timeout: Period) -> Self {
         self.attempt = TimeoutLayer::new(Arc::clone(&self.name), timeout);
-        self
+        let breaker = self.breaker.handle().config();
+        self.breaker(breaker)
     }
 
     /// How many calls may be under way.
@@ -262,8 +128,11 @@ impl Stack {
     }
 
     /// When the callee is left alone.
+    ///
+    /// A half-open deadline of less than twice the attempt timeout counts as that.
     #[must_use]
     pub fn breaker(mut self, config: impl Into<BreakerConfig>) -> Self {
+        let config = patient(config.into(), self.attempt.handle().limit());
         self.breaker = BreakerLayer::new(Arc::clone(&self.name), config);
         self
     }
@@ -295,8 +164,12 @@ impl Stack {
         self
     }
 
-    /// Puts the stack around any service whose request is `Clone` and whose error can be made from a refusal. Every
-    /// error is a failure of the callee.
+    /// Puts the stack around any service whose request is `Clone` and whose error can be made from a refusal:
+    /// `tower::BoxError` can, an error type of your own with what [`AsRejected`](crate::error::AsRejected) shows.
+    ///
+    /// Every error is a failure of the callee, and **every request that failed is made again**, whatever it does: set
+    /// `RetryConfig::new(Attempts::total(1))` where that would be wrong. Services are cloned for each attempt, so a
+    /// `BoxService` cannot stand here; a `BoxCloneService` can.
     pub fn service<S: Clone>(&self, inner: S) -> Standard<S> {
         self.service_by(ByResult, inner)
     }
@@ -468,8 +341,14 @@ mod grpc {
         /// Puts the stack around a tonic channel, or anything that a generated client takes in its place.
         ///
         /// Each call honours the timeout that the caller set on its request, and carries the time left in
-        /// `grpc-timeout`, a retry also the number of attempts before it in `grpc-previous-rpc-attempts`. The deadline covers the whole call, streams included: a stream that is meant to stay open
-        /// belongs to a stack with longer times. The breaker judges a call by its trailers; the retry by its head, since
+        /// `grpc-timeout`, a retry also the number of attempts before it in `grpc-previous-rpc-attempts`. The deadline
+        /// covers the whole call, streams included: a stream that is meant to stay open belongs to a stack with longer
+        /// times.
+        ///
+        /// A gRPC call is a POST, of which nobody knows whether it may be made twice: it is retried only if it carries
+        /// an `idempotency-key` in its metadata, or [`Stack::idempotent`] vouches for all calls of this stack.
+        ///
+        /// The breaker judges a call by its trailers; the retry by its head, since
         /// an answer that has begun cannot be taken back.
         pub fn grpc<S: Clone>(&self, channel: S) -> Grpc<S> {
             let replay = ReplayRequest::new(self.replay_bound)
