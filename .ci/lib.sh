@@ -22,13 +22,19 @@ die() {
     exit 1
 }
 
-# need_compiler cc|c++: installs it where it is missing and that is allowed; a step that needs one is never skipped.
-need_compiler() {
+# need_command NAME PACKAGE: installs Debian's package where the command is missing and that is allowed; a step that
+# needs one is never skipped.
+need_command() {
     if ! command -v "$1" >/dev/null && command -v apt-get >/dev/null && [[ $(id -u) == 0 ]]; then
         apt-get update -qq
-        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq build-essential
+        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$2"
     fi
-    command -v "$1" >/dev/null || die "no \`$1\`: install a C and C++ compiler (Debian: apt-get install build-essential)"
+    command -v "$1" >/dev/null || die "no \`$1\`: install it (Debian: apt-get install $2)"
+}
+
+# need_compiler cc|c++
+need_compiler() {
+    need_command "$1" build-essential
 }
 
 # tool CRATE VERSION [ARG...]: installs the cargo subcommand CRATE at exactly VERSION into the target folder. Built
