@@ -53,6 +53,8 @@ struct Ambient {
     scope: Cell<Scope>,
     /// When a layer above read the clock, while its call goes down the stack.
     called: Cell<Tick>,
+    /// When a layer within read the clock, since its call ended and until the layers around it have settled with it.
+    ended: Cell<Tick>,
     /// Whether a retry layer gave up in vain since the layer around it last looked.
     in_vain: Cell<bool>,
 }
@@ -62,6 +64,7 @@ thread_local! {
         Ambient {
             scope: Cell::new(Scope { deadline: Tick::NEVER, attempt: 0, budget: 0 }),
             called: Cell::new(Tick::NEVER),
+            ended: Cell::new(NOBODY_ASKS),
             in_vain: Cell::new(false),
         }
     };
@@ -70,6 +73,51 @@ thread_local! {
 /// Says to the retry layer around this one that what is below has been retried, or must not be.
 pub(crate) fn retried_in_vain() {
     AMBIENT.with(|ambient| ambient.in_vain.set(true));
+}
+
+/// No layer that asks for the time of an end is polling what lies below it.
+const NOBODY_ASKS: Tick = Tick::NEVER;
+/// None within it has read the clock since. The origin of ticks lies in the past of every process.
+const NOT_READ: Tick = Tick::ZERO;
+
+/// Around the poll of what lies below a layer, and the settling of its result: [`ended`] is what a layer within has read
+/// when its call ended, so that a stack reads the clock once on the way back.
+#[inline]
+pub(crate) fn ending() -> Ending {
+    Ending {
+        before: AMBIENT.with(|ambient| ambient.ended.replace(NOT_READ)),
+    }
+}
+
+/// See [`ending`].
+#[must_use]
+pub(crate) struct Ending {
+    before: Tick,
+}
+
+impl Drop for Ending {
+    #[inline]
+    fn drop(&mut self) {
+        // The outermost clears it: what settles later, at the end of a body, has a time of its own. On unwinding too.
+        if self.before == NOBODY_ASKS {
+            AMBIENT.with(|ambient| ambient.ended.set(NOBODY_ASKS));
+        }
+    }
+}
+
+/// The time for a layer whose call has ended: that which a layer within has read since, else the clock's.
+#[inline]
+pub(crate) fn ended() -> Tick {
+    let ended = |ambient: &Ambient| match ambient.ended.get() {
+        NOBODY_ASKS => rt::now(),
+        NOT_READ => {
+            let now = rt::now();
+            ambient.ended.set(now);
+            now
+        }
+        read => read,
+    };
+    AMBIENT.with(ended)
 }
 
 /// The time for a layer that is called: that which a layer above has read in the same call, else the clock's.
@@ -132,43 +180,77 @@ impl Scope {
     }
 
     /// Runs `f` in this scope.
-    #[inline]
     pub fn enter<R>(self, f: impl FnOnce() -> R) -> R {
-        AMBIENT.with(|ambient| {
-            // Restored on unwinding too: a panic below must not leave its deadline to the thread's next call.
-            let _before = Restore(&ambient.scope, ambient.scope.replace(self));
-            f()
-        })
+        let _entered = self.entered();
+        f()
     }
 
-    /// Makes a call in this scope at `now`: the layers below need not read the clock again.
+    /// This scope until the guard is dropped.
+    ///
+    /// Layers make and poll what lies below them with the guard beside them, and not in a closure: what a closure returns
+    /// is moved once more, and a future of several layers is long.
     #[inline]
-    pub(crate) fn call<R>(self, now: Tick, call: impl FnOnce() -> R) -> R {
-        AMBIENT.with(|ambient| {
-            let _before = Restore(&ambient.called, ambient.called.replace(now));
-            self.enter(call)
-        })
+    pub(crate) fn entered(self) -> Entered {
+        Entered {
+            before: AMBIENT.with(|ambient| ambient.scope.replace(self)),
+        }
     }
 
-    /// Polls an attempt in this scope, and says whether a retry layer within it gave up.
+    /// This scope for a call that is made at `now`: the layers below need not read the clock again.
     #[inline]
-    pub(crate) fn attempt_in<R>(self, poll: impl FnOnce() -> R) -> (R, bool) {
-        AMBIENT.with(|ambient| {
-            // After a panic below a word may be left over: whoever watches next clears it here.
-            let before = ambient.in_vain.replace(false);
-            let polled = self.enter(poll);
-            (polled, ambient.in_vain.replace(before))
-        })
+    pub(crate) fn called(self, now: Tick) -> (Entered, Called) {
+        let before = AMBIENT.with(|ambient| ambient.called.replace(now));
+        (self.entered(), Called { before })
     }
 }
 
-/// Puts a value of the layer around back when the work in this one is over.
-struct Restore<'a, T: Copy>(&'a Cell<T>, T);
+/// See [`Scope::entered`].
+#[must_use]
+pub(crate) struct Entered {
+    before: Scope,
+}
 
-impl<T: Copy> Drop for Restore<'_, T> {
+/// On unwinding too: a panic below must not leave its deadline to the thread's next call.
+impl Drop for Entered {
     #[inline]
     fn drop(&mut self) {
-        self.0.set(self.1);
+        AMBIENT.with(|ambient| ambient.scope.set(self.before));
+    }
+}
+
+/// See [`Scope::called`].
+#[must_use]
+pub(crate) struct Called {
+    before: Tick,
+}
+
+impl Drop for Called {
+    #[inline]
+    fn drop(&mut self) {
+        AMBIENT.with(|ambient| ambient.called.set(self.before));
+    }
+}
+
+/// Listens for the words of retry layers within, from now to its [`end`](Watch::end).
+#[inline]
+pub(crate) fn watch_retries() -> Watch {
+    // After a panic below a word may be left over: whoever watches next clears it here.
+    Watch {
+        before: AMBIENT.with(|ambient| ambient.in_vain.replace(false)),
+    }
+}
+
+/// See [`watch_retries`].
+#[must_use]
+pub(crate) struct Watch {
+    before: bool,
+}
+
+impl Watch {
+    /// Whether a retry layer within said that it gave up.
+    #[inline]
+    pub(crate) fn end(self) -> bool {
+        AMBIENT.with(|ambient| ambient.in_vain.replace(self.before))
     }
 }
 
@@ -291,11 +373,28 @@ mod tests {
         assert_eq!(Scope::current().deadline(), None);
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn what_settles_together_reads_the_clock_once_and_what_settles_later_again() {
+        let step = std::time::Duration::from_millis(1);
+        let outer = ending();
+        let inner = ending();
+        let first = ended();
+        tokio::time::advance(step).await;
+        drop(inner);
+        assert_eq!(ended(), first, "as the layer within has read it");
+        drop(ending());
+        assert_eq!(ended(), first + step, "another poll has another end");
+        drop(outer);
+        tokio::time::advance(step).await;
+        assert_eq!(ended(), rt::now(), "nobody polls");
+    }
+
     #[test]
     fn a_word_about_retries_reaches_the_next_layer_around_and_no_further() {
-        let scope = Scope::current();
-        let (inner, outer) = scope.attempt_in(|| scope.attempt_in(retried_in_vain).1);
-        assert!(inner);
-        assert!(!outer);
+        let outer = watch_retries();
+        let inner = watch_retries();
+        retried_in_vain();
+        assert!(inner.end());
+        assert!(!outer.end());
     }
 }

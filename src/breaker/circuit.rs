@@ -248,7 +248,7 @@ impl Circuit {
         if quiet && word & (COUNTS | TIMED) == 0 {
             return;
         }
-        let now = rt::now();
+        let now = scope::ended();
         let took = now.since(since);
         if quiet && nanos(took) <= self.slow_after.load(Ordering::Relaxed) {
             let counted = word & COUNTS == 0 || self.count(permit.generation, now);

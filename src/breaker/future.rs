@@ -10,6 +10,7 @@ use super::settle::{Ending, Settle, Until};
 use crate::error::Rejected;
 use crate::outcome::{Classify, Outcome};
 use crate::reject::Refuse;
+use crate::scope;
 
 /// The future of [`BreakerService`](super::BreakerService).
 ///
@@ -82,6 +83,7 @@ where
                 };
             }
         };
+        let _ending = scope::ending();
         let result = std::task::ready!(future.poll(cx));
         let outcome = match refuse.rejection(result.as_ref()) {
             Some(_) => Outcome::Rejected,

@@ -238,17 +238,18 @@ where
         let left = self.layer.limit.get().saturating_sub(spent);
         let scope = Scope::current().until(now + left);
         let in_time = scope.ends() > now && self.wait.take().is_none();
-        let make = || self.inner.call(request);
-        ResponseFuture {
-            future: in_time.then(|| scope.call(now, make)),
-            sleep: None,
-            scope,
-            end: Total {
-                rejections: self.layer.limit.rejections,
-                refuse: self.layer.refuse.clone(),
-                started: in_time,
-            },
+        let end = Total {
+            rejections: self.layer.limit.rejections,
+            refuse: self.layer.refuse.clone(),
+            started: in_time,
+        };
+        if !in_time {
+            return ResponseFuture::over(scope, end);
         }
+        let called = scope.called(now);
+        let future = self.inner.call(request);
+        drop(called);
+        ResponseFuture::new(future, scope, end)
     }
 }
 
@@ -329,17 +330,15 @@ where
     fn call(&mut self, request: Req) -> Self::Future {
         let now = scope::now();
         let scope = Scope::current().until(now + self.layer.limit.get());
-        let make = || self.inner.call(request);
-        ResponseFuture {
-            future: Some(scope.call(now, make)),
-            sleep: None,
-            scope,
-            end: Attempt {
-                rejections: self.layer.limit.rejections,
-                give_up: self.layer.give_up.clone(),
-                began: now,
-            },
-        }
+        let end = Attempt {
+            rejections: self.layer.limit.rejections,
+            give_up: self.layer.give_up.clone(),
+            began: now,
+        };
+        let called = scope.called(now);
+        let future = self.inner.call(request);
+        drop(called);
+        ResponseFuture::new(future, scope, end)
     }
 }
 
@@ -417,6 +416,29 @@ pub struct ResponseFuture<F, E> {
     end: E,
 }
 
+impl<F, E> ResponseFuture<F, E> {
+    #[inline]
+    const fn new(future: F, scope: Scope, end: E) -> Self {
+        Self {
+            future: Some(future),
+            sleep: None,
+            scope,
+            end,
+        }
+    }
+
+    /// A call that is not made.
+    #[cold]
+    const fn over(scope: Scope, end: E) -> Self {
+        Self {
+            future: None,
+            sleep: None,
+            scope,
+            end,
+        }
+    }
+}
+
 impl<F, E, Res, Err> Future for ResponseFuture<F, E>
 where
     F: Future<Output = Result<Res, Err>>,
@@ -431,7 +453,10 @@ where
         let Some(future) = this.future.as_mut().as_pin_mut() else {
             return Poll::Ready(this.end.end(scope.ends()));
         };
-        if let Poll::Ready(result) = scope.enter(|| future.poll(cx)) {
+        let entered = scope.entered();
+        let polled = future.poll(cx);
+        drop(entered);
+        if let Poll::Ready(result) = polled {
             let expired = this.end.is_expiry(result.as_ref(), scope.ends());
             return Poll::Ready(if expired {
                 this.end.end(scope.ends())

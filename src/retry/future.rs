@@ -15,7 +15,7 @@ use super::service::Ongoing;
 use crate::outcome::{Classify, Outcome};
 use crate::reject::Refuse;
 use crate::rt;
-use crate::scope::Scope;
+use crate::scope::{self, Scope};
 
 /// The future of [`RetryService`](super::RetryService).
 ///
@@ -71,27 +71,22 @@ where
     S: Service<P::Request>,
 {
     #[inline]
-    pub(super) fn new(
-        make: impl FnOnce() -> S::Future,
+    pub(super) const fn new(
+        future: S::Future,
         kept: Option<P::Kept>,
         ongoing: Ongoing<S>,
         scope: Scope,
         policy: Policy<C, R, P>,
     ) -> Self {
-        let first = scope.attempt_number().max(1);
-        let scope = scope.attempt(first);
-        let state = State::Attempt {
-            future: scope.enter(make),
-        };
         Self {
-            state,
+            state: State::Attempt { future },
             kept,
             progress: None,
             last: None,
             ongoing,
             policy,
+            first: scope.attempt_number(),
             scope,
-            first,
             in_vain: false,
         }
     }
@@ -111,8 +106,10 @@ where
         loop {
             let mut this = self.as_mut().project();
             if let StateProj::Attempt { future } = this.state.as_mut().project() {
-                let (polled, in_vain) = this.scope.attempt_in(|| future.poll(cx));
-                *this.in_vain |= in_vain;
+                let (watch, entered) = (scope::watch_retries(), this.scope.entered());
+                let polled = future.poll(cx);
+                drop(entered);
+                *this.in_vain |= watch.end();
                 let result = ready!(polled);
                 let outcome = if this.policy.refuse.rejection(result.as_ref()).is_some() {
                     Outcome::Rejected
@@ -192,9 +189,14 @@ where
                 shared.retried(attempt, after);
                 *this.last = Some(result);
                 *this.in_vain = false;
-                this.state.set(State::Wait {
-                    sleep: rt::sleep_until(now + after),
-                    request: Some(request),
+                let request = Some(request);
+                // A timer that has run out is only seen when the runtime next looks, up to a millisecond later.
+                this.state.set(if after.is_zero() {
+                    let service = ongoing.spare.service();
+                    State::Ready { service, request }
+                } else {
+                    let sleep = rt::sleep_until(now + after);
+                    State::Wait { sleep, request }
                 });
                 Ok(())
             }

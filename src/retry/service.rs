@@ -124,8 +124,11 @@ where
     fn call(&mut self, request: Req) -> Self::Future {
         let (ongoing, scope) = Ongoing::begin(&self.spare);
         let (first, kept) = self.policy.replay.first(request);
-        let make = || self.inner.call(first);
-        ResponseFuture::new(make, kept, ongoing, scope, self.policy.clone())
+        let scope = scope.attempt(scope.attempt_number().max(1));
+        let entered = scope.entered();
+        let future = self.inner.call(first);
+        drop(entered);
+        ResponseFuture::new(future, kept, ongoing, scope, self.policy.clone())
     }
 }
 

@@ -10,6 +10,7 @@ use crate::limit::concurrency::{ConcurrencyConfig, Drive, Seats, Step};
 use crate::observe::{self, Name};
 use crate::outcome::Outcome;
 use crate::rt;
+use crate::scope;
 use crate::sync::{AtomicU64, Mutex, Ordering, lock};
 use crate::time::{Tick, nanos};
 
@@ -158,7 +159,7 @@ impl Drive for Driver {
     }
 
     fn ended(&self, seats: &Seats, started: Tick, outcome: Outcome, in_flight: u32) {
-        let now = rt::now();
+        let now = scope::ended();
         let terms = self.terms.read();
         let Some(call) = terms.weigh(started, outcome, now) else {
             return;

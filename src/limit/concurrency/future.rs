@@ -15,6 +15,7 @@ use crate::error::Rejected;
 use crate::outcome::{Classify, Outcome};
 use crate::reject::Refuse;
 use crate::rt;
+use crate::scope;
 
 /// The future of [`ConcurrencyService`](super::ConcurrencyService).
 ///
@@ -101,6 +102,7 @@ where
 {
     type Output = Result<U::Response, S::Error>;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         let Policy {
@@ -131,6 +133,7 @@ where
                     continue;
                 }
             };
+            let _ending = scope::ending();
             let result = ready!(future.poll(cx));
             let outcome = match refuse.rejection(result.as_ref()) {
                 Some(_) => Outcome::Rejected,

@@ -14,7 +14,7 @@ use crate::error::{LayerKind, Reason, Rejected};
 use crate::observe::{self, Name, Occupancy, Rejections};
 use crate::outcome::{Failure, Outcome};
 use crate::rt;
-use crate::scope::Scope;
+use crate::scope::{self, Scope};
 use crate::time::Tick;
 
 /// What moves a limit by what it sees of the calls.
@@ -149,7 +149,7 @@ impl Seat {
         gate.occupancy.entered();
         // Nobody asks how long a call under a fixed limit took.
         let (started, deadline) = match &gate.drive {
-            Some(_) => (rt::now(), Scope::current().deadline()),
+            Some(_) => (scope::now(), Scope::current().deadline()),
             None => (Tick::ZERO, None),
         };
         Self {

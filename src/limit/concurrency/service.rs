@@ -49,6 +49,7 @@ where
     type Error = S::Error;
     type Future = ResponseFuture<S, Req, C, R, U>;
 
+    #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         // Asked first: a refusal does not need the inner service, so nobody waits for it, and nothing is reserved in it
         // that a refused call would not give back.
@@ -60,6 +61,7 @@ where
         ready
     }
 
+    #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
         // Ready only to refuse: had a place come free meanwhile, the inner service still could not be called.
         let invited = std::mem::take(&mut self.ready);

@@ -202,6 +202,7 @@ impl Cell {
 
     /// All words are relaxed: none says anything about other memory, and a stale one only orders a call before the
     /// question that it raced with.
+    #[inline]
     fn earn(&self) {
         if self.made.load(Ordering::Relaxed) < self.until.load(Ordering::Relaxed) {
             self.made.fetch_add(1, Ordering::Relaxed);
@@ -259,8 +260,16 @@ impl Cell {
             return Part::None;
         }
         *scope = scope.counted_by(self.id);
+        if earns == AT_BEGIN {
+            self.earn();
+            return Part::None;
+        }
+        self.open_as(earns)
+    }
+
+    #[inline(never)]
+    fn open_as(&self, earns: u64) -> Part {
         match earns {
-            AT_BEGIN => self.earn(),
             AT_BEGIN_TIMED => {
                 let now = rt::now();
                 self.with(|budget| budget.begin(now));

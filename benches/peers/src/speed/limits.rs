@@ -98,7 +98,7 @@ fn rate() -> Group {
         "mainstay",
         limiter,
         async |limiter: &RateLimiter, _| {
-            drop(black_box(limiter.check()));
+            let _ = black_box(limiter.check());
         },
     );
     let governor = Row::shared(
@@ -106,7 +106,7 @@ fn rate() -> Group {
         "governor",
         Direct::direct(quota()),
         async |limiter: &Direct, _| {
-            drop(black_box(limiter.check()));
+            let _ = black_box(limiter.check());
         },
     );
     Group {
@@ -144,7 +144,7 @@ fn rate_keyed() -> Group {
         "mainstay",
         limiter,
         async |limiter: &KeyedRate<u64>, n| {
-            drop(black_box(limiter.check(&(n % 16))));
+            let _ = black_box(limiter.check(&(n % 16)));
         },
     );
     let governor = Row::shared(

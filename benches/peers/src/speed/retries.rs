@@ -27,7 +27,7 @@ fn succeeds() -> Group {
     let peer = peer(0.2, Duration::from_millis(50)).layer(up());
     let backon = Row::shared(Who::Less, "backon", (), async |(): &(), n| {
         let call = || ready(Ok::<u64, Down>(n));
-        drop(black_box(call.retry(constant()).await));
+        let _ = black_box(call.retry(constant()).await);
     });
     Group {
         title: "retry with budget, succeeds",
@@ -51,7 +51,7 @@ fn fails() -> Group {
     let peer = peer(1.0, Duration::ZERO).layer(fails_once());
     let backon = Row::shared(Who::Less, "backon", (), async |(): &(), n| {
         let call = || ready(every_other(n));
-        drop(black_box(call.retry(constant()).await));
+        let _ = black_box(call.retry(constant()).await);
     });
     Group {
         title: "retry with budget, fails once",
@@ -59,8 +59,9 @@ fn fails() -> Group {
         rows: vec![
             Row::service(Who::Ours, "mainstay", service),
             tower(1.0, fails_once()).remark("no backoff, no deadline"),
-            Row::service(Who::Peer, "tower-resilience", peer),
-            backon.remark("not a layer, no budget"),
+            Row::waiting(Who::Peer, "tower-resilience", peer)
+                .remark("waits for a timer, even for nothing"),
+            backon.remark("not a layer, no budget; waits for a timer, even for nothing"),
         ],
     }
 }

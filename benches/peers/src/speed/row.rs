@@ -1,10 +1,14 @@
 //! What is measured: groups of rows, each a way to make calls.
 
+use std::future::{Future, poll_fn};
 use std::hint::black_box;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 
 use tokio::runtime::Runtime;
-use tower::Service;
+use tokio::task::unconstrained;
+use tower::{Service, ServiceExt as _};
 
 /// Rows that wrap the same service.
 pub struct Group {
@@ -39,6 +43,9 @@ pub type Run = Box<dyn FnMut(&Runtime, u32)>;
 
 impl Row {
     /// Calls through a service, of which each thread has a clone.
+    ///
+    /// A call that is pending is polled again at once: a turn of the runtime would cost more than any layer. Hence
+    /// without tokio's budget, which would run out.
     pub fn service<S>(who: Who, name: &'static str, service: S) -> Self
     where
         S: Service<u64> + Clone + Send + 'static,
@@ -50,15 +57,26 @@ impl Row {
                 .unwrap_or_else(PoisonError::into_inner)
                 .clone();
             Box::new(move |runtime, n| {
-                runtime.block_on(async {
+                runtime.block_on(unconstrained(async {
                     for i in 0..n {
-                        let ready = std::future::poll_fn(|cx| service.poll_ready(cx)).await;
+                        let ready = poll_fn(|cx| service.poll_ready(cx)).await;
                         if ready.is_ok() {
-                            drop(black_box(service.call(i.into()).await));
+                            let mut call = pin!(service.call(i.into()));
+                            drop(black_box(poll_fn(|cx| again(call.as_mut(), cx)).await));
                         }
                     }
-                });
+                }));
             })
+        })
+    }
+
+    /// Calls through a service that waits for a timer, and so for the runtime.
+    pub fn waiting<S>(who: Who, name: &'static str, service: S) -> Self
+    where
+        S: Service<u64> + Clone + Send + Sync + 'static,
+    {
+        Self::shared(who, name, service, async |service: &S, n| {
+            drop(black_box(service.clone().oneshot(n).await));
         })
     }
 
@@ -93,5 +111,14 @@ impl Row {
     pub const fn remark(mut self, remark: &'static str) -> Self {
         self.remark = remark;
         self
+    }
+}
+
+/// Polls until it is ready.
+fn again<F: Future>(mut call: Pin<&mut F>, cx: &mut Context<'_>) -> Poll<F::Output> {
+    loop {
+        if let Poll::Ready(result) = call.as_mut().poll(cx) {
+            return Poll::Ready(result);
+        }
     }
 }
