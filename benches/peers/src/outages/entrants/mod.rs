@@ -27,6 +27,10 @@ pub struct Terms {
     /// Whether answers may carry Retry-After, so that errors must be read and not only counted.
     pub hints: bool,
     /// Where to say that a circuit changed, for those whose metrics do not.
+    #[cfg_attr(
+        not(feature = "peers"),
+        expect(dead_code, reason = "only peers look at it")
+    )]
     pub watch: Watch,
 }
 
