@@ -25,6 +25,10 @@
 //!     shape begins empty. A wait or a probe under way keeps the moment that it has; probes that are judged by
 //!     another measure are counted from none.
 
+mod commands;
+#[cfg(feature = "tower")]
+mod outline;
+
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -35,6 +39,9 @@ use crate::outcome::Outcome;
 use crate::rng::Rng;
 use crate::time::Tick;
 use crate::window::{Recent, Sliding};
+
+#[cfg(feature = "tower")]
+pub(super) use outline::Success;
 
 #[derive(Clone, Debug)]
 struct Probe {
@@ -80,22 +87,6 @@ struct Command {
     mode: Mode,
     /// [`Tick::NEVER`] for as long as nobody ends it.
     until: Tick,
-}
-
-/// How long failures that no window forgets keep a circuit from being forgotten.
-#[cfg(feature = "tower")]
-const MEMORY: Duration = Duration::from_secs(600);
-
-/// What a success changes.
-#[cfg(feature = "tower")]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Success {
-    /// Nothing.
-    Nothing,
-    /// One more call in the slices of the windows over time; it cannot trip.
-    Counts,
-    /// Something only the machine can tell.
-    Matters,
 }
 
 /// A circuit breaker: a plain value that is told what happens and when.
@@ -428,218 +419,6 @@ impl Breaker {
     #[must_use]
     pub const fn config(&self) -> &BreakerConfig {
         &self.config
-    }
-
-    /// Replaces the settings: rule 11.
-    pub fn reload(&mut self, config: BreakerConfig) {
-        let (old, new) = (self.config.trips, config.trips);
-        let shape = |share: Option<Share>| share.map(|share| share.window);
-        if shape(old.rate) != shape(new.rate) {
-            self.rate = new.rate.map(|share| window(share.window));
-        }
-        // A call that was slow by the old measure may not be by the new one.
-        let slow = |trips: &Trips| trips.slow.map(|(share, after)| (share.window, after));
-        if slow(&old) != slow(&new) {
-            self.slow = new.slow.map(|(share, _)| window(share.window));
-        }
-        self.recent.resize(needed(&new));
-        if new.in_window.is_none() {
-            self.recent.clear();
-        }
-        match &mut self.phase {
-            Phase::Closed { ramp } => *ramp = ramp.filter(|_| config.ramp.is_some()),
-            Phase::HalfOpen(round)
-                if self.config.half_open.verdict != config.half_open.verdict
-                    || slow(&old) != slow(&new) =>
-            {
-                (round.succeeded, round.failed, round.slow) = (0, 0, 0);
-            }
-            Phase::HalfOpen(_) | Phase::Open { .. } => {}
-        }
-        if new.consecutive.is_none() && new.streak.is_none() {
-            self.consecutive = 0;
-        }
-        self.config = config;
-    }
-
-    /// Forgets everything and closes the circuit; a command ends.
-    pub fn reset(&mut self, now: Tick) -> Option<Transition> {
-        self.command = None;
-        self.close_clean(now)
-    }
-
-    /// Opens the circuit for as long as it would have opened itself. One that is open stays as it is.
-    pub fn open_now(&mut self, now: Tick) -> Option<Transition> {
-        self.command = None;
-        let open = matches!(self.phase, Phase::Open { .. });
-        (!open).then(|| self.open(Cause::Commanded, None, now))
-    }
-
-    /// Opens the circuit until `until`, then it probes as always. One that is open stays so until then.
-    pub fn open_until(&mut self, until: Tick, now: Tick) -> Option<Transition> {
-        self.command = None;
-        if let Phase::Open { until: planned } = &mut self.phase {
-            *planned = until;
-            return None;
-        }
-        Some(self.enter(Phase::Open { until }, Cause::Commanded, now))
-    }
-
-    /// Ends the wait of an open circuit: the next call is a probe. `None` if it is not open.
-    pub fn probe_now(&mut self, now: Tick) -> Option<Transition> {
-        let forced = self.mode() == Some(Mode::ForcedOpen);
-        self.command = self.command.filter(|_| !forced);
-        matches!(self.phase, Phase::Open { .. })
-            .then(|| self.enter(Phase::HalfOpen(Round::default()), Cause::Commanded, now))
-    }
-
-    /// Puts the circuit under a command, until `until` or, with [`Tick::NEVER`], until it is released: rule 10.
-    pub fn force(&mut self, mode: Mode, until: Tick, now: Tick) -> Option<Transition> {
-        self.command = Some(Command { mode, until });
-        match mode {
-            Mode::ForcedOpen => {
-                let from = self.state();
-                let open = self.enter(Phase::Open { until: now }, Cause::Commanded, now);
-                (from != State::Open).then_some(open)
-            }
-            Mode::ForcedClosed | Mode::Observing => self.close_clean(now),
-        }
-    }
-
-    /// Ends the command that the circuit is under, if it is under one: rule 10.
-    pub fn release_command(&mut self, now: Tick) -> Option<Transition> {
-        self.command.and_then(|_| self.end_command(now))
-    }
-
-    /// Whether forgetting the circuit loses nothing: closed, without a command, and without a hit that counts.
-    ///
-    /// Failures in a row and those of the last so many calls never end by themselves, so they count for a while only:
-    /// whoever failed once and is never called again must not keep its place for ever.
-    #[cfg(feature = "tower")]
-    pub(super) fn is_clean(&mut self, now: Tick) -> bool {
-        if !self.passes_all() || self.command.is_some() {
-            return false;
-        }
-        let failed = self.failures(now) > 0 || self.slowness(now).hits > 0;
-        if !failed || now.since(self.hit_at) < MEMORY {
-            return !failed;
-        }
-        let trips = &self.config.trips;
-        let recent = trips
-            .in_window
-            .is_some_and(|(_, window)| self.recent.len_within(window.get(), now) > 0);
-        let in_time = self.windows().any(|(_, window)| match window {
-            Sliding::Time(counts) => counts.known().hits > 0,
-            Sliding::Calls(_) => false,
-        });
-        !recent && !in_time
-    }
-
-    #[cfg(feature = "tower")]
-    pub(super) const fn generation(&self) -> u64 {
-        self.generation
-    }
-
-    /// Whether every call passes until something is settled: then a shell need not ask.
-    #[cfg(feature = "tower")]
-    pub(super) fn passes_all(&self) -> bool {
-        // A command that ends by itself is watched by asking.
-        let for_good = self
-            .command
-            .is_none_or(|command| command.until == Tick::NEVER);
-        for_good && matches!(self.phase, Phase::Closed { ramp: None })
-    }
-
-    /// Until when an open circuit refuses, unless somebody commands otherwise.
-    #[cfg(feature = "tower")]
-    pub(super) fn shut_until(&self) -> Option<Tick> {
-        match self.phase {
-            Phase::Open { until } if self.command.is_none() => Some(until),
-            _ => None,
-        }
-    }
-
-    /// What a success that was not slow changes while closed.
-    #[cfg(feature = "tower")]
-    pub(super) fn success(&self) -> Success {
-        if self.mode() == Some(Mode::ForcedClosed) {
-            return Success::Nothing;
-        }
-        if self.consecutive > 0 || self.crossed {
-            return Success::Matters;
-        }
-        let mut all = Success::Nothing;
-        for (share, window) in self.windows() {
-            match window {
-                Sliding::Calls(_) if window.is_settled() => {}
-                Sliding::Calls(_) => return Success::Matters,
-                Sliding::Time(counts) => {
-                    let known = counts.known();
-                    // The call that makes up the minimum can trip.
-                    if known.hits > 0 && known.calls < share.min_calls.get() {
-                        return Success::Matters;
-                    }
-                    all = Success::Counts;
-                }
-            }
-        }
-        if all == Success::Counts && self.slice_width().is_none() {
-            return Success::Matters;
-        }
-        all
-    }
-
-    /// The length of a slice of the windows over time, in nanoseconds, if there are any and all are sliced alike:
-    /// successes may then be counted outside of the machine.
-    #[cfg(feature = "tower")]
-    pub(super) fn slice_width(&self) -> Option<u64> {
-        let mut widths = self.windows().filter_map(|(_, window)| match window {
-            Sliding::Time(counts) => Some(counts.width()),
-            Sliding::Calls(_) => None,
-        });
-        let first = widths.next()?;
-        widths.all(|width| width == first).then_some(first)
-    }
-
-    #[cfg(feature = "tower")]
-    fn windows(&self) -> impl Iterator<Item = (Share, &Sliding)> {
-        let trips = &self.config.trips;
-        let rate = trips.rate.zip(self.rate.as_ref());
-        let slow = trips.slow.map(|(share, _)| share).zip(self.slow.as_ref());
-        rate.into_iter().chain(slow)
-    }
-
-    /// Successes that a shell counted on its own, in the slice of time in which they ended.
-    #[cfg(feature = "tower")]
-    pub(super) fn record_successes(&mut self, slice: u64, calls: u32) {
-        for window in self.rate.iter_mut().chain(&mut self.slow) {
-            if let Sliding::Time(counts) = window {
-                counts.record_misses(slice, calls);
-            }
-        }
-    }
-
-    /// How long a call may take without being slow, where that matters.
-    #[cfg(feature = "tower")]
-    pub(super) fn slow_after(&self) -> Option<Duration> {
-        self.config.trips.slow.map(|(_, after)| after.get())
-    }
-
-    fn end_command(&mut self, now: Tick) -> Option<Transition> {
-        let forced_open = self.mode() == Some(Mode::ForcedOpen);
-        self.command = None;
-        if forced_open {
-            None
-        } else {
-            self.close_clean(now)
-        }
-    }
-
-    fn close_clean(&mut self, now: Tick) -> Option<Transition> {
-        let from = self.state();
-        self.rounds = 0;
-        let closed = self.enter(Phase::Closed { ramp: None }, Cause::Commanded, now);
-        (from != State::Closed).then_some(closed)
     }
 
     fn record(
