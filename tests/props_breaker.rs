@@ -70,7 +70,8 @@ fn outcome(how: u8) -> Outcome {
         0 | 1 => Outcome::Success,
         2 => Outcome::Failure(Failure::Error),
         3 => Outcome::Overload {
-            retry_after: Some(Duration::from_secs(7)),
+            // Longer than a wait, and than what growth leads to: it decides.
+            retry_after: Some(Duration::from_secs(45)),
         },
         4 => Outcome::Ignored,
         _ => Outcome::Rejected,
@@ -113,15 +114,20 @@ fn half_open() -> impl Strategy<Value = HalfOpen> {
 fn config() -> impl Strategy<Value = BreakerConfig> {
     let trips = prop::collection::vec(trip(), 1..4);
     let ramp = prop::option::of((0..=100_u8, 1..40_u32));
-    (trips, half_open(), any::<bool>(), ramp).prop_map(|(trips, half_open, grows, ramp)| {
+    let longest_hint = prop_oneof![Just(30_u32), Just(60)];
+    let grows = prop::option::of(prop_oneof![Just(25_u32), Just(70)]);
+    let all = (trips, half_open(), grows, ramp, longest_hint);
+    all.prop_map(|(trips, half_open, grows, ramp, longest_hint)| {
         let mut trips = trips.into_iter();
         let config = BreakerConfig::new(trips.next().unwrap());
         let config = trips.fold(config, BreakerConfig::or);
-        let config = config.open_for(Period::secs(20)).half_open(half_open);
-        let config = if grows {
-            config.growing(Factor::TWO, Period::secs(70))
-        } else {
-            config
+        let config = config
+            .open_for(Period::secs(20))
+            .longest_hint(Period::secs(longest_hint))
+            .half_open(half_open);
+        let config = match grows {
+            Some(longest) => config.growing(Factor::TWO, Period::secs(longest)),
+            None => config,
         };
         match ramp {
             Some((from, secs)) => {
@@ -219,7 +225,9 @@ impl Model {
                 wait = millis(grown).min(longest);
             }
         }
-        let hint = hint.map_or(0, millis);
+        let hint = hint
+            .map_or(0, millis)
+            .min(millis(self.config.patience().get()));
         self.enter(State::Open);
         self.until = now + wait.max(hint);
     }

@@ -513,7 +513,8 @@ impl BreakerConfig {
 
     /// How long the circuit stays open before it lets a probe through.
     ///
-    /// Defaults to 5 s: long enough for a restart, short enough that an outage is not made longer.
+    /// [`new`](Self::new) waits 5 s: long enough for a restart, short enough that an outage is not made longer. The
+    /// default waits less at first, see there.
     #[must_use]
     pub const fn open_for(mut self, open_for: Period) -> Self {
         self.open_for = open_for;
