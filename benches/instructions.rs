@@ -16,12 +16,16 @@
     reason = "a bench reads its environment and command line"
 )]
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::future::poll_fn;
 use std::hint::black_box;
 use std::num::NonZeroU32;
+use std::pin::{Pin, pin};
 use std::process::{Command, ExitCode};
-use std::task::Poll;
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 use mainstay::breaker::{BreakerConfig, BreakerLayer, KeyedBreakerLayer, Order, Trip, Window};
 use mainstay::deadline::{DeadlineLayer, TimeoutLayer};
@@ -30,10 +34,11 @@ use mainstay::fallback::{FallbackConfig, FallbackLayer};
 use mainstay::limit::adaptive::{AdaptiveConfig, AdaptiveLayer};
 use mainstay::limit::concurrency::{ConcurrencyConfig, ConcurrencyLayer};
 use mainstay::num::{Attempts, Period, Ratio};
-use mainstay::retry::{RetryConfig, RetryLayer};
+use mainstay::retry::{Backoff, BudgetConfig, Jitter, RetryConfig, RetryLayer};
 use mainstay::standard::Stack;
 use mainstay_test_support::{Counting, allocations};
 use tokio::runtime::Runtime;
+use tokio::task::unconstrained;
 use tower::{BoxError, Layer, Service, service_fn};
 
 #[global_allocator]
@@ -86,6 +91,12 @@ const PATHS: &[(&str, Path)] = &[
         let layer = RetryLayer::new("retry", RetryConfig::new(Attempts::total(3)));
         calls(rt, n, layer.layer(up()))
     }),
+    ("retry, fails once", |rt, n| {
+        let config = RetryConfig::new(Attempts::total(3))
+            .backoff(Backoff::constant(Duration::ZERO).jitter(Jitter::None))
+            .budget(BudgetConfig::new(Ratio::ONE));
+        calls(rt, n, RetryLayer::new("retry", config).layer(fails_once()))
+    }),
     ("deadline", |rt, n| {
         let layer = DeadlineLayer::new("deadline", Period::secs(3_600));
         calls(rt, n, layer.layer(up()))
@@ -93,6 +104,10 @@ const PATHS: &[(&str, Path)] = &[
     ("attempt timeout", |rt, n| {
         let layer = TimeoutLayer::new("timeout", Period::secs(3_600));
         calls(rt, n, layer.layer(up()))
+    }),
+    ("attempt timeout, pending once", |rt, n| {
+        let layer = TimeoutLayer::new("timeout", Period::secs(3_600));
+        calls(rt, n, layer.layer(slow()))
     }),
     ("fallback", |rt, n| {
         let layer = FallbackLayer::value("fallback", FallbackConfig::default(), 0);
@@ -141,7 +156,7 @@ fn up() -> impl Service<u64, Response = u64, Error = Down, Future: Send> + Clone
 fn slow() -> impl Service<u64, Response = u64, Error = Down, Future: Send> + Clone {
     service_fn(|n: u64| {
         let mut pending = true;
-        std::future::poll_fn(move |cx| {
+        poll_fn(move |cx| {
             if std::mem::take(&mut pending) {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
@@ -151,9 +166,22 @@ fn slow() -> impl Service<u64, Response = u64, Error = Down, Future: Send> + Clo
     })
 }
 
+/// Fails every other time that it is asked.
+fn fails_once() -> impl Service<u64, Response = u64, Error = Down, Future: Send> + Clone {
+    thread_local! {
+        static FAILED: Cell<bool> = const { Cell::new(false) };
+    }
+    service_fn(|n: u64| {
+        let fails = !FAILED.get();
+        FAILED.set(fails);
+        std::future::ready(if fails { Err(Down::Failed) } else { Ok(n) })
+    })
+}
+
 /// What a call fails with: of a refusal that is boxed, the box would be counted.
 #[derive(Debug)]
 enum Down {
+    Failed,
     Refused(Rejected),
     TimedOut,
 }
@@ -174,7 +202,7 @@ impl AsRejected for Down {
     fn as_rejected(&self) -> Option<Rejected> {
         match self {
             Self::Refused(rejected) => Some(*rejected),
-            Self::TimedOut => None,
+            Self::Failed | Self::TimedOut => None,
         }
     }
 }
@@ -184,17 +212,27 @@ where
     S: Service<u64, Response = u64, Error = Down>,
 {
     let mut run = |n: u32| {
-        runtime.block_on(async {
+        runtime.block_on(unconstrained(async {
             for i in 0..n {
-                let ready = std::future::poll_fn(|cx| service.poll_ready(cx)).await;
+                let ready = poll_fn(|cx| service.poll_ready(cx)).await;
                 if ready.is_ok() {
-                    drop(black_box(service.call(i.into()).await));
+                    let mut call = pin!(service.call(i.into()));
+                    drop(black_box(poll_fn(|cx| again(call.as_mut(), cx)).await));
                 }
             }
-        });
+        }));
     };
     run(1_000); // fills what is to be full, and makes what is made once
     allocations(|| run(n)).0
+}
+
+/// Polls until it is ready: a turn of the runtime would cost more than any layer.
+fn again<F: Future>(mut call: Pin<&mut F>, cx: &mut Context<'_>) -> Poll<F::Output> {
+    loop {
+        if let Poll::Ready(result) = call.as_mut().poll(cx) {
+            return Poll::Ready(result);
+        }
+    }
 }
 
 fn main() -> ExitCode {

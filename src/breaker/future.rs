@@ -20,40 +20,20 @@ use crate::scope;
 #[pin_project]
 pub struct ResponseFuture<F, Res, Err, C, R, U, E = Settle> {
     #[pin]
-    state: Call<F, E>,
-    policy: Policy<C, R, U>,
-    marker: std::marker::PhantomData<fn() -> (Res, Err)>,
+    pub(super) state: Call<F, E>,
+    pub(super) policy: Policy<C, R, U>,
+    pub(super) marker: std::marker::PhantomData<fn() -> (Res, Err)>,
 }
 
 #[pin_project(project = CallProj)]
-enum Call<F, E> {
+pub(super) enum Call<F, E> {
     Called {
         #[pin]
         future: F,
+        /// `None` where no circuit watches the call.
         settle: Option<E>,
     },
     Rejected(Option<Rejected>),
-}
-
-impl<F, Res, Err, C, R, U, E> ResponseFuture<F, Res, Err, C, R, U, E> {
-    /// A call that was let in; without `settle` one that no circuit watches.
-    pub(super) const fn called(future: F, settle: Option<E>, policy: Policy<C, R, U>) -> Self {
-        let state = Call::Called { future, settle };
-        Self {
-            state,
-            policy,
-            marker: std::marker::PhantomData,
-        }
-    }
-
-    pub(super) const fn rejected(rejected: Rejected, policy: Policy<C, R, U>) -> Self {
-        let state = Call::Rejected(Some(rejected));
-        Self {
-            state,
-            policy,
-            marker: std::marker::PhantomData,
-        }
-    }
 }
 
 impl<F, Res, Err, C, R, U, E> Future for ResponseFuture<F, Res, Err, C, R, U, E>

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::hash::{BuildHasher, Hash, RandomState};
+use std::marker::PhantomData;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,7 +13,7 @@ use tower::{Layer, Service};
 
 use super::circuit::{Circuit, Kind};
 use super::config::BreakerConfig;
-use super::future::ResponseFuture;
+use super::future::{Call, ResponseFuture};
 use super::handle::BreakerHandle;
 use super::layer::Policy;
 use super::lease::Place;
@@ -193,18 +194,25 @@ where
             policy,
         } = &self.layer;
         let policy = policy.clone();
-        let Some(circuit) = circuits.find_or_make(key(&request)) else {
-            return ResponseFuture::called(self.inner.call(request), None, policy);
-        };
-        match circuit.admit() {
-            Ok(pass) => {
-                let settle = KeyedSettle::new(circuit, pass);
-                ResponseFuture::called(self.inner.call(request), Some(settle), policy)
-            }
+        let circuit = circuits.find_or_make(key(&request));
+        let admitted = circuit.map(|circuit| {
+            let pass = circuit.admit()?;
+            Ok(KeyedSettle::new(circuit, pass))
+        });
+        let state = match admitted.transpose() {
+            Ok(settle) => Call::Called {
+                future: self.inner.call(request),
+                settle,
+            },
             Err(rejected) => {
                 circuits.rejections.note(&rejected);
-                ResponseFuture::rejected(rejected, policy)
+                Call::Rejected(Some(rejected))
             }
+        };
+        ResponseFuture {
+            state,
+            policy,
+            marker: PhantomData,
         }
     }
 }

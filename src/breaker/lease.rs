@@ -94,3 +94,69 @@ impl Place for Circuit {
         self.rejections_now()
     }
 }
+
+#[cfg(all(test, not(mainstay_loom)))]
+mod tests {
+    use super::*;
+    use crate::breaker::{State, Trip};
+    use crate::error::LayerKind;
+    use crate::outcome::{Failure, Outcome};
+
+    fn lease(name: &str) -> Lease {
+        let rejections = Rejections::of(LayerKind::Breaker, &name.into());
+        Lease::new(rejections, Trip::consecutive(1).into(), 0)
+    }
+
+    /// Another lease of the place of `circuit`. Other tests may be quicker: the leases that were not it are kept.
+    fn again(circuit: &'static Circuit, others: &mut Vec<Lease>) -> Option<Lease> {
+        for _ in 0..100 {
+            let next = lease("second");
+            if std::ptr::eq(next.circuit(), circuit) {
+                return Some(next);
+            }
+            others.push(next);
+        }
+        None
+    }
+
+    #[test]
+    fn a_place_is_let_again_and_its_next_tenant_starts_anew() {
+        let first = lease("first");
+        let circuit = first.circuit();
+        let late = circuit.admit().unwrap();
+        let second = circuit.admit().unwrap();
+        let failed = Outcome::Failure(Failure::Error);
+        circuit.settle(second.permit, failed, second.since);
+        assert!(circuit.admit().is_err(), "open");
+        drop(first);
+
+        let mut others = Vec::new();
+        let Some(next) = again(circuit, &mut others) else {
+            return;
+        };
+        assert_eq!(&**next.rejections().policy(), "second");
+        let state = || circuit.look(|tracked| (tracked.breaker.state(), tracked.openings));
+        assert_eq!(state(), (State::Closed, 0));
+        // A permit of the tenant before is void, however it comes back.
+        circuit.settle(late.permit, failed, late.since);
+        assert_eq!(state(), (State::Closed, 0));
+        assert!(circuit.admit().is_ok());
+    }
+
+    #[test]
+    fn there_are_as_many_places_as_leases_at_one_time() {
+        let places = |leases: &[Lease]| -> Vec<*const Circuit> {
+            leases
+                .iter()
+                .map(|lease| std::ptr::from_ref(lease.circuit()))
+                .collect()
+        };
+        let first: Vec<_> = (0..8).map(|_| lease("many")).collect();
+        let known = places(&first);
+        drop(first);
+        let second: Vec<_> = (0..8).map(|_| lease("many")).collect();
+        let again = places(&second);
+        // Other tests hold some of them by now, but not all.
+        assert!(again.iter().any(|place| known.contains(place)));
+    }
+}

@@ -147,3 +147,34 @@ fn loom_whoever_waits_for_readiness_is_answered_when_the_circuit_opens() {
         circuit.unpark(&mut place);
     });
 }
+
+/// A call of one policy ends while the circuit becomes another's.
+fn late(outcome: Outcome) {
+    loom::model(move || {
+        let circuit = circuit(rate(1));
+        assert!(call(&circuit, Outcome::Success), "claims the place");
+        let Pass { permit, since } = circuit.admit().unwrap();
+        let other = {
+            let circuit = Arc::clone(&circuit);
+            thread::spawn(move || circuit.settle(permit, outcome, since))
+        };
+        circuit.begin(rejections(), rate(1).into(), 0);
+        other.join().unwrap();
+        let now = crate::rt::now();
+        let (seen, state) = circuit.look(|tracked| {
+            let breaker = &mut tracked.breaker;
+            (breaker.failing(now), breaker.state())
+        });
+        assert_eq!((seen.calls, seen.hits, state), (0, 0, State::Closed));
+    });
+}
+
+#[test]
+fn loom_a_call_that_outlives_its_policy_does_not_fail_in_the_next_one() {
+    late(FAILED);
+}
+
+#[test]
+fn loom_a_call_that_outlives_its_policy_does_not_succeed_in_the_next_one() {
+    late(Outcome::Success);
+}

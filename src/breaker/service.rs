@@ -1,4 +1,5 @@
 use std::fmt;
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -6,7 +7,7 @@ use std::time::Duration;
 use tower::Service;
 
 use super::circuit::Circuit;
-use super::future::ResponseFuture;
+use super::future::{Call, ResponseFuture};
 use super::layer::Policy;
 use super::lease::Lease;
 use super::settle::{Settle, Until};
@@ -96,15 +97,24 @@ where
         } else {
             Err(self.refuse())
         };
-        match admitted {
+        let policy = self.policy.clone();
+        let state = match admitted {
             Ok(pass) => {
-                let settle = Settle::new(self.circuit, pass);
-                ResponseFuture::called(self.inner.call(request), Some(settle), self.policy.clone())
+                let settle = Some(Settle::new(self.circuit, pass));
+                Call::Called {
+                    future: self.inner.call(request),
+                    settle,
+                }
             }
             Err(rejected) => {
                 self.lease.rejections().note(&rejected);
-                ResponseFuture::rejected(rejected, self.policy.clone())
+                Call::Rejected(Some(rejected))
             }
+        };
+        ResponseFuture {
+            state,
+            policy,
+            marker: PhantomData,
         }
     }
 }

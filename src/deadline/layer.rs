@@ -10,6 +10,7 @@ use tokio::task::{Unconstrained, unconstrained};
 use tokio::time::Sleep;
 use tower::{Layer, Service};
 
+use super::timer::{self, Timer};
 use crate::error::{LayerKind, Reason, Rejected, TimedOut};
 use crate::num::Period;
 use crate::observe::{self, Name, Rejections};
@@ -243,13 +244,17 @@ where
             refuse: self.layer.refuse.clone(),
             started: in_time,
         };
-        if !in_time {
-            return ResponseFuture::over(scope, end);
+        ResponseFuture {
+            future: if in_time {
+                let _called = scope.called(now);
+                Some(self.inner.call(request))
+            } else {
+                None
+            },
+            timer: None,
+            scope,
+            end,
         }
-        let called = scope.called(now);
-        let future = self.inner.call(request);
-        drop(called);
-        ResponseFuture::new(future, scope, end)
     }
 }
 
@@ -335,10 +340,14 @@ where
             give_up: self.layer.give_up.clone(),
             began: now,
         };
-        let called = scope.called(now);
-        let future = self.inner.call(request);
-        drop(called);
-        ResponseFuture::new(future, scope, end)
+        // The last expression, so that the future is made in its place: it is long, and to move it costs.
+        let _called = scope.called(now);
+        ResponseFuture {
+            future: Some(self.inner.call(request)),
+            timer: None,
+            scope,
+            end,
+        }
     }
 }
 
@@ -409,34 +418,11 @@ pub struct ResponseFuture<F, E> {
     /// `None` once the time is over.
     #[pin]
     future: Option<F>,
-    /// Outside of the task's budget: a callee that uses the budget up must not hold off its own end.
+    /// Made when the call is pending and no limit within has a timer that will do.
     #[pin]
-    sleep: Option<Unconstrained<Sleep>>,
+    timer: Option<Timer>,
     scope: Scope,
     end: E,
-}
-
-impl<F, E> ResponseFuture<F, E> {
-    #[inline]
-    const fn new(future: F, scope: Scope, end: E) -> Self {
-        Self {
-            future: Some(future),
-            sleep: None,
-            scope,
-            end,
-        }
-    }
-
-    /// A call that is not made.
-    #[cold]
-    const fn over(scope: Scope, end: E) -> Self {
-        Self {
-            future: None,
-            sleep: None,
-            scope,
-            end,
-        }
-    }
 }
 
 impl<F, E, Res, Err> Future for ResponseFuture<F, E>
@@ -453,6 +439,7 @@ where
         let Some(future) = this.future.as_mut().as_pin_mut() else {
             return Poll::Ready(this.end.end(scope.ends()));
         };
+        timer::listen();
         let entered = scope.entered();
         let polled = future.poll(cx);
         drop(entered);
@@ -464,24 +451,23 @@ where
                 result
             });
         }
-        ready!(poll_timer(this.sleep, scope.ends(), cx));
+        ready!(poll_timer(this.timer, scope.ends(), cx));
         // The layers below see that the deadline has passed and count the drop as a failure of the callee.
         this.future.set(None);
         Poll::Ready(this.end.end(scope.ends()))
     }
 }
 
-/// Waits until `at`, with a timer that is made when it is first needed.
-fn poll_timer(
-    mut sleep: Pin<&mut Option<Unconstrained<Sleep>>>,
-    at: Tick,
-    cx: &mut Context<'_>,
-) -> Poll<()> {
-    if sleep.is_none() {
-        sleep.set(Some(unconstrained(rt::sleep_until(at))));
+/// Waits until `at`, with a timer of its own if there is none within.
+fn poll_timer(mut timer: Pin<&mut Option<Timer>>, at: Tick, cx: &mut Context<'_>) -> Poll<()> {
+    if timer::is_set_within(at, cx) {
+        return Poll::Pending;
     }
-    match sleep.as_pin_mut() {
-        Some(sleep) => sleep.poll(cx),
+    if timer.is_none() {
+        timer.set(Some(Timer::until(at)));
+    }
+    match timer.as_pin_mut() {
+        Some(timer) => timer.poll(cx),
         None => Poll::Pending,
     }
 }

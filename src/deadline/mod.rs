@@ -68,6 +68,8 @@ mod propagation;
 
 #[cfg(feature = "tower")]
 mod layer;
+#[cfg(feature = "tower")]
+mod timer;
 
 #[cfg(feature = "tower")]
 pub use layer::{

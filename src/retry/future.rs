@@ -1,7 +1,6 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use pin_project::pin_project;
@@ -29,25 +28,25 @@ where
     S: Service<P::Request>,
 {
     #[pin]
-    state: State<S, S::Future, P::Request>,
-    kept: Option<P::Kept>,
+    pub(super) state: State<S, S::Future, P::Request>,
+    pub(super) kept: Option<P::Kept>,
     /// Made with the first failure: a call that succeeds draws no number.
-    progress: Option<Progress>,
+    pub(super) progress: Option<Progress>,
     /// What the callee said last, should the next attempt not come about: rule 7 of the policy. An answer whose body
     /// is not read keeps its connection until then.
-    last: Option<Result<S::Response, S::Error>>,
-    ongoing: Ongoing<S>,
-    policy: Policy<C, R, P>,
+    pub(super) last: Option<Result<S::Response, S::Error>>,
+    pub(super) ongoing: Ongoing<S>,
+    pub(super) policy: Policy<C, R, P>,
     /// Of the attempt under way.
-    scope: Scope,
+    pub(super) scope: Scope,
     /// The number of the first attempt: more than 1 when a caller further out is on a retry.
-    first: u32,
+    pub(super) first: u32,
     /// Whether a retry layer within the attempt under way gave up.
-    in_vain: bool,
+    pub(super) in_vain: bool,
 }
 
 #[pin_project(project = StateProj)]
-enum State<S, F, Req> {
+pub(super) enum State<S, F, Req> {
     Attempt {
         #[pin]
         future: F,
@@ -63,33 +62,6 @@ enum State<S, F, Req> {
         request: Option<Req>,
     },
     Done,
-}
-
-impl<S, Req, C, R, P> ResponseFuture<S, Req, C, R, P>
-where
-    P: Replay<Req>,
-    S: Service<P::Request>,
-{
-    #[inline]
-    pub(super) const fn new(
-        future: S::Future,
-        kept: Option<P::Kept>,
-        ongoing: Ongoing<S>,
-        scope: Scope,
-        policy: Policy<C, R, P>,
-    ) -> Self {
-        Self {
-            state: State::Attempt { future },
-            kept,
-            progress: None,
-            last: None,
-            ongoing,
-            policy,
-            first: scope.attempt_number(),
-            scope,
-            in_vain: false,
-        }
-    }
 }
 
 impl<S, Req, C, R, P> Future for ResponseFuture<S, Req, C, R, P>
@@ -152,14 +124,14 @@ where
     ) -> Result<(), Result<S::Response, S::Error>> {
         let mut this = self.project();
         let now = rt::now();
-        let ongoing = this.ongoing;
-        let shared = Arc::clone(&ongoing.spare.shared);
+        let Ongoing { spare, account } = this.ongoing;
+        let shared = &spare.shared;
         let progress = this
             .progress
             .get_or_insert_with(|| Progress::new(shared.rng(), *this.first));
         let attempt = progress.attempt();
         if outcome == Outcome::Rejected {
-            ongoing.abandon();
+            shared.budget.abandon(account);
             shared.gave_up(attempt.saturating_sub(1), *this.in_vain, GaveUp::Refused);
             this.state.set(State::Done);
             return Err(this.last.take().unwrap_or(result));
@@ -171,10 +143,12 @@ where
                 let kept = this.kept.as_mut();
                 match kept.and_then(|kept| this.policy.replay.again(kept)) {
                     // Asked last: a retry that is not made costs no token.
-                    Some(request) if ongoing.admit(outcome, now) => Ok((after, request)),
+                    Some(request) if shared.budget.admit(account, outcome, now) => {
+                        Ok((after, request))
+                    }
                     // It counted the failure when it was asked.
                     Some(_) => {
-                        ongoing.abandon();
+                        shared.budget.abandon(account);
                         Err(GaveUp::Budget)
                     }
                     None => Err(GaveUp::Request),
@@ -192,7 +166,7 @@ where
                 let request = Some(request);
                 // A timer that has run out is only seen when the runtime next looks, up to a millisecond later.
                 this.state.set(if after.is_zero() {
-                    let service = ongoing.spare.service();
+                    let service = spare.service();
                     State::Ready { service, request }
                 } else {
                     let sleep = rt::sleep_until(now + after);
@@ -202,7 +176,7 @@ where
             }
             Err(reason) => {
                 if reason != GaveUp::Budget {
-                    ongoing.settle(outcome);
+                    shared.budget.settle(account, outcome);
                 }
                 shared.gave_up(attempt, *this.in_vain, reason);
                 this.state.set(State::Done);

@@ -59,7 +59,10 @@ impl Shared {
 
     pub(super) fn retried(&self, attempt: u32, after: Duration) {
         self.retries.fetch_add(1, Ordering::Relaxed);
-        self.exhausted.store(0, Ordering::Relaxed);
+        // Read first: written by every retry, it would be fought over.
+        if self.exhausted.load(Ordering::Relaxed) != 0 {
+            self.exhausted.store(0, Ordering::Relaxed);
+        }
         self.observe.retried(attempt, after);
     }
 

@@ -126,6 +126,8 @@ mod layer;
 mod replay;
 #[cfg(feature = "tower")]
 mod service;
+#[cfg(feature = "tower")]
+mod spread;
 
 pub use backoff::{Backoff, Growth, Jitter};
 #[cfg(feature = "tower")]

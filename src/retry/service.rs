@@ -5,19 +5,20 @@ use std::task::{Context, Poll};
 use tower::Service;
 
 use super::budget::Account;
-use super::future::ResponseFuture;
+use super::future::{ResponseFuture, State};
 use super::layer::{Policy, Shared};
 use super::replay::Replay;
+use super::spread::{Share, Spread};
 use crate::outcome::{Classify, Outcome};
 use crate::reject::Refuse;
 use crate::scope::Scope;
-use crate::time::Tick;
 
 /// The service of [`RetryLayer`](super::RetryLayer).
 pub struct RetryService<S, C, R, P> {
     inner: S,
     /// Shared with the calls under way, which clone the service out of it only when they retry.
-    spare: Arc<Spare<S>>,
+    spare: Spread<Spare<S>>,
+    shared: Arc<Shared>,
     policy: Policy<C, R, P>,
 }
 
@@ -39,24 +40,20 @@ impl<S: Clone> Spare<S> {
 ///
 /// Whichever way it ends, a panic while it begins included, its account is closed.
 pub(super) struct Ongoing<S> {
-    pub(super) spare: Arc<Spare<S>>,
-    account: Account,
+    pub(super) spare: Share<Spare<S>>,
+    pub(super) account: Account,
 }
 
 impl<S> Ongoing<S> {
     /// Begins a call in the current scope; what lies below belongs into the scope that comes back.
-    fn begin(spare: &Arc<Spare<S>>) -> (Self, Scope) {
+    #[inline]
+    fn begin(spare: &Spread<Spare<S>>, shared: &Shared) -> (Self, Scope) {
         let mut scope = Scope::current();
         let ongoing = Self {
-            account: spare.shared.budget.open(&mut scope),
-            spare: Arc::clone(spare),
+            account: shared.budget.open(&mut scope),
+            spare: spare.share(),
         };
         (ongoing, scope)
-    }
-
-    pub(super) fn admit(&mut self, outcome: Outcome, now: Tick) -> bool {
-        let Self { spare, account } = self;
-        spare.shared.budget.admit(account, outcome, now)
     }
 
     pub(super) fn settle(&mut self, outcome: Outcome) {
@@ -84,11 +81,12 @@ impl<S: Clone, C, R, P> RetryService<S, C, R, P> {
     pub(super) fn new(inner: S, shared: Arc<Shared>, policy: Policy<C, R, P>) -> Self {
         let spare = Spare {
             service: Mutex::new(inner.clone()),
-            shared,
+            shared: Arc::clone(&shared),
         };
         Self {
             inner,
-            spare: Arc::new(spare),
+            spare: Spread::new(spare),
+            shared,
             policy,
         }
     }
@@ -98,7 +96,8 @@ impl<S: Clone, C: Clone, R: Clone, P: Clone> Clone for RetryService<S, C, R, P> 
     fn clone(&self) -> Self {
         Self {
             inner: self.inner.clone(),
-            spare: Arc::clone(&self.spare),
+            spare: self.spare.clone(),
+            shared: Arc::clone(&self.shared),
             policy: self.policy.clone(),
         }
     }
@@ -122,13 +121,25 @@ where
 
     #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
-        let (ongoing, scope) = Ongoing::begin(&self.spare);
+        let (ongoing, scope) = Ongoing::begin(&self.spare, &self.shared);
         let (first, kept) = self.policy.replay.first(request);
         let scope = scope.attempt(scope.attempt_number().max(1));
-        let entered = scope.entered();
-        let future = self.inner.call(first);
-        drop(entered);
-        ResponseFuture::new(future, kept, ongoing, scope, self.policy.clone())
+        let policy = self.policy.clone();
+        // The last expression, so that the future is made in its place: it is long, and to move it costs.
+        let _entered = scope.entered();
+        ResponseFuture {
+            state: State::Attempt {
+                future: self.inner.call(first),
+            },
+            kept,
+            progress: None,
+            last: None,
+            ongoing,
+            policy,
+            first: scope.attempt_number(),
+            scope,
+            in_vain: false,
+        }
     }
 }
 

@@ -12,6 +12,11 @@
 //! ahead. It stands only beside peers that do the same work; what the others leave out is said. It fails if one of our
 //! rows allocates.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a bench reads the real clock and its command line, and runs threads"
+)]
+
 mod speed;
 
 use mainstay_test_support::Counting;

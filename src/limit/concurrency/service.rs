@@ -66,12 +66,13 @@ where
         // Ready only to refuse: had a place come free meanwhile, the inner service still could not be called.
         let invited = std::mem::take(&mut self.ready);
         if invited && let Some(seat) = self.gate.admit(&mut self.seen) {
+            let policy = self.policy.clone();
             return ResponseFuture {
                 state: State::Called {
                     future: self.inner.call(request),
                     seat,
                 },
-                policy: self.policy.clone(),
+                policy,
             };
         }
         self.hold_back(request, invited)

@@ -3,9 +3,9 @@
 use std::hint::black_box;
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use governor::clock::{DefaultClock, QuantaInstant};
+use governor::clock::{DefaultClock, MonotonicClock, QuantaInstant};
 use governor::middleware::NoOpMiddleware;
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter as Governor};
@@ -87,6 +87,8 @@ fn adaptive() -> Group {
 
 type Direct = Governor<NotKeyed, InMemoryState, DefaultClock, NoOpMiddleware<QuantaInstant>>;
 
+type Monotonic = Governor<NotKeyed, InMemoryState, MonotonicClock, NoOpMiddleware<Instant>>;
+
 fn quota() -> Quota {
     Quota::per_second(NonZeroU32::new(CALLS).expect("many are not zero"))
 }
@@ -109,12 +111,24 @@ fn rate() -> Group {
             let _ = black_box(limiter.check());
         },
     );
+    let same_clock = Row::shared(
+        Who::Peer,
+        "governor, std clock",
+        Monotonic::direct_with_clock(quota(), MonotonicClock),
+        async |limiter: &Monotonic, _| {
+            let _ = black_box(limiter.check());
+        },
+    );
     Group {
         title: "rate limit, asked",
         bare: Row::shared(Who::Less, "bare", (), async |(): &(), n| {
             black_box(n);
         }),
-        rows: vec![mainstay, governor.remark("reads the time stamp counter")],
+        rows: vec![
+            mainstay,
+            governor.remark("reads the time stamp counter, which no test can pause"),
+            same_clock.remark("with the clock of std"),
+        ],
     }
 }
 

@@ -70,11 +70,14 @@ pub fn measure(group: Group, effort: &Effort) -> BoxResult<Measured> {
     })
 }
 
+/// Of each row: nanoseconds a call in each of its slices, and the allocations of a call.
+type Slices = (Vec<Vec<f64>>, Vec<f64>);
+
 /// Nanoseconds a call of each row, and its allocations on the first thread.
 fn on_threads(rows: &[&Row], threads: usize, effort: &Effort) -> BoxResult<(Vec<f64>, Vec<f64>)> {
     let cores = core_affinity::get_core_ids().unwrap_or_default();
     let gate = Gate::new(threads);
-    let found: Vec<BoxResult<(Vec<Vec<f64>>, Vec<f64>)>> = std::thread::scope(|scope| {
+    let found: Vec<BoxResult<Slices>> = std::thread::scope(|scope| {
         let workers: Vec<_> = (0..threads)
             .map(|number| {
                 let (gate, core) = (&gate, cores.get(number).copied());
@@ -107,7 +110,7 @@ fn on_threads(rows: &[&Row], threads: usize, effort: &Effort) -> BoxResult<(Vec<
 }
 
 /// One thread: its slices of every row, in nanoseconds a call.
-fn work(rows: &[&Row], gate: &Gate, effort: &Effort) -> BoxResult<(Vec<Vec<f64>>, Vec<f64>)> {
+fn work(rows: &[&Row], gate: &Gate, effort: &Effort) -> BoxResult<Slices> {
     let runtime = Builder::new_current_thread().enable_time().build()?;
     let mut runs: Vec<Run> = rows.iter().map(|row| (row.make)()).collect();
     let mut calls = Vec::new();

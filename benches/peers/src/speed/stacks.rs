@@ -51,10 +51,10 @@ where
         bare: Row::service(Who::Less, "bare", service.clone()),
         rows: vec![
             Row::service(Who::Ours, "mainstay, standard", ours),
-            Row::service(Who::Peer, "tower", tower)
-                .remark("timeout > retry > shed > limit: no breaker, no attempt timeout"),
-            Row::service(Who::Peer, "tower, attempt timeout", attempts)
+            Row::service(Who::Peer, "tower", attempts)
                 .remark("timeout > retry > shed > limit > timeout: no breaker"),
+            Row::service(Who::Less, "tower, no attempt timeout", tower)
+                .remark("timeout > retry > shed > limit: no breaker"),
             Row::service(Who::Peer, "tower-resilience", tower_resilience(service))
                 .remark("timeout > retry > breaker > bulkhead > timeout"),
         ],
