@@ -48,10 +48,7 @@ pub(super) struct Counts {
 impl Op {
     /// Whether it can change anything, and so costs a sync.
     const fn writes(&self) -> bool {
-        match self {
-            Self::Load(..) | Self::List(..) => false,
-            _ => true,
-        }
+        !matches!(self, Self::Load(..) | Self::List(..))
     }
 }
 
