@@ -222,7 +222,7 @@ async fn rule_3_a_lost_reply_is_no_conflict(open: Reopen) {
     ));
     let last = record(head.id, head.place.after(), "[]");
     journal
-        .claim(Claim::new(vec!["pay".into()], 10))
+        .claim(Claim::new(vec![("pay".into(), 1)], 10))
         .await
         .unwrap();
     assert!(matches!(
@@ -281,13 +281,13 @@ async fn rule_6_a_claim_takes_running_logs_of_known_kinds(open: Reopen) {
     );
     assert!(
         journal
-            .claim(Claim::new(vec!["unknown' OR 1=1".into()], 10))
+            .claim(Claim::new(vec![("unknown' OR 1=1".into(), 1)], 10))
             .await
             .unwrap()
             .is_empty()
     );
     let page = journal
-        .claim(Claim::new(vec!["pay".into(), "none".into()], 1))
+        .claim(Claim::new(vec![("pay".into(), 1), ("none".into(), 1)], 1))
         .await
         .unwrap();
     assert_eq!(
@@ -296,7 +296,7 @@ async fn rule_6_a_claim_takes_running_logs_of_known_kinds(open: Reopen) {
     );
     assert_eq!(page[0].place, Place::new(Epoch::FIRST.next(), 1));
     assert_eq!(page[0].claims, 1);
-    let rest = Claim::new(vec!["pay".into()], 10).after(running.id);
+    let rest = Claim::new(vec![("pay".into(), 1)], 10).after(running.id);
     let page = journal.claim(rest).await.unwrap();
     assert_eq!(
         page.iter().map(|head| head.id).collect::<Vec<_>>(),
@@ -305,7 +305,7 @@ async fn rule_6_a_claim_takes_running_logs_of_known_kinds(open: Reopen) {
     // A claim takes what others have claimed: there are no leases in these stores.
     assert_eq!(
         journal
-            .claim(Claim::new(vec!["pay".into()], 10))
+            .claim(Claim::new(vec![("pay".into(), 1)], 10))
             .await
             .unwrap()
             .len(),
@@ -317,7 +317,7 @@ async fn rule_6_a_claim_shuts_the_earlier_writer_out(open: Reopen) {
     let journal = open();
     let head = create(&*journal, "INV-1").await;
     let claimed = journal
-        .claim(Claim::new(vec!["pay".into()], 10))
+        .claim(Claim::new(vec![("pay".into(), 1)], 10))
         .await
         .unwrap()
         .remove(0);
@@ -462,7 +462,7 @@ async fn random_work_agrees_with_a_model(open: Reopen) {
                 assert_eq!(format!("{theirs:?}"), format!("{ours:?}"));
             }
             5 => {
-                let claim = Claim::new(vec!["pay".into()], index(below(4))).after(id);
+                let claim = Claim::new(vec![("pay".into(), 1)], index(below(4))).after(id);
                 assert_eq!(
                     journal.claim(claim.clone()).await.unwrap(),
                     model.claim(claim).await.unwrap()

@@ -142,15 +142,15 @@ fn a_later_schema_is_refused_and_left_alone() {
     drop(SqliteJournal::open(&path).unwrap());
     Connection::open(&path)
         .unwrap()
-        .execute_batch("PRAGMA user_version = 2")
+        .execute_batch("PRAGMA user_version = 3")
         .unwrap();
     let refused = SqliteJournal::open(&path).unwrap_err();
     assert!(
         matches!(
             refused,
             JournalError::Schema {
-                found: 2,
-                known: 1,
+                found: 3,
+                known: 2,
                 ..
             }
         ),
@@ -322,7 +322,7 @@ async fn a_text_that_is_no_text_damages_its_log_and_no_other() {
     drop(shell);
     let journal = SqliteJournal::open(&path).unwrap();
     // All are handed out and listed: a log that nobody is shown is a log that nobody repairs.
-    let claimed = journal.claim(Claim::new(vec!["pay".into()], 10)).await;
+    let claimed = journal.claim(Claim::new(vec![("pay".into(), 1)], 10)).await;
     assert_eq!(claimed.unwrap().len(), 4);
     let listed = journal.list(Listing::new(Status::Running, 10)).await;
     assert_eq!(listed.unwrap().len(), 4);

@@ -10,9 +10,7 @@ use std::sync::{Arc, Mutex};
 
 use mainstay::journal::memory::MemoryJournal;
 use mainstay::journal::sqlite::SqliteJournal;
-use mainstay::journal::{
-    Answer, Append, Begin, Begun, Claim, Head, Journal, Listing, Log, LogId, Place,
-};
+use mainstay::journal::{Answer, Append, Journal, LogId, Place};
 use mainstay::saga::testing::{Opener, Survey, Trial};
 use mainstay::saga::{Ended, Saga};
 use saga_support::{Erp, Invoice, books_hold, documented, invoice, recommended};
@@ -185,10 +183,6 @@ impl Liar {
 }
 
 impl Journal for Liar {
-    fn begin(&self, begin: Begin) -> Answer<'_, Begun> {
-        self.inner.begin(begin)
-    }
-
     fn append(&self, append: Append) -> Answer<'_, ()> {
         Box::pin(async move {
             for append in self.instead(append) {
@@ -198,17 +192,7 @@ impl Journal for Liar {
         })
     }
 
-    fn claim(&self, claim: Claim) -> Answer<'_, Vec<Head>> {
-        self.inner.claim(claim)
-    }
-
-    fn load(&self, id: LogId) -> Answer<'_, Log> {
-        self.inner.load(id)
-    }
-
-    fn list(&self, listing: Listing) -> Answer<'_, Vec<Head>> {
-        self.inner.list(listing)
-    }
+    mainstay::journal::pass_on!(inner: begin claim load list join beat leave release post prune changed);
 }
 
 async fn caught(lie: Lie) -> String {

@@ -1112,39 +1112,20 @@ async fn nothing_is_left_behind() {
 #[tokio::test(start_paused = true)]
 async fn a_journal_that_stopped_stops_effects() {
     #[derive(Debug)]
-    struct Stops(MemoryJournal);
+    struct Stops {
+        inner: Arc<dyn Journal>,
+    }
     impl Journal for Stops {
-        fn begin(
-            &self,
-            begin: mainstay::journal::Begin,
-        ) -> mainstay::journal::Answer<'_, mainstay::journal::Begun> {
-            self.0.begin(begin)
-        }
         fn append(&self, _: mainstay::journal::Append) -> mainstay::journal::Answer<'_, ()> {
             Box::pin(async { Err(JournalError::Closed(None)) })
         }
-        fn claim(
-            &self,
-            claim: mainstay::journal::Claim,
-        ) -> mainstay::journal::Answer<'_, Vec<mainstay::journal::Head>> {
-            self.0.claim(claim)
-        }
-        fn load(
-            &self,
-            id: mainstay::journal::LogId,
-        ) -> mainstay::journal::Answer<'_, mainstay::journal::Log> {
-            self.0.load(id)
-        }
-        fn list(
-            &self,
-            listing: Listing,
-        ) -> mainstay::journal::Answer<'_, Vec<mainstay::journal::Head>> {
-            self.0.list(listing)
-        }
+        mainstay::journal::pass_on!(inner: begin claim load list join beat leave release post prune changed);
     }
     let saga = recommended().unwrap();
     let app = Arc::new(Erp::default());
-    let journal = Arc::new(Stops(MemoryJournal::new()));
+    let journal = Arc::new(Stops {
+        inner: Arc::new(MemoryJournal::new()),
+    });
     let sagas = Sagas::builder(journal, Arc::clone(&app))
         .register(&saga)
         .start()

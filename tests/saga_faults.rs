@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use mainstay::journal::memory::MemoryJournal;
 use mainstay::journal::{
-    Answer, Append, Begin, Begun, Claim, Head, Journal, JournalError, Listing, Log, LogId, Status,
+    Answer, Append, Begin, Begun, Journal, JournalError, Listing, Log, LogId, Status,
 };
 use mainstay::saga::entry::Class;
 use mainstay::saga::{Cx, Ended, Saga, SagaError, Sagas, Step, StepError};
@@ -57,15 +57,10 @@ impl Journal for Flaky {
     fn append(&self, append: Append) -> Answer<'_, ()> {
         disturbed(&self.appends, self.inner.append(append))
     }
-    fn claim(&self, claim: Claim) -> Answer<'_, Vec<Head>> {
-        self.inner.claim(claim)
-    }
     fn load(&self, id: LogId) -> Answer<'_, Log> {
         disturbed(&self.loads, self.inner.load(id))
     }
-    fn list(&self, listing: Listing) -> Answer<'_, Vec<Head>> {
-        self.inner.list(listing)
-    }
+    mainstay::journal::pass_on!(inner: claim list join beat leave release post prune changed);
 }
 
 #[derive(Default)]

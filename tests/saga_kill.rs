@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mainstay::journal::sqlite::SqliteJournal;
-use mainstay::journal::{Answer, Append, Begin, Begun, Claim, Head, Journal, Listing, Log, LogId};
+use mainstay::journal::{Answer, Append, Journal};
 use mainstay::rng::Rng;
 use mainstay::saga::{Cx, Ended, Saga, Sagas, StepError};
 
@@ -110,26 +110,12 @@ impl Early {
 }
 
 impl Journal for Early {
-    fn begin(&self, begin: Begin) -> Answer<'_, Begun> {
-        self.inner.begin(begin)
-    }
-
     fn append(&self, append: Append) -> Answer<'_, ()> {
         self.later.send(append).unwrap();
         Box::pin(std::future::ready(Ok(())))
     }
 
-    fn claim(&self, claim: Claim) -> Answer<'_, Vec<Head>> {
-        self.inner.claim(claim)
-    }
-
-    fn load(&self, id: LogId) -> Answer<'_, Log> {
-        self.inner.load(id)
-    }
-
-    fn list(&self, listing: Listing) -> Answer<'_, Vec<Head>> {
-        self.inner.list(listing)
-    }
+    mainstay::journal::pass_on!(inner: begin claim load list join beat leave release post prune changed);
 }
 
 fn folder() -> PathBuf {

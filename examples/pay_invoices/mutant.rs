@@ -123,6 +123,8 @@ impl Journal for AckEarly {
             self.journal.list(listing).await
         })
     }
+
+    mainstay::journal::pass_on!(journal: join beat leave release post prune changed);
 }
 
 #[derive(Debug)]
@@ -161,10 +163,6 @@ impl NoUnwind {
 }
 
 impl Journal for NoUnwind {
-    fn begin(&self, begin: Begin) -> Answer<'_, Begun> {
-        self.journal.begin(begin)
-    }
-
     fn append(&self, append: Append) -> Answer<'_, ()> {
         match self.rewrite(append) {
             Some(append) => self.journal.append(append),
@@ -172,15 +170,5 @@ impl Journal for NoUnwind {
         }
     }
 
-    fn claim(&self, claim: Claim) -> Answer<'_, Vec<Head>> {
-        self.journal.claim(claim)
-    }
-
-    fn load(&self, id: LogId) -> Answer<'_, Log> {
-        self.journal.load(id)
-    }
-
-    fn list(&self, listing: Listing) -> Answer<'_, Vec<Head>> {
-        self.journal.list(listing)
-    }
+    mainstay::journal::pass_on!(journal: begin claim load list join beat leave release post prune changed);
 }

@@ -4,7 +4,7 @@ use std::error::Error as StdError;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::log::{LogId, Place};
+use super::log::{InstanceId, LogId, Place};
 
 /// Why a journal did not do what it was asked.
 ///
@@ -27,6 +27,9 @@ pub enum JournalError {
     /// There is no such log.
     #[error("there is no log {0}")]
     Missing(LogId),
+    /// The lease of an instance is over, or it has left. Its logs may be somebody else's; it must join again.
+    #[error("the lease of instance {0} is over")]
+    Lapsed(InstanceId),
     /// The log is there and makes no sense, for instance because a record is missing from its middle.
     #[error("log {id} is damaged: {reason}")]
     #[non_exhaustive]

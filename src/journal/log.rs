@@ -30,6 +30,31 @@ impl fmt::Display for LogId {
     }
 }
 
+/// Names one of several programs that write to the same journal, from its [`join`](super::Journal::join) to its end.
+/// Numbers grow and are never used twice: a program that was taken for dead comes back under another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct InstanceId(u64);
+
+impl InstanceId {
+    /// The instance with this number.
+    #[must_use]
+    pub const fn new(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// The number.
+    #[must_use]
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Display for InstanceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
 /// The number of a writer's turn. Each claim of a log raises it, and an append of an earlier epoch is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Epoch(u64);
@@ -182,18 +207,55 @@ pub struct Head {
     pub labels: Arc<Labels>,
     /// What kind of work.
     pub kind: Arc<str>,
+    /// The version of that kind with which it began.
+    pub version: u32,
     /// The business key.
     pub key: String,
     /// The digest with which it began.
     pub digest: String,
     /// What it waits for.
     pub status: Status,
+    /// What it is at, in its writer's words, for those who list logs.
+    pub stage: Arc<str>,
     /// Where it ends and whose turn it is.
     pub place: Place,
+    /// Who carries it on. Nobody while it is held, parked or ended.
+    pub owner: Option<InstanceId>,
     /// How often it was claimed.
     pub claims: u64,
+    /// How often it was claimed since its last record, without those claims that were given back: how many owners died
+    /// over it, the present one included.
+    pub recoveries: u32,
+    /// How many messages were posted to it, and how many of them its records have read.
+    pub mail: Postbox,
     /// When it began.
     pub begun: Timestamp,
+    /// When its last record was written.
+    pub updated: Timestamp,
+}
+
+/// How many messages a log has got and read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Postbox {
+    /// Messages posted.
+    pub posted: u64,
+    /// Messages that a record has read.
+    pub read: u64,
+}
+
+impl Postbox {
+    /// So many posted, so many of them read.
+    #[must_use]
+    pub const fn new(posted: u64, read: u64) -> Self {
+        Self { posted, read }
+    }
+
+    /// Whether there is something to read.
+    #[must_use]
+    pub const fn has_unread(self) -> bool {
+        self.posted > self.read
+    }
 }
 
 impl Head {
@@ -204,12 +266,18 @@ impl Head {
             id,
             labels: Arc::clone(&begin.labels),
             kind: Arc::clone(&begin.kind),
+            version: begin.version,
             key: begin.key.clone(),
             digest: begin.digest.clone(),
             status: Status::Running,
+            stage: Arc::clone(&begin.stage),
             place: Place::new(Epoch::FIRST, 1),
+            owner: begin.owner,
             claims: 0,
+            recoveries: 0,
+            mail: Postbox::default(),
             begun: begin.at,
+            updated: begin.at,
         }
     }
 }
@@ -268,6 +336,49 @@ impl fmt::Debug for Record {
     }
 }
 
+/// A message to whoever carries a log on: a wish to cancel, a signal.
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Mail {
+    /// Its place among the messages of its log, the first is 1.
+    pub number: u64,
+    /// What makes a second posting of the same message the same message.
+    pub dedup: String,
+    /// When it was posted, by the sender's wall clock.
+    pub at: Timestamp,
+    /// The version of its format.
+    pub format: u16,
+    /// The message.
+    pub body: String,
+}
+
+impl Mail {
+    /// A message; every argument is the field of that name.
+    #[must_use]
+    pub const fn new(number: u64, dedup: String, format: u16, body: String, at: Timestamp) -> Self {
+        Self {
+            number,
+            dedup,
+            at,
+            format,
+            body,
+        }
+    }
+}
+
+/// Everything but what it says.
+impl fmt::Debug for Mail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mail")
+            .field("number", &self.number)
+            .field("dedup", &self.dedup)
+            .field("at", &self.at)
+            .field("format", &self.format)
+            .field("bytes", &self.body.len())
+            .finish()
+    }
+}
+
 /// A whole log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -276,16 +387,23 @@ pub struct Log {
     pub head: Head,
     /// Its records in order, without a gap.
     pub records: Vec<Record>,
+    /// Its messages that no record has read, in order.
+    pub mail: Vec<Mail>,
 }
 
 impl Log {
-    /// Puts a log together and checks that no record is missing from it.
+    /// Puts a log together and checks that no record and no unread message is missing from it.
     ///
     /// # Errors
     ///
     /// [`JournalError::Damaged`](super::JournalError::Damaged) where the records do not count 1, 2, 3 up to the
-    /// number that the head knows: a log that was read in part must not be taken for the whole.
-    pub fn checked(head: Head, records: Vec<Record>) -> Result<Self, super::JournalError> {
+    /// number that the head knows, or the messages from the first unread one: a log that was read in part must not be
+    /// taken for the whole.
+    pub fn checked(
+        head: Head,
+        records: Vec<Record>,
+        mail: Vec<Mail>,
+    ) -> Result<Self, super::JournalError> {
         let mut expected = 1_u64;
         for record in &records {
             if record.seq != expected {
@@ -295,11 +413,19 @@ impl Log {
             expected = expected.saturating_add(1);
         }
         let found = expected.saturating_sub(1);
-        if found == head.place.records {
-            Ok(Self { head, records })
-        } else {
+        if found != head.place.records {
             let reason = format!("{found} records of {} are there", head.place.records);
-            Err(super::JournalError::damaged(head.id, reason))
+            return Err(super::JournalError::damaged(head.id, reason));
         }
+        let unread = head.mail.read.saturating_add(1)..=head.mail.posted;
+        if !mail.iter().map(|mail| mail.number).eq(unread) {
+            let reason = "a message that nobody has read is missing";
+            return Err(super::JournalError::damaged(head.id, reason));
+        }
+        Ok(Self {
+            head,
+            records,
+            mail,
+        })
     }
 }

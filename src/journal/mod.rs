@@ -10,7 +10,7 @@
 //! | `sqlite` (feature `sqlite`) | one process | `kill -9`, loss of power |
 //!
 //! Every store passes one contract suite, `tests/journal_contract.rs`. To watch or to disturb a store in a test, wrap
-//! it: a journal is an object, and its trait has five methods.
+//! it ([`pass_on`]): a journal is an object.
 //!
 //! # Example
 //!
@@ -43,8 +43,12 @@ mod port;
 mod request;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+mod wrap;
 
 pub use error::JournalError;
-pub use log::{Epoch, Head, Labels, Log, LogId, Place, Record, Status};
+pub use log::{Epoch, Head, InstanceId, Labels, Log, LogId, Mail, Place, Postbox, Record, Status};
 pub use port::{Answer, Journal};
-pub use request::{Append, Begin, Begun, Claim, Listing};
+pub use request::{
+    Append, Beat, Begin, Begun, Claim, Join, Listing, Post, Posted, Prune, Pulse, Release,
+};
+pub use wrap::pass_on;

@@ -136,11 +136,10 @@ impl<App> fmt::Debug for SagasBuilder<App> {
     }
 }
 
-fn kinds<'a>(editions: impl Iterator<Item = &'a Edition>) -> Vec<Arc<str>> {
-    let mut kinds: Vec<Arc<str>> = editions.map(|(name, _)| name.as_ref().into()).collect();
-    kinds.sort_unstable();
-    kinds.dedup();
-    kinds
+fn kinds<'a>(editions: impl Iterator<Item = &'a Edition>) -> Vec<(Arc<str>, u32)> {
+    editions
+        .map(|(name, version)| (name.as_ref().into(), *version))
+        .collect()
 }
 
 /// Carries the sagas on that a start found, as room becomes free.

@@ -55,9 +55,11 @@ use tokio::sync::oneshot;
 
 use self::writer::{Counts, Op, Reply};
 use super::error::JournalError;
-use super::log::{Head, Log, LogId};
+use super::log::{Head, InstanceId, Log, LogId};
 use super::port::{Answer, Journal};
-use super::request::{Append, Begin, Begun, Claim, Listing};
+use super::request::{
+    Append, Beat, Begin, Begun, Claim, Join, Listing, Post, Posted, Prune, Pulse, Release,
+};
 use crate::rt;
 
 /// A journal in one SQLite file. Share it as `Arc<dyn Journal>`.
@@ -179,5 +181,29 @@ impl Journal for SqliteJournal {
 
     fn list(&self, listing: Listing) -> Answer<'_, Vec<Head>> {
         self.ask(|reply| Op::List(listing, reply))
+    }
+
+    fn join(&self, join: Join) -> Answer<'_, InstanceId> {
+        self.ask(|reply| Op::Join(join, reply))
+    }
+
+    fn beat(&self, beat: Beat) -> Answer<'_, Pulse> {
+        self.ask(|reply| Op::Beat(beat, reply))
+    }
+
+    fn leave(&self, instance: InstanceId) -> Answer<'_, ()> {
+        self.ask(|reply| Op::Leave(instance, reply))
+    }
+
+    fn release(&self, release: Release) -> Answer<'_, ()> {
+        self.ask(|reply| Op::Release(release, reply))
+    }
+
+    fn post(&self, post: Post) -> Answer<'_, Posted> {
+        self.ask(|reply| Op::Post(post, reply))
+    }
+
+    fn prune(&self, prune: Prune) -> Answer<'_, usize> {
+        self.ask(|reply| Op::Prune(prune, reply))
     }
 }

@@ -8,7 +8,7 @@ use super::file::PATIENCE;
 use crate::journal::JournalError;
 
 /// The version of the tables below, in `user_version`.
-const KNOWN: i64 = 1;
+const KNOWN: i64 = 2;
 
 /// "msty" in `application_id`: tells a journal from any other SQLite file.
 const APPLICATION: i64 = 0x6d73_7479;
@@ -29,6 +29,15 @@ CREATE TABLE log (
     records    INTEGER NOT NULL,
     claims     INTEGER NOT NULL,
     begun      INTEGER NOT NULL,
+    version    INTEGER NOT NULL DEFAULT 1,
+    stage      TEXT    NOT NULL DEFAULT '',
+    owner      INTEGER,
+    recoveries INTEGER NOT NULL DEFAULT 0,
+    posted     INTEGER NOT NULL DEFAULT 0,
+    read       INTEGER NOT NULL DEFAULT 0,
+    wake       INTEGER NOT NULL DEFAULT 0,
+    updated    INTEGER NOT NULL DEFAULT 0,
+    written    INTEGER NOT NULL DEFAULT 0,
     UNIQUE (tenant, kind, key)
 ) STRICT;
 CREATE INDEX log_open ON log (status, id) WHERE status <> 'ended';
@@ -43,6 +52,55 @@ CREATE TABLE record (
     format     INTEGER NOT NULL,
     body       TEXT    NOT NULL,
     PRIMARY KEY (log, seq)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX log_ended ON log (written) WHERE status = 'ended';
+CREATE TABLE instance (
+    id         INTEGER PRIMARY KEY AUTOINCREMENT,
+    name       TEXT    NOT NULL,
+    until      INTEGER NOT NULL
+) STRICT;
+CREATE TABLE mail (
+    log        INTEGER NOT NULL,
+    number     INTEGER NOT NULL,
+    dedup      TEXT    NOT NULL,
+    at         INTEGER NOT NULL,
+    format     INTEGER NOT NULL,
+    body       TEXT    NOT NULL,
+    PRIMARY KEY (log, number),
+    UNIQUE (log, dedup)
+) STRICT, WITHOUT ROWID;
+";
+
+/// From version 1, whose logs had one writer and no mail. What the head now says of a log, its records said before.
+const FROM_1: &str = "
+ALTER TABLE log ADD COLUMN version    INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE log ADD COLUMN stage      TEXT    NOT NULL DEFAULT '';
+ALTER TABLE log ADD COLUMN owner      INTEGER;
+ALTER TABLE log ADD COLUMN recoveries INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE log ADD COLUMN posted     INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE log ADD COLUMN read       INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE log ADD COLUMN wake       INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE log ADD COLUMN updated    INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE log ADD COLUMN written    INTEGER NOT NULL DEFAULT 0;
+UPDATE log SET version = coalesce((SELECT CASE WHEN json_valid(body) THEN json_extract(body, '$[0].started.version') END
+                                   FROM record WHERE log = id AND seq = 1), 1),
+               updated = coalesce((SELECT max(at) FROM record WHERE log = id), begun);
+UPDATE log SET written = updated;
+CREATE INDEX log_ended ON log (written) WHERE status = 'ended';
+CREATE TABLE instance (
+    id         INTEGER PRIMARY KEY AUTOINCREMENT,
+    name       TEXT    NOT NULL,
+    until      INTEGER NOT NULL
+) STRICT;
+CREATE TABLE mail (
+    log        INTEGER NOT NULL,
+    number     INTEGER NOT NULL,
+    dedup      TEXT    NOT NULL,
+    at         INTEGER NOT NULL,
+    format     INTEGER NOT NULL,
+    body       TEXT    NOT NULL,
+    PRIMARY KEY (log, number),
+    UNIQUE (log, dedup)
 ) STRICT, WITHOUT ROWID;
 ";
 
@@ -89,7 +147,7 @@ fn check_owner(connection: &Connection) -> Result<(), JournalError> {
     let application: i64 = read(connection, "PRAGMA application_id")?;
     let tables: i64 = read(connection, "SELECT count(*) FROM sqlite_schema")?;
     let fresh = found == 0 && application == 0 && tables == 0;
-    if fresh || (application == APPLICATION && found == KNOWN) {
+    if fresh || (application == APPLICATION && (1..=KNOWN).contains(&found)) {
         Ok(())
     } else {
         Err(JournalError::Schema {
@@ -101,17 +159,20 @@ fn check_owner(connection: &Connection) -> Result<(), JournalError> {
 
 fn migrate(connection: &Connection) -> Result<(), JournalError> {
     let found: i64 = read(connection, "PRAGMA user_version")?;
-    if found == 0 {
-        // One transaction: a crash leaves an empty file or a whole one.
-        let all = format!(
-            "BEGIN IMMEDIATE; {TABLES} PRAGMA application_id = {APPLICATION}; \
-             PRAGMA user_version = {KNOWN}; COMMIT;"
-        );
-        connection
-            .execute_batch(&all)
-            .map_err(JournalError::backend)?;
-    }
-    Ok(())
+    let change = match found {
+        0 => TABLES,
+        1 => FROM_1,
+        _ => "",
+    };
+    // One transaction: a crash leaves the file as it was or as it is to be. Whoever opens the file is alone with it, so
+    // the leases that it finds are of processes that are gone.
+    let all = format!(
+        "BEGIN IMMEDIATE; {change} PRAGMA application_id = {APPLICATION}; \
+         PRAGMA user_version = {KNOWN}; DELETE FROM instance; COMMIT;"
+    );
+    connection
+        .execute_batch(&all)
+        .map_err(JournalError::backend)
 }
 
 fn read<T: rusqlite::types::FromSql>(

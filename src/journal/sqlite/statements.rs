@@ -5,10 +5,13 @@ use std::sync::Arc;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Row, params};
 
+use std::time::Duration;
+
 use crate::journal::{
-    Append, Begin, Begun, Claim, Epoch, Head, JournalError, Labels, Listing, Log, LogId, Place,
-    Record, Status,
+    Append, Beat, Begin, Begun, Claim, Epoch, Head, InstanceId, Join, JournalError, Labels,
+    Listing, Log, LogId, Mail, Place, Post, Postbox, Posted, Prune, Pulse, Record, Release, Status,
 };
+use crate::rt;
 use crate::time::Timestamp;
 
 /// Why an operation did not do its work: a rule of journals, or the store itself.
@@ -31,8 +34,8 @@ impl From<JournalError> for Fault {
     }
 }
 
-const HEAD: &str =
-    "id, tenant, kind, key, subject, key_id, digest, status, epoch, records, claims, begun";
+const HEAD: &str = "id, tenant, kind, key, subject, key_id, digest, status, epoch, records, claims, begun, \
+                    version, stage, owner, recoveries, posted, read, updated";
 
 pub(super) fn begin(connection: &Connection, begin: &Begin) -> Result<Begun, Fault> {
     let labels = &begin.labels;
@@ -47,8 +50,9 @@ pub(super) fn begin(connection: &Connection, begin: &Begin) -> Result<Begun, Fau
     }
     connection
         .prepare_cached(
-            "INSERT INTO log (tenant, kind, key, subject, key_id, digest, status, epoch, records, claims, begun)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 1, 0, ?9)",
+            "INSERT INTO log (tenant, kind, key, subject, key_id, digest, status, epoch, records, claims, begun,
+                              version, stage, owner, updated, written)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 1, 0, ?9, ?10, ?11, ?12, ?9, ?13)",
         )?
         .execute(params![
             labels.tenant,
@@ -60,6 +64,10 @@ pub(super) fn begin(connection: &Connection, begin: &Begin) -> Result<Begun, Fau
             Status::Running.as_str(),
             signed(Epoch::FIRST.get()),
             begin.at.as_millis(),
+            i64::from(begin.version),
+            &*begin.stage,
+            begin.owner.map(|owner| signed(owner.get())),
+            now().as_millis(),
         ])?;
     let head = Head::of(LogId::new(unsigned(connection.last_insert_rowid())), begin);
     write(
@@ -98,10 +106,7 @@ pub(super) fn append(connection: &Connection, append: &Append) -> Result<(), Fau
     match written {
         Ok(0) => {}
         Ok(_) => {
-            connection
-                .prepare_cached("UPDATE log SET records = records + 1, status = ?1 WHERE id = ?2")?
-                .execute(params![append.status.as_str(), signed(append.id.get())])?;
-            return Ok(());
+            return follow(connection, append);
         }
         Err(error) if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => {
             let reason = format!(
@@ -119,6 +124,32 @@ pub(super) fn append(connection: &Connection, append: &Append) -> Result<(), Fau
     Err(JournalError::conflict(append.id, append.expect, found).into())
 }
 
+/// Says of a log what its new record says.
+fn follow(connection: &Connection, append: &Append) -> Result<(), Fault> {
+    let at = now();
+    let wake = append.park.map_or(0, |delay| later(at, delay));
+    let free = append.status != Status::Running || append.park.is_some();
+    connection
+        .prepare_cached(
+            "UPDATE log SET records = records + 1, status = ?2, recoveries = 0, updated = ?3, written = ?4,
+                    stage = coalesce(?5, stage), owner = CASE WHEN ?6 THEN NULL ELSE owner END,
+                    read = max(read, min(posted, coalesce(?7, read))),
+                    wake = CASE WHEN posted > max(read, coalesce(?7, read)) THEN 0 ELSE ?8 END
+             WHERE id = ?1",
+        )?
+        .execute(params![
+            signed(append.id.get()),
+            append.status.as_str(),
+            append.at.as_millis(),
+            at.as_millis(),
+            append.stage.as_deref(),
+            free,
+            append.read.map(signed),
+            wake,
+        ])?;
+    Ok(())
+}
+
 /// Whether the record at the end of the log is the one that is to be written: its reply was lost.
 fn is_there(connection: &Connection, append: &Append, at: Place) -> Result<bool, Fault> {
     let last: Option<(i64, String)> = connection
@@ -132,27 +163,49 @@ fn is_there(connection: &Connection, append: &Append, at: Place) -> Result<bool,
 }
 
 pub(super) fn claim(connection: &Connection, claim: &Claim) -> Result<Vec<Head>, Fault> {
-    let kinds: Vec<&str> = claim.kinds.iter().map(AsRef::as_ref).collect();
-    let places = vec!["?"; kinds.len()].join(", ");
+    // Listed as JSON, so that the statement is the same however many there are.
+    let kinds: Vec<(&str, u32)> = claim
+        .kinds
+        .iter()
+        .map(|(kind, version)| (&**kind, *version))
+        .collect();
+    let kinds = serde_json::json!(kinds);
+    let except = serde_json::json!(claim.except);
     let statement = format!(
-        "SELECT {HEAD} FROM log WHERE {} AND id > {} AND kind IN ({places}) ORDER BY id LIMIT {}",
+        "SELECT {HEAD} FROM log WHERE {} AND id > ?1 AND wake <= ?2
+           AND (owner IS NULL OR owner NOT IN (SELECT id FROM instance WHERE until > ?2))
+           AND (kind, version) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?3))
+           AND tenant NOT IN (SELECT value FROM json_each(?4))
+         ORDER BY id LIMIT ?5",
         with_status(Status::Running),
-        claim.after.map_or(0, |id| signed(id.get())),
-        limit(claim.limit),
     );
     let mut heads = Vec::new();
-    let mut prepared = connection.prepare(&statement)?;
-    let mut rows = prepared.query(rusqlite::params_from_iter(kinds))?;
+    let mut prepared = connection.prepare_cached(&statement)?;
+    let mut rows = prepared.query(params![
+        claim.after.map_or(0, |id| signed(id.get())),
+        now().as_millis(),
+        kinds.to_string(),
+        except.to_string(),
+        limit(claim.limit),
+    ])?;
     while let Some(row) = rows.next()? {
         // One that cannot be read is handed out as well: who loads it is told that it is damaged, and can tell others.
         heads.push(head(row)?.head);
     }
     for head in &mut heads {
         connection
-            .prepare_cached("UPDATE log SET epoch = epoch + 1, claims = claims + 1 WHERE id = ?1")?
-            .execute(params![signed(head.id.get())])?;
+            .prepare_cached(
+                "UPDATE log SET epoch = epoch + 1, claims = claims + 1, recoveries = recoveries + 1, owner = ?2
+                 WHERE id = ?1",
+            )?
+            .execute(params![
+                signed(head.id.get()),
+                claim.owner.map(|owner| signed(owner.get()))
+            ])?;
         head.place.epoch = head.place.epoch.next();
+        head.owner = claim.owner;
         head.claims = head.claims.saturating_add(1);
+        head.recoveries = head.recoveries.saturating_add(1);
     }
     Ok(heads)
 }
@@ -183,22 +236,187 @@ pub(super) fn load(connection: &Connection, id: LogId) -> Result<Log, Fault> {
             Timestamp::from_millis(row.get(2)?),
         ));
     }
-    Ok(Log::checked(head, records)?)
+    let mail = mail(connection, &head)?;
+    Ok(Log::checked(head, records, mail)?)
+}
+
+/// The messages of a log that no record has read.
+fn mail(connection: &Connection, head: &Head) -> Result<Vec<Mail>, Fault> {
+    if !head.mail.has_unread() {
+        return Ok(Vec::new());
+    }
+    let mut prepared = connection.prepare_cached(
+        "SELECT number, dedup, at, format, body FROM mail WHERE log = ?1 AND number > ?2 ORDER BY number",
+    )?;
+    let mut rows = prepared.query(params![signed(head.id.get()), signed(head.mail.read)])?;
+    let mut mail = Vec::new();
+    while let Some(row) = rows.next()? {
+        let number = unsigned(row.get(0)?);
+        let ((dedup, a), (body, b)) = (text(row, 1)?, text(row, 4)?);
+        let format = u16::try_from(row.get::<_, i64>(3)?);
+        let (true, true, Ok(format)) = (a, b, format) else {
+            let reason = format!("message {number} cannot be read");
+            return Err(JournalError::damaged(head.id, reason).into());
+        };
+        let at = Timestamp::from_millis(row.get(2)?);
+        mail.push(Mail::new(number, dedup, format, body, at));
+    }
+    Ok(mail)
 }
 
 pub(super) fn list(connection: &Connection, listing: &Listing) -> Result<Vec<Head>, Fault> {
     let statement = format!(
-        "SELECT {HEAD} FROM log WHERE {} AND id > ?1 ORDER BY id LIMIT ?2",
+        "SELECT {HEAD} FROM log WHERE {} AND id > ?1 AND (?3 IS NULL OR kind = ?3) AND (?4 IS NULL OR tenant = ?4)
+           AND (?5 IS NULL OR key = ?5) AND (?6 IS NULL OR stage = ?6) AND (?7 IS NULL OR begun < ?7)
+           AND (?8 IS NULL OR updated < ?8) ORDER BY id LIMIT ?2",
         with_status(listing.status),
     );
     let mut prepared = connection.prepare_cached(&statement)?;
-    let after = listing.after.map_or(0, |id| signed(id.get()));
-    let mut rows = prepared.query(params![after, limit(listing.limit)])?;
+    let mut rows = prepared.query(params![
+        listing.after.map_or(0, |id| signed(id.get())),
+        limit(listing.limit),
+        listing.kind.as_deref(),
+        listing.tenant,
+        listing.key,
+        listing.stage.as_deref(),
+        listing.begun_before.map(Timestamp::as_millis),
+        listing.updated_before.map(Timestamp::as_millis),
+    ])?;
     let mut heads = Vec::new();
     while let Some(row) = rows.next()? {
         heads.push(head(row)?.head);
     }
     Ok(heads)
+}
+
+pub(super) fn join(connection: &Connection, join: &Join) -> Result<InstanceId, Fault> {
+    let at = now();
+    connection
+        .prepare_cached("DELETE FROM instance WHERE until <= ?1")?
+        .execute(params![at.as_millis()])?;
+    connection
+        .prepare_cached("INSERT INTO instance (name, until) VALUES (?1, ?2)")?
+        .execute(params![join.name, later(at, join.lease)])?;
+    Ok(InstanceId::new(unsigned(connection.last_insert_rowid())))
+}
+
+pub(super) fn beat(connection: &Connection, beat: &Beat) -> Result<Pulse, Fault> {
+    let at = now();
+    let instance = signed(beat.instance.get());
+    let renewed = connection
+        .prepare_cached("UPDATE instance SET until = ?2 WHERE id = ?1 AND until > ?3")?
+        .execute(params![instance, later(at, beat.lease), at.as_millis()])?;
+    if renewed == 0 {
+        return Err(JournalError::Lapsed(beat.instance).into());
+    }
+    let statement = format!(
+        "SELECT id FROM log WHERE {} AND owner = ?1 AND posted > read ORDER BY id LIMIT ?2",
+        with_status(Status::Running)
+    );
+    let mut prepared = connection.prepare_cached(&statement)?;
+    let mut rows = prepared.query(params![instance, limit(beat.limit)])?;
+    let mut mail = Vec::new();
+    while let Some(row) = rows.next()? {
+        mail.push(LogId::new(unsigned(row.get(0)?)));
+    }
+    Ok(Pulse::new(mail))
+}
+
+pub(super) fn leave(connection: &Connection, instance: InstanceId) -> Result<(), Fault> {
+    let instance = signed(instance.get());
+    connection
+        .prepare_cached("DELETE FROM instance WHERE id = ?1")?
+        .execute(params![instance])?;
+    let statement = format!(
+        "UPDATE log SET owner = NULL, recoveries = max(0, recoveries - 1) WHERE {} AND owner = ?1",
+        with_status(Status::Running)
+    );
+    connection
+        .prepare_cached(&statement)?
+        .execute(params![instance])?;
+    Ok(())
+}
+
+pub(super) fn release(connection: &Connection, release: &Release) -> Result<(), Fault> {
+    connection
+        .prepare_cached(
+            "UPDATE log SET owner = NULL, recoveries = max(0, recoveries - 1)
+             WHERE id = ?1 AND epoch = ?2 AND records = ?3 AND owner IS NOT NULL",
+        )?
+        .execute(params![
+            signed(release.id.get()),
+            signed(release.place.epoch.get()),
+            signed(release.place.records),
+        ])?;
+    Ok(())
+}
+
+pub(super) fn post(connection: &Connection, post: &Post) -> Result<Posted, Fault> {
+    let id = signed(post.id.get());
+    let known: Option<i64> = connection
+        .prepare_cached("SELECT number FROM mail WHERE log = ?1 AND dedup = ?2")?
+        .query_row(params![id, post.dedup], |row| row.get(0))
+        .optional()?;
+    if let Some(number) = known {
+        return Ok(Posted::Known(unsigned(number)));
+    }
+    let head = one(connection, post.id)?;
+    if head.status == Status::Ended {
+        return Ok(Posted::Ended);
+    }
+    let number = head.mail.posted.saturating_add(1);
+    connection
+        .prepare_cached(
+            "INSERT INTO mail (log, number, dedup, at, format, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        )?
+        .execute(params![
+            id,
+            signed(number),
+            post.dedup,
+            post.at.as_millis(),
+            i64::from(post.format),
+            post.body,
+        ])?;
+    connection
+        .prepare_cached("UPDATE log SET posted = ?2, wake = 0 WHERE id = ?1")?
+        .execute(params![id, signed(number)])?;
+    Ok(Posted::Added(number))
+}
+
+pub(super) fn prune(connection: &Connection, prune: &Prune) -> Result<usize, Fault> {
+    let before = now().as_millis().saturating_sub(millis(prune.older_than));
+    let mut ids = Vec::new();
+    let mut prepared = connection.prepare_cached(
+        "SELECT id FROM log WHERE status = 'ended' AND written < ?1 AND (?2 IS NULL OR kind = ?2)
+         ORDER BY written LIMIT ?3",
+    )?;
+    let mut rows = prepared.query(params![before, prune.kind.as_deref(), limit(prune.limit)])?;
+    while let Some(row) = rows.next()? {
+        ids.push(row.get::<_, i64>(0)?);
+    }
+    for id in &ids {
+        for statement in [
+            "DELETE FROM mail WHERE log = ?1",
+            "DELETE FROM record WHERE log = ?1",
+            "DELETE FROM log WHERE id = ?1",
+        ] {
+            connection.prepare_cached(statement)?.execute(params![id])?;
+        }
+    }
+    Ok(ids.len())
+}
+
+/// The clock that parks, prunes and ends leases. It is one for all, since one process has the file.
+fn now() -> Timestamp {
+    rt::wall()
+}
+
+fn later(at: Timestamp, delay: Duration) -> i64 {
+    at.as_millis().saturating_add(millis(delay))
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
 fn one(connection: &Connection, id: LogId) -> Result<Head, Fault> {
@@ -259,10 +477,11 @@ impl Found {
 fn head(row: &Row<'_>) -> rusqlite::Result<Found> {
     let (labels, labelled) = labels(row, [1, 4, 5])?;
     let ((kind, a), (key, b), (digest, c)) = (text(row, 2)?, text(row, 3)?, text(row, 6)?);
+    let (stage, d) = text(row, 13)?;
     let status = Status::parse(&text(row, 7)?.0);
     let damage = match status {
         None => Some("its status is no word that is known"),
-        Some(_) if !(labelled && a && b && c) => Some("its head is no text"),
+        Some(_) if !(labelled && a && b && c && d) => Some("its head is no text"),
         Some(_) => None,
     };
     let epoch = Epoch::new(unsigned(row.get(8)?));
@@ -270,8 +489,16 @@ fn head(row: &Row<'_>) -> rusqlite::Result<Found> {
         id: LogId::new(unsigned(row.get(0)?)),
         labels: Arc::new(labels),
         kind: kind.into(),
+        version: u32::try_from(row.get::<_, i64>(12)?).unwrap_or(0),
         key,
         digest,
+        stage: stage.into(),
+        owner: row
+            .get::<_, Option<i64>>(14)?
+            .map(|owner| InstanceId::new(unsigned(owner))),
+        recoveries: u32::try_from(row.get::<_, i64>(15)?).unwrap_or(u32::MAX),
+        mail: Postbox::new(unsigned(row.get(16)?), unsigned(row.get(17)?)),
+        updated: Timestamp::from_millis(row.get(18)?),
         // Nobody carries on what is held.
         status: status.unwrap_or(Status::Held),
         place: Place::new(epoch, unsigned(row.get(9)?)),

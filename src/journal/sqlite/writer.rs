@@ -8,7 +8,10 @@ use rusqlite::{Connection, ErrorCode};
 use tokio::sync::oneshot;
 
 use super::statements::{self, Fault};
-use crate::journal::{Append, Begin, Begun, Claim, Head, JournalError, Listing, Log, LogId};
+use crate::journal::{
+    Append, Beat, Begin, Begun, Claim, Head, InstanceId, Join, JournalError, Listing, Log, LogId,
+    Post, Posted, Prune, Pulse, Release,
+};
 
 /// At most so many operations share a commit, so that the first of a long queue does not wait for the last.
 const BATCH: usize = 512;
@@ -22,6 +25,12 @@ pub(super) enum Op {
     Claim(Claim, Reply<Vec<Head>>),
     Load(LogId, Reply<Log>),
     List(Listing, Reply<Vec<Head>>),
+    Join(Join, Reply<InstanceId>),
+    Beat(Beat, Reply<Pulse>),
+    Leave(InstanceId, Reply<()>),
+    Release(Release, Reply<()>),
+    Post(Post, Reply<Posted>),
+    Prune(Prune, Reply<usize>),
 }
 
 /// An operation that is done but for the commit. Given the reason when the commit did not happen.
@@ -39,10 +48,7 @@ pub(super) struct Counts {
 impl Op {
     /// Whether it can change anything, and so costs a sync.
     const fn writes(&self) -> bool {
-        match self {
-            Self::Begin(..) | Self::Append(..) | Self::Claim(..) => true,
-            Self::Load(..) | Self::List(..) => false,
-        }
+        !matches!(self, Self::Load(..) | Self::List(..))
     }
 }
 
@@ -118,6 +124,12 @@ fn perform(connection: &Connection, op: Op) -> Result<Waiting, rusqlite::Error> 
         Op::Claim(claim, reply) => hold(reply, statements::claim(connection, &claim))?,
         Op::Load(id, reply) => hold(reply, statements::load(connection, id))?,
         Op::List(listing, reply) => hold(reply, statements::list(connection, &listing))?,
+        Op::Join(join, reply) => hold(reply, statements::join(connection, &join))?,
+        Op::Beat(beat, reply) => hold(reply, statements::beat(connection, &beat))?,
+        Op::Leave(instance, reply) => hold(reply, statements::leave(connection, instance))?,
+        Op::Release(release, reply) => hold(reply, statements::release(connection, &release))?,
+        Op::Post(post, reply) => hold(reply, statements::post(connection, &post))?,
+        Op::Prune(prune, reply) => hold(reply, statements::prune(connection, &prune))?,
     })
 }
 
@@ -141,6 +153,12 @@ fn refuse(op: Op, cause: &JournalError) {
         Op::Claim(_, reply) => drop(reply.send(Err(cause))),
         Op::Load(_, reply) => drop(reply.send(Err(cause))),
         Op::List(_, reply) => drop(reply.send(Err(cause))),
+        Op::Join(_, reply) => drop(reply.send(Err(cause))),
+        Op::Beat(_, reply) => drop(reply.send(Err(cause))),
+        Op::Leave(_, reply) => drop(reply.send(Err(cause))),
+        Op::Release(_, reply) => drop(reply.send(Err(cause))),
+        Op::Post(_, reply) => drop(reply.send(Err(cause))),
+        Op::Prune(_, reply) => drop(reply.send(Err(cause))),
     }
 }
 

@@ -264,6 +264,7 @@ where
             let beginning = crate::journal::Log {
                 head: log.head.clone(),
                 records: log.records.iter().take(record).cloned().collect(),
+                mail: Vec::new(),
             };
             end = codec::decode(&beginning)?.len();
             Execution::replay(Arc::clone(&shape), facts.iter().take(end))
