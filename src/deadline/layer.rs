@@ -13,7 +13,7 @@ use tower::{Layer, Service};
 use super::timer::{self, Timer};
 use crate::error::{LayerKind, Reason, Rejected, TimedOut};
 use crate::num::Period;
-use crate::observe::{self, Name, Rejections};
+use crate::observe::{self, Ended, Name, Rejections, Span, Within};
 use crate::reject::{AsError, GiveUp, Refuse};
 use crate::rt;
 use crate::scope::{self, Scope};
@@ -244,14 +244,17 @@ where
             refuse: self.layer.refuse.clone(),
             started: in_time,
         };
+        let mut span = self.layer.limit.rejections.call();
         ResponseFuture {
             future: if in_time {
+                let _within = span.enter();
                 let _called = scope.called(now);
                 Some(self.inner.call(request))
             } else {
                 None
             },
             timer: None,
+            span,
             scope,
             end,
         }
@@ -345,6 +348,7 @@ where
         ResponseFuture {
             future: Some(self.inner.call(request)),
             timer: None,
+            span: Span::NONE,
             scope,
             end,
         }
@@ -353,6 +357,9 @@ where
 
 /// What a call ends with when its time is over.
 pub trait End<Res, Err> {
+    /// Whether there is a span of the call, which then ends with it. Defaults to no.
+    const HAS_SPAN: bool = false;
+
     /// The result in place of the callee's, whose time was over at `at`.
     ///
     /// # Errors
@@ -363,6 +370,11 @@ pub trait End<Res, Err> {
     /// Whether `result` says in other words that the time until `at` is over. Defaults to no.
     fn is_expiry(&self, _result: Result<&Res, &Err>, _at: Tick) -> bool {
         false
+    }
+
+    /// The refusal in `result`, asked for where there is a span. Defaults to none.
+    fn refusal(&self, _result: Result<&Res, &Err>) -> Option<Rejected> {
+        None
     }
 }
 
@@ -375,6 +387,8 @@ pub struct Total<R> {
 }
 
 impl<R: Refuse<Res, Err>, Res, Err> End<Res, Err> for Total<R> {
+    const HAS_SPAN: bool = true;
+
     #[cold]
     fn end(&self, _at: Tick) -> Result<Res, Err> {
         let rejected = Rejected::new(LayerKind::Deadline, Reason::DeadlineExceeded);
@@ -384,6 +398,10 @@ impl<R: Refuse<Res, Err>, Res, Err> End<Res, Err> for Total<R> {
         } else {
             rejected
         })
+    }
+
+    fn refusal(&self, result: Result<&Res, &Err>) -> Option<Rejected> {
+        self.refuse.rejection(result)
     }
 }
 
@@ -421,6 +439,8 @@ pub struct ResponseFuture<F, E> {
     /// Made when the call is pending and no limit within has a timer that will do.
     #[pin]
     timer: Option<Timer>,
+    /// Of the call. Closed after what the call did when it is dropped.
+    span: Span,
     scope: Scope,
     end: E,
 }
@@ -436,8 +456,13 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         let scope = *this.scope;
+        let within = if E::HAS_SPAN {
+            this.span.enter()
+        } else {
+            Within::NOTHING
+        };
         let Some(future) = this.future.as_mut().as_pin_mut() else {
-            return Poll::Ready(this.end.end(scope.ends()));
+            return Poll::Ready(expire(this.end, scope.ends(), within));
         };
         timer::listen();
         let entered = scope.entered();
@@ -445,17 +470,29 @@ where
         drop(entered);
         if let Poll::Ready(result) = polled {
             let expired = this.end.is_expiry(result.as_ref(), scope.ends());
-            return Poll::Ready(if expired {
-                this.end.end(scope.ends())
-            } else {
-                result
+            if expired {
+                return Poll::Ready(expire(this.end, scope.ends(), within));
+            }
+            within.end(|| match this.end.refusal(result.as_ref()) {
+                Some(rejected) => Ended::rejected(rejected.reason()),
+                None if result.is_err() => Ended::badly("error"),
+                None => Ended::well("answered"),
             });
+            return Poll::Ready(result);
         }
         ready!(poll_timer(this.timer, scope.ends(), cx));
         // The layers below see that the deadline has passed and count the drop as a failure of the callee.
         this.future.set(None);
-        Poll::Ready(this.end.end(scope.ends()))
+        Poll::Ready(expire(this.end, scope.ends(), within))
     }
+}
+
+/// The result of a call whose time was over at `at`.
+#[cold]
+fn expire<E: End<Res, Err>, Res, Err>(end: &E, at: Tick, within: Within<'_>) -> Result<Res, Err> {
+    let result = end.end(at);
+    within.end(|| Ended::rejected(Reason::DeadlineExceeded));
+    result
 }
 
 /// Waits until `at`, with a timer of its own if there is none within.

@@ -11,6 +11,7 @@ use super::layer::Policy;
 use super::policy::{Decision, GaveUp, Progress};
 use super::replay::Replay;
 use super::service::Ongoing;
+use crate::observe::{Ended, Span};
 use crate::outcome::{Classify, Outcome};
 use crate::reject::Refuse;
 use crate::rt;
@@ -29,6 +30,8 @@ where
 {
     #[pin]
     pub(super) state: State<S, S::Future, P::Request>,
+    /// Of the attempt under way. Closed after what the attempt did when it is dropped.
+    pub(super) span: Span,
     pub(super) kept: Option<P::Kept>,
     /// Made with the first failure: a call that succeeds draws no number.
     pub(super) progress: Option<Progress>,
@@ -78,6 +81,7 @@ where
         loop {
             let mut this = self.as_mut().project();
             if let StateProj::Attempt { future } = this.state.as_mut().project() {
+                let within = this.span.enter();
                 let (watch, entered) = (scope::watch_retries(), this.scope.entered());
                 let polled = future.poll(cx);
                 drop(entered);
@@ -88,6 +92,8 @@ where
                 } else {
                     this.policy.classify.classify(result.as_ref())
                 };
+                let refuse = &this.policy.refuse;
+                within.end(|| Ended::of(outcome, refuse.rejection(result.as_ref())));
                 // The path without a failure ends here: no clock, no random number, no lock.
                 let final_word = outcome != Outcome::Rejected || this.last.is_none();
                 if !outcome.is_failure() && final_word {
@@ -225,7 +231,10 @@ where
                     let Some(request) = request.take() else {
                         return Poll::Pending;
                     };
+                    *this.span = this.ongoing.spare.shared.span(number);
+                    let within = this.span.enter();
                     let future = this.scope.enter(|| service.call(request));
+                    drop(within);
                     this.state.set(State::Attempt { future });
                     return Poll::Ready(Ok(()));
                 }

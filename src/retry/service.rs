@@ -125,12 +125,17 @@ where
         let (first, kept) = self.policy.replay.first(request);
         let scope = scope.attempt(scope.attempt_number().max(1));
         let policy = self.policy.clone();
+        let mut span = self.shared.span(scope.attempt_number());
         // The last expression, so that the future is made in its place: it is long, and to move it costs.
         let _entered = scope.entered();
         ResponseFuture {
             state: State::Attempt {
-                future: self.inner.call(first),
+                future: {
+                    let _within = span.enter();
+                    self.inner.call(first)
+                },
             },
+            span,
             kept,
             progress: None,
             last: None,
