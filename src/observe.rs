@@ -122,6 +122,13 @@ macro_rules! span {
     };
 }
 
+/// Whether somebody may want the spans of policies: one relaxed load.
+#[inline]
+pub(crate) fn wants_spans() -> bool {
+    let level = LevelFilter::DEBUG;
+    level <= STATIC_MAX_LEVEL && level <= LevelFilter::current()
+}
+
 /// A span of a policy, or none where nobody listens.
 ///
 /// One word in the future that keeps it; the span itself is put elsewhere when there is one. It is closed when it is
@@ -135,18 +142,28 @@ impl Span {
 
     #[inline]
     fn of(open: impl FnOnce() -> tracing::Span) -> Self {
-        let level = LevelFilter::DEBUG;
-        if level > STATIC_MAX_LEVEL || level > LevelFilter::current() {
-            return Self::NONE;
+        if wants_spans() {
+            Self::open(open)
+        } else {
+            Self::NONE
         }
-        Self::opened(open)
     }
 
     #[cold]
     #[inline(never)]
-    fn opened(open: impl FnOnce() -> tracing::Span) -> Self {
+    fn open(open: impl FnOnce() -> tracing::Span) -> Self {
         let span = open();
         Self((!span.is_disabled()).then(|| Box::new(span)))
+    }
+
+    #[inline]
+    pub(crate) const fn is_open(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// The span, which leaves none behind.
+    pub(crate) const fn take(&mut self) -> Self {
+        Self(self.0.take())
     }
 
     /// Within the span, until the guard is dropped.

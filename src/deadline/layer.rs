@@ -13,7 +13,7 @@ use tower::{Layer, Service};
 use super::timer::{self, Timer};
 use crate::error::{LayerKind, Reason, Rejected, TimedOut};
 use crate::num::Period;
-use crate::observe::{self, Ended, Name, Rejections, Span, Within};
+use crate::observe::{self, Ended, Name, Rejections, Span};
 use crate::reject::{AsError, GiveUp, Refuse};
 use crate::rt;
 use crate::scope::{self, Scope};
@@ -233,6 +233,19 @@ where
 
     #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
+        if observe::wants_spans() {
+            return self.begin_told(request);
+        }
+        self.begin(request)
+    }
+}
+
+impl<S, R: Clone> DeadlineService<S, R> {
+    #[inline(always)]
+    fn begin<Req>(&mut self, request: Req) -> ResponseFuture<S::Future, Total<R>>
+    where
+        S: Service<Req>,
+    {
         let now = scope::now();
         let waited = self.waited.take();
         let spent = waited.map_or(Duration::ZERO, |waited| waited.spent(now));
@@ -244,20 +257,32 @@ where
             refuse: self.layer.refuse.clone(),
             started: in_time,
         };
-        let mut span = self.layer.limit.rejections.call();
         ResponseFuture {
             future: if in_time {
-                let _within = span.enter();
                 let _called = scope.called(now);
                 Some(self.inner.call(request))
             } else {
                 None
             },
             timer: None,
-            span,
+            span: Span::NONE,
             scope,
             end,
         }
+    }
+
+    /// Apart, so that a call costs a branch where nobody wants spans.
+    #[cold]
+    #[inline(never)]
+    fn begin_told<Req>(&mut self, request: Req) -> ResponseFuture<S::Future, Total<R>>
+    where
+        S: Service<Req>,
+    {
+        let mut span = self.layer.limit.rejections.call();
+        let within = span.enter();
+        let begun = self.begin(request);
+        drop(within);
+        ResponseFuture { span, ..begun }
     }
 }
 
@@ -357,7 +382,7 @@ where
 
 /// What a call ends with when its time is over.
 pub trait End<Res, Err> {
-    /// Whether there is a span of the call, which then ends with it. Defaults to no.
+    /// Whether there may be a span of the call, which then ends with it. Defaults to no.
     const HAS_SPAN: bool = false;
 
     /// The result in place of the callee's, whose time was over at `at`.
@@ -439,7 +464,7 @@ pub struct ResponseFuture<F, E> {
     /// Made when the call is pending and no limit within has a timer that will do.
     #[pin]
     timer: Option<Timer>,
-    /// Of the call. Closed after what the call did when it is dropped.
+    /// Of the call. Closed after what the call does when it is dropped.
     span: Span,
     scope: Scope,
     end: E,
@@ -454,15 +479,45 @@ where
 
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if E::HAS_SPAN && self.span.is_open() {
+            return self.poll_within(cx);
+        }
+        self.poll_call(cx)
+    }
+}
+
+impl<F, E, Res, Err> ResponseFuture<F, E>
+where
+    F: Future<Output = Result<Res, Err>>,
+    E: End<Res, Err>,
+{
+    /// Polls the call within its span.
+    #[cold]
+    #[inline(never)]
+    fn poll_within(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let mut span = self.as_mut().project().span.take();
+        let within = span.enter();
+        let polled = self.as_mut().poll_call(cx);
+        match &polled {
+            Poll::Pending => {
+                drop(within);
+                *self.project().span = span;
+            }
+            Poll::Ready(result) => within.end(|| match self.end.refusal(result.as_ref()) {
+                Some(rejected) => Ended::rejected(rejected.reason()),
+                None if result.is_err() => Ended::badly("error"),
+                None => Ended::well("answered"),
+            }),
+        }
+        polled
+    }
+
+    #[inline(always)]
+    fn poll_call(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let mut this = self.project();
         let scope = *this.scope;
-        let within = if E::HAS_SPAN {
-            this.span.enter()
-        } else {
-            Within::NOTHING
-        };
         let Some(future) = this.future.as_mut().as_pin_mut() else {
-            return Poll::Ready(expire(this.end, scope.ends(), within));
+            return Poll::Ready(this.end.end(scope.ends()));
         };
         timer::listen();
         let entered = scope.entered();
@@ -470,29 +525,17 @@ where
         drop(entered);
         if let Poll::Ready(result) = polled {
             let expired = this.end.is_expiry(result.as_ref(), scope.ends());
-            if expired {
-                return Poll::Ready(expire(this.end, scope.ends(), within));
-            }
-            within.end(|| match this.end.refusal(result.as_ref()) {
-                Some(rejected) => Ended::rejected(rejected.reason()),
-                None if result.is_err() => Ended::badly("error"),
-                None => Ended::well("answered"),
+            return Poll::Ready(if expired {
+                this.end.end(scope.ends())
+            } else {
+                result
             });
-            return Poll::Ready(result);
         }
         ready!(poll_timer(this.timer, scope.ends(), cx));
         // The layers below see that the deadline has passed and count the drop as a failure of the callee.
         this.future.set(None);
-        Poll::Ready(expire(this.end, scope.ends(), within))
+        Poll::Ready(this.end.end(scope.ends()))
     }
-}
-
-/// The result of a call whose time was over at `at`.
-#[cold]
-fn expire<E: End<Res, Err>, Res, Err>(end: &E, at: Tick, within: Within<'_>) -> Result<Res, Err> {
-    let result = end.end(at);
-    within.end(|| Ended::rejected(Reason::DeadlineExceeded));
-    result
 }
 
 /// Waits until `at`, with a timer of its own if there is none within.

@@ -11,7 +11,7 @@ use super::layer::Policy;
 use super::policy::{Decision, GaveUp, Progress};
 use super::replay::Replay;
 use super::service::Ongoing;
-use crate::observe::{Ended, Span};
+use crate::observe::{Ended, Span, Within};
 use crate::outcome::{Classify, Outcome};
 use crate::reject::Refuse;
 use crate::rt;
@@ -30,7 +30,7 @@ where
 {
     #[pin]
     pub(super) state: State<S, S::Future, P::Request>,
-    /// Of the attempt under way. Closed after what the attempt did when it is dropped.
+    /// Of the attempt under way. Closed after what the attempt does when it is dropped.
     pub(super) span: Span,
     pub(super) kept: Option<P::Kept>,
     /// Made with the first failure: a call that succeeds draws no number.
@@ -77,11 +77,41 @@ where
     type Output = Result<S::Response, S::Error>;
 
     #[inline]
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if self.span.is_open() {
+            return self.poll_within(cx);
+        }
+        self.poll_call::<false>(cx)
+    }
+}
+
+impl<S, Req, C, R, P> ResponseFuture<S, Req, C, R, P>
+where
+    P: Replay<Req>,
+    S: Service<P::Request> + Clone,
+    C: Classify<S::Response, S::Error>,
+    R: Refuse<S::Response, S::Error>,
+{
+    /// Polls the call, and each attempt within its span.
+    #[cold]
+    #[inline(never)]
+    fn poll_within(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<<Self as Future>::Output> {
+        self.poll_call::<true>(cx)
+    }
+
+    #[inline]
+    fn poll_call<const SPAN: bool>(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<<Self as Future>::Output> {
         loop {
             let mut this = self.as_mut().project();
             if let StateProj::Attempt { future } = this.state.as_mut().project() {
-                let within = this.span.enter();
+                let within = if SPAN {
+                    this.span.enter()
+                } else {
+                    Within::NOTHING
+                };
                 let (watch, entered) = (scope::watch_retries(), this.scope.entered());
                 let polled = future.poll(cx);
                 drop(entered);
@@ -109,6 +139,9 @@ where
             match ready!(self.as_mut().poll_next(cx)) {
                 Ok(()) => {}
                 Err(last) => return Poll::Ready(last),
+            }
+            if !SPAN && self.span.is_open() {
+                return self.poll_within(cx);
             }
         }
     }
