@@ -477,10 +477,12 @@ where
 {
     type Output = Result<Res, Err>;
 
-    #[inline]
+    #[inline(always)]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         if E::HAS_SPAN && self.span.is_open() {
-            return self.poll_within(cx);
+            let mut polled = Poll::Pending;
+            self.poll_within(cx, &mut polled);
+            return polled;
         }
         self.poll_call(cx)
     }
@@ -494,7 +496,7 @@ where
     /// Polls the call within its span.
     #[cold]
     #[inline(never)]
-    fn poll_within(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+    fn poll_within(mut self: Pin<&mut Self>, cx: &mut Context<'_>, told: &mut Poll<F::Output>) {
         let mut span = self.as_mut().project().span.take();
         let within = span.enter();
         let polled = self.as_mut().poll_call(cx);
@@ -509,7 +511,7 @@ where
                 None => Ended::well("answered"),
             }),
         }
-        polled
+        *told = polled;
     }
 
     #[inline(always)]

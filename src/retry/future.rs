@@ -76,10 +76,12 @@ where
 {
     type Output = Result<S::Response, S::Error>;
 
-    #[inline]
+    #[inline(always)]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         if self.span.is_open() {
-            return self.poll_within(cx);
+            let mut polled = Poll::Pending;
+            self.poll_within(cx, &mut polled);
+            return polled;
         }
         self.poll_call::<false>(cx)
     }
@@ -95,11 +97,15 @@ where
     /// Polls the call, and each attempt within its span.
     #[cold]
     #[inline(never)]
-    fn poll_within(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<<Self as Future>::Output> {
-        self.poll_call::<true>(cx)
+    fn poll_within(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        polled: &mut Poll<<Self as Future>::Output>,
+    ) {
+        *polled = self.poll_call::<true>(cx);
     }
 
-    #[inline]
+    #[inline(always)]
     fn poll_call<const SPAN: bool>(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -141,7 +147,9 @@ where
                 Err(last) => return Poll::Ready(last),
             }
             if !SPAN && self.span.is_open() {
-                return self.poll_within(cx);
+                let mut polled = Poll::Pending;
+                self.poll_within(cx, &mut polled);
+                return polled;
             }
         }
     }
