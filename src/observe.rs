@@ -67,7 +67,7 @@
 //! - `mainstay.attempt` is one attempt of a [`RetryLayer`](crate::retry::RetryLayer), numbered as the scope numbers it.
 //!   It ends as the classifier says: `success`, `ignored`, `error`, `timeout`, `unavailable`, `overload`; or with the
 //!   reason of the refusal. The pauses between attempts are the gaps between these spans.
-//! - `mainstay.fallback` is an answer that takes time, from another service or an async function. It ends `served` or
+//! - `mainstay.fallback` is an answer that takes time, from another service or a function; a value has none. It ends `served` or
 //!   `failed`.
 //!
 //! Each can also end `abandoned`, dropped by its caller or by a deadline further out, and `panicked`. `error.type` and
