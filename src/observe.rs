@@ -80,7 +80,7 @@
 //! fallback and a success build nothing, and no span is made: to ask for one costs a load and a branch.
 //!
 //! `docs/grafana/mainstay.json` is a dashboard of these metrics, `docs/prometheus/mainstay.rules.yml` has alerts on
-//! them, both by the names that `metrics-exporter-prometheus` gives them. `tests/observability.rs` holds this table,
+//! them, both by the names that `metrics-exporter-prometheus` gives them. `tests/observability.rs` holds these tables,
 //! the dashboard and the alerts against what is really emitted.
 
 use std::collections::BTreeMap;
@@ -202,10 +202,6 @@ impl Drop for Span {
 
 #[cold]
 #[inline(never)]
-#[expect(
-    clippy::boxed_local,
-    reason = "it is taken apart here and not where it was kept"
-)]
 fn close(span: Box<tracing::Span>, ended: impl FnOnce() -> Ended) {
     let Ended { word, is_error } = ended();
     span.record("outcome", word);
@@ -213,6 +209,7 @@ fn close(span: Box<tracing::Span>, ended: impl FnOnce() -> Ended) {
         span.record("error.type", word);
         span.record("otel.status_code", "ERROR");
     }
+    drop(span);
 }
 
 /// While this thread is within a span.
