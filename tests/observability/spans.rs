@@ -1,5 +1,11 @@
 //! The spans of a call: how they nest, when they are entered, and how they end.
 
+#![expect(
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "a span's id is its place in the book, and a test panics to fail"
+)]
+
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::future::Future;
