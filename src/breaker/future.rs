@@ -46,7 +46,7 @@ where
 {
     type Output = Result<U::Response, Err>;
 
-    #[inline(always)]
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let Policy {
