@@ -13,7 +13,7 @@
 //! | bound how much may pass | [`limit`] |
 //! | run several effects in several services, all or none | `saga`, on a `journal` |
 //! | say what counts as a failure | [`outcome`] |
-//! | see what happens | [`observe`]: every metric and event, and the handles of the layers |
+//! | see what happens | [`observe`]: every metric, event and span, and the handles of the layers |
 //! | configure a service from one file, and again while it runs | `settings` |
 //! | start from numbers that a real platform uses | [`presets`] |
 //!

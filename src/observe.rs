@@ -52,11 +52,35 @@
 //! | `step will be tried again` | debug | `saga`, `id`, `step`, `undo`, `attempt`, `after` |
 //! | `saga left to the next engine` | info | `saga`, `id`, `why` |
 //!
+//! | span | level | fields |
+//! |---|---|---|
+//! | `mainstay.call` | debug | `policy`, `outcome`, `error.type`, `otel.status_code` |
+//! | `mainstay.wait` | debug | `policy`, `layer`, `outcome`, `error.type`, `otel.status_code` |
+//! | `mainstay.attempt` | debug | `policy`, `attempt`, `outcome`, `error.type`, `otel.status_code` |
+//! | `mainstay.fallback` | debug | `policy`, `outcome`, `error.type`, `otel.status_code` |
+//!
+//! - `mainstay.call` is one call of a [`DeadlineLayer`](crate::deadline::DeadlineLayer), the outermost of a
+//!   [`standard`](crate::standard) stack: its waits and attempts lie in it. It ends `answered`, with an `error`, or with
+//!   the reason of a refusal, `deadline_exceeded` among them.
+//! - `mainstay.wait` is the time in the line of a limit, and says of which `layer`. It ends `admitted`, or with the
+//!   reason of the refusal. A call that need not wait has none.
+//! - `mainstay.attempt` is one attempt of a [`RetryLayer`](crate::retry::RetryLayer), numbered as the scope numbers it.
+//!   It ends as the classifier says: `success`, `ignored`, `error`, `timeout`, `unavailable`, `overload`; or with the
+//!   reason of the refusal. The pauses between attempts are the gaps between these spans.
+//! - `mainstay.fallback` is an answer that takes time, from another service or a function; a value has none. It ends `served` or
+//!   `failed`.
+//!
+//! Each can also end `abandoned`, dropped by its caller or by a deadline further out, and `panicked`. `error.type` and
+//! `otel.status_code` are OpenTelemetry's names, recorded only of an end that is an error: the same word, and `ERROR`.
+//! A span is entered while what it is about is called and polled, so that the callee's own spans lie in it, and left in
+//! between. It ends with the head of an answer. A refusal and a change of a circuit are events in the span in which they
+//! come about. To see the spans let `mainstay=debug` through, in the filter of the subscriber.
+//!
 //! Nothing is told under a lock, so a recorder or subscriber may look at any handle. Where nobody listens, a refusal, a
-//! fallback and a success build nothing.
+//! fallback and a success build nothing, and no span is made: to ask for one costs a load and a branch.
 //!
 //! `docs/grafana/mainstay.json` is a dashboard of these metrics, `docs/prometheus/mainstay.rules.yml` has alerts on
-//! them, both by the names that `metrics-exporter-prometheus` gives them. `tests/observability.rs` holds this table,
+//! them, both by the names that `metrics-exporter-prometheus` gives them. `tests/observability.rs` holds these tables,
 //! the dashboard and the alerts against what is really emitted.
 
 use std::collections::BTreeMap;
@@ -65,12 +89,15 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use metrics::{Key, Label, Level, Metadata};
+use tracing::field::Empty;
+use tracing::level_filters::{LevelFilter, STATIC_MAX_LEVEL};
 
 use crate::breaker::{Change, Order, State};
 use crate::error::{LayerKind, Reason, Rejected};
 use crate::fallback::Ending;
 use crate::limit::adaptive;
 use crate::limit::rate::RateConfig;
+use crate::outcome::Outcome;
 use crate::retry::GaveUp;
 
 /// The name of a policy, as it appears in labels.
@@ -81,6 +108,187 @@ fn label(name: &Name) -> metrics::SharedString {
 }
 
 static METADATA: Metadata<'_> = Metadata::new(module_path!(), Level::INFO, Some(module_path!()));
+
+/// A span with the fields that tell its end.
+macro_rules! span {
+    ($name:literal, $($field:tt)*) => {
+        tracing::debug_span!(
+            $name,
+            $($field)*,
+            outcome = Empty,
+            "error.type" = Empty,
+            "otel.status_code" = Empty
+        )
+    };
+}
+
+/// Whether somebody may want the spans of policies: one relaxed load.
+#[inline]
+pub(crate) fn wants_spans() -> bool {
+    let level = LevelFilter::DEBUG;
+    level <= STATIC_MAX_LEVEL && level <= LevelFilter::current()
+}
+
+/// A span of a policy, or none where nobody listens.
+///
+/// One word in the future that keeps it; the span itself is put elsewhere when there is one. It is closed when it is
+/// told its end; dropped before that, what it is about was abandoned.
+#[derive(Debug)]
+#[must_use = "it is closed when it is dropped"]
+pub(crate) struct Span(Option<Box<tracing::Span>>);
+
+impl Span {
+    pub(crate) const NONE: Self = Self(None);
+
+    #[inline]
+    fn of(open: impl FnOnce() -> tracing::Span) -> Self {
+        if wants_spans() {
+            Self::open(open)
+        } else {
+            Self::NONE
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn open(open: impl FnOnce() -> tracing::Span) -> Self {
+        let span = open();
+        Self((!span.is_disabled()).then(|| Box::new(span)))
+    }
+
+    #[inline]
+    pub(crate) const fn is_open(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// The span, which leaves none behind.
+    pub(crate) const fn take(&mut self) -> Self {
+        Self(self.0.take())
+    }
+
+    /// Within the span, until the guard is dropped.
+    #[inline]
+    pub(crate) fn enter(&mut self) -> Within<'_> {
+        if self.0.is_none() {
+            return Within::NOTHING;
+        }
+        self.entered()
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn entered(&mut self) -> Within<'_> {
+        if let Some(span) = &self.0 {
+            _ = span.with_subscriber(|(id, subscriber)| subscriber.enter(id));
+        }
+        Within(Some(self))
+    }
+
+    /// Tells the end and closes the span.
+    #[inline]
+    pub(crate) fn end(&mut self, ended: impl FnOnce() -> Ended) {
+        if let Some(span) = self.0.take() {
+            close(span, ended);
+        }
+    }
+}
+
+impl Drop for Span {
+    #[inline]
+    fn drop(&mut self) {
+        self.end(|| Ended::well("abandoned"));
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn close(span: Box<tracing::Span>, ended: impl FnOnce() -> Ended) {
+    let Ended { word, is_error } = ended();
+    span.record("outcome", word);
+    if is_error {
+        span.record("error.type", word);
+        span.record("otel.status_code", "ERROR");
+    }
+    drop(span);
+}
+
+/// While this thread is within a span.
+#[must_use = "the span is left when it is dropped"]
+pub(crate) struct Within<'a>(Option<&'a mut Span>);
+
+impl Within<'_> {
+    /// Within no span.
+    pub(crate) const NOTHING: Self = Self(None);
+
+    /// Leaves the span, and tells its end and closes it.
+    #[inline]
+    pub(crate) fn end(mut self, ended: impl FnOnce() -> Ended) {
+        if let Some(span) = self.0.take() {
+            leave(span);
+            span.end(ended);
+        }
+    }
+}
+
+impl Drop for Within<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(span) = self.0.take() {
+            leave(span);
+            if std::thread::panicking() {
+                span.end(|| Ended::badly("panicked"));
+            }
+        }
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn leave(span: &Span) {
+    if let Some(span) = &span.0 {
+        _ = span.with_subscriber(|(id, subscriber)| subscriber.exit(id));
+    }
+}
+
+/// How what a span is about has ended.
+pub(crate) struct Ended {
+    word: &'static str,
+    is_error: bool,
+}
+
+impl Ended {
+    pub(crate) const fn well(word: &'static str) -> Self {
+        let is_error = false;
+        Self { word, is_error }
+    }
+
+    pub(crate) const fn badly(word: &'static str) -> Self {
+        let is_error = true;
+        Self { word, is_error }
+    }
+
+    pub(crate) const fn rejected(reason: Reason) -> Self {
+        Self::badly(reason.as_str())
+    }
+
+    /// As a classifier says, or a layer below that refused.
+    pub(crate) fn of(outcome: Outcome, rejected: Option<Rejected>) -> Self {
+        let word = outcome.word(rejected.map(|rejected| rejected.reason()));
+        match outcome {
+            Outcome::Success | Outcome::Ignored => Self::well(word),
+            _ => Self::badly(word),
+        }
+    }
+}
+
+impl From<Ending> for Ended {
+    fn from(ending: Ending) -> Self {
+        match ending {
+            Ending::Served | Ending::Abandoned => Self::well(ending.as_str()),
+            _ => Self::badly(ending.as_str()),
+        }
+    }
+}
 
 /// The keys of one policy's counters that differ in one label.
 ///
@@ -133,6 +341,18 @@ impl Rejections {
 
     pub(crate) const fn policy(&self) -> &Name {
         &self.policy
+    }
+
+    /// The span of a whole call.
+    #[inline]
+    pub(crate) fn call(&self) -> Span {
+        Span::of(|| span!("mainstay.call", policy = &*self.policy))
+    }
+
+    /// The span of a wait in the line of a limit.
+    pub(crate) fn wait(&self, layer: LayerKind) -> Span {
+        let layer = layer.as_str();
+        Span::of(|| span!("mainstay.wait", policy = &*self.policy, layer))
     }
 
     pub(crate) fn note(&self, rejected: &Rejected) {
@@ -348,6 +568,12 @@ impl Retries {
         &self.policy
     }
 
+    /// The span of attempt number `attempt`.
+    #[inline]
+    pub(crate) fn attempt(&self, attempt: u32) -> Span {
+        Span::of(|| span!("mainstay.attempt", policy = &*self.policy, attempt))
+    }
+
     pub(crate) fn retried(&self, attempt: u32, after: Duration) {
         self.retried.increment(0, || {
             let labels = vec![Label::new("policy", label(&self.policy))];
@@ -395,6 +621,11 @@ impl Fallbacks {
 
     pub(crate) const fn policy(&self) -> &Name {
         &self.policy
+    }
+
+    /// The span of a fallback that takes time.
+    pub(crate) fn span(&self) -> Span {
+        Span::of(|| span!("mainstay.fallback", policy = &*self.policy))
     }
 
     pub(crate) fn note(&self, ending: Ending, because: &'static str) {

@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use crate::error::Reason;
+
 /// How a finished call counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -49,6 +51,22 @@ pub enum Pushback {
     After(Duration),
     /// Not at all.
     Never,
+}
+
+impl Outcome {
+    /// How the call ended, in a word that never changes; of a refusal its reason.
+    pub(crate) const fn word(self, reason: Option<Reason>) -> &'static str {
+        match (self, reason) {
+            (Self::Success, _) => "success",
+            (Self::Failure(Failure::Error), _) => "error",
+            (Self::Failure(Failure::Timeout), _) => "timeout",
+            (Self::Failure(Failure::Unavailable), _) => "unavailable",
+            (Self::Overload { .. } | Self::Pushback(_), _) => "overload",
+            (Self::Ignored, _) => "ignored",
+            (Self::Rejected, Some(reason)) => reason.as_str(),
+            (Self::Rejected, None) => "rejected",
+        }
+    }
 }
 
 impl Pushback {

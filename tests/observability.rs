@@ -18,6 +18,8 @@ mod listen;
 mod order;
 #[path = "observability/promql.rs"]
 mod promql;
+#[path = "observability/spans.rs"]
+mod spans;
 #[path = "observability/table.rs"]
 mod table;
 
@@ -63,6 +65,7 @@ struct Told {
     /// `(metric, label, value)`.
     values: BTreeSet<(String, String, String)>,
     events: Vec<Row>,
+    spans: Vec<Row>,
 }
 
 fn told() -> &'static Told {
@@ -84,6 +87,7 @@ fn told() -> &'static Told {
             metrics,
             values,
             events: ears.heard(),
+            spans: ears.opened(),
         }
     })
 }
@@ -118,6 +122,11 @@ fn the_table_of_metrics_is_what_is_emitted() {
 #[test]
 fn the_table_of_events_is_what_is_emitted() {
     assert_same(&table::events(), &told().events);
+}
+
+#[test]
+fn the_table_of_spans_is_what_is_opened() {
+    assert_same(&table::spans(), &told().spans);
 }
 
 /// A policy's name is the only label whose values users make, apart from the names of sagas and steps.
@@ -378,7 +387,7 @@ fn listeners_may_look_at_every_handle() {
     listener.join().unwrap();
     let heard = heard.lock().unwrap();
     assert!(
-        heard["counter"] > 10 && heard["gauge"] > 0 && heard["event"] > 10,
+        heard["counter"] > 10 && heard["gauge"] > 0 && heard["event"] > 10 && heard["span"] > 10,
         "{heard:?}"
     );
 }

@@ -13,7 +13,7 @@ use tower::{Layer, Service};
 use super::timer::{self, Timer};
 use crate::error::{LayerKind, Reason, Rejected, TimedOut};
 use crate::num::Period;
-use crate::observe::{self, Name, Rejections};
+use crate::observe::{self, Ended, Name, Rejections, Span};
 use crate::reject::{AsError, GiveUp, Refuse};
 use crate::rt;
 use crate::scope::{self, Scope};
@@ -233,6 +233,19 @@ where
 
     #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
+        if observe::wants_spans() {
+            return self.begin_told(request);
+        }
+        self.begin(request)
+    }
+}
+
+impl<S, R: Clone> DeadlineService<S, R> {
+    #[inline(always)]
+    fn begin<Req>(&mut self, request: Req) -> ResponseFuture<S::Future, Total<R>>
+    where
+        S: Service<Req>,
+    {
         let now = scope::now();
         let waited = self.waited.take();
         let spent = waited.map_or(Duration::ZERO, |waited| waited.spent(now));
@@ -252,9 +265,24 @@ where
                 None
             },
             timer: None,
+            span: Span::NONE,
             scope,
             end,
         }
+    }
+
+    /// Apart, so that a call costs a branch where nobody wants spans.
+    #[cold]
+    #[inline(never)]
+    fn begin_told<Req>(&mut self, request: Req) -> ResponseFuture<S::Future, Total<R>>
+    where
+        S: Service<Req>,
+    {
+        let mut span = self.layer.limit.rejections.call();
+        let within = span.enter();
+        let begun = self.begin(request);
+        drop(within);
+        ResponseFuture { span, ..begun }
     }
 }
 
@@ -345,6 +373,7 @@ where
         ResponseFuture {
             future: Some(self.inner.call(request)),
             timer: None,
+            span: Span::NONE,
             scope,
             end,
         }
@@ -353,6 +382,9 @@ where
 
 /// What a call ends with when its time is over.
 pub trait End<Res, Err> {
+    /// Whether there may be a span of the call, which then ends with it. Defaults to no.
+    const HAS_SPAN: bool = false;
+
     /// The result in place of the callee's, whose time was over at `at`.
     ///
     /// # Errors
@@ -363,6 +395,11 @@ pub trait End<Res, Err> {
     /// Whether `result` says in other words that the time until `at` is over. Defaults to no.
     fn is_expiry(&self, _result: Result<&Res, &Err>, _at: Tick) -> bool {
         false
+    }
+
+    /// The refusal in `result`, asked for where there is a span. Defaults to none.
+    fn refusal(&self, _result: Result<&Res, &Err>) -> Option<Rejected> {
+        None
     }
 }
 
@@ -375,6 +412,8 @@ pub struct Total<R> {
 }
 
 impl<R: Refuse<Res, Err>, Res, Err> End<Res, Err> for Total<R> {
+    const HAS_SPAN: bool = true;
+
     #[cold]
     fn end(&self, _at: Tick) -> Result<Res, Err> {
         let rejected = Rejected::new(LayerKind::Deadline, Reason::DeadlineExceeded);
@@ -384,6 +423,10 @@ impl<R: Refuse<Res, Err>, Res, Err> End<Res, Err> for Total<R> {
         } else {
             rejected
         })
+    }
+
+    fn refusal(&self, result: Result<&Res, &Err>) -> Option<Rejected> {
+        self.refuse.rejection(result)
     }
 }
 
@@ -421,6 +464,8 @@ pub struct ResponseFuture<F, E> {
     /// Made when the call is pending and no limit within has a timer that will do.
     #[pin]
     timer: Option<Timer>,
+    /// Of the call. Closed after what the call does when it is dropped.
+    span: Span,
     scope: Scope,
     end: E,
 }
@@ -432,8 +477,45 @@ where
 {
     type Output = Result<Res, Err>;
 
-    #[inline]
+    #[inline(always)]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if E::HAS_SPAN && self.span.is_open() {
+            let mut polled = Poll::Pending;
+            self.poll_within(cx, &mut polled);
+            return polled;
+        }
+        self.poll_call(cx)
+    }
+}
+
+impl<F, E, Res, Err> ResponseFuture<F, E>
+where
+    F: Future<Output = Result<Res, Err>>,
+    E: End<Res, Err>,
+{
+    /// Polls the call within its span.
+    #[cold]
+    #[inline(never)]
+    fn poll_within(mut self: Pin<&mut Self>, cx: &mut Context<'_>, told: &mut Poll<F::Output>) {
+        let mut span = self.as_mut().project().span.take();
+        let within = span.enter();
+        let polled = self.as_mut().poll_call(cx);
+        match &polled {
+            Poll::Pending => {
+                drop(within);
+                *self.project().span = span;
+            }
+            Poll::Ready(result) => within.end(|| match self.end.refusal(result.as_ref()) {
+                Some(rejected) => Ended::rejected(rejected.reason()),
+                None if result.is_err() => Ended::badly("error"),
+                None => Ended::well("answered"),
+            }),
+        }
+        *told = polled;
+    }
+
+    #[inline(always)]
+    fn poll_call(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let mut this = self.project();
         let scope = *this.scope;
         let Some(future) = this.future.as_mut().as_pin_mut() else {

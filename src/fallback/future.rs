@@ -22,7 +22,6 @@ use super::ending::Ending;
 use super::handle::Turn;
 use super::keep::Keep;
 use super::layer::{Fallback, Policy};
-use super::outcomes;
 use crate::outcome::{Classify, Outcome};
 use crate::reject::Refuse;
 use crate::rt;
@@ -119,7 +118,7 @@ where
                     if !config.stated().contains(outcome, reason) {
                         return Poll::Ready(result);
                     }
-                    let because = outcomes::name(outcome, reason);
+                    let because = outcome.word(reason);
                     let mut turn = if A::TAKES_TIME {
                         let deadline = Scope::current().deadline();
                         if deadline.is_some_and(|at| rt::now() >= at) {
@@ -141,7 +140,12 @@ where
                         return Poll::Ready(result);
                     };
                     let primary = Primary::new(result.as_ref(), outcome, rejected);
+                    if A::TAKES_TIME {
+                        turn.begin();
+                    }
+                    let within = turn.enter();
                     let future = this.fallback.answer.answer(kept, primary);
+                    drop(within);
                     this.state.set(State::Fallback {
                         future,
                         turn,
@@ -153,7 +157,9 @@ where
                     turn,
                     primary,
                 } => {
+                    let within = turn.enter();
                     let answer = ready!(future.poll(cx)).ok();
+                    drop(within);
                     let is_answer = |response: &Res| {
                         let result = Ok(response);
                         policy.refuse.rejection(result).is_none()

@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use super::config::FallbackConfig;
 use super::ending::Ending;
-use crate::observe::{Fallbacks, Name};
+use crate::observe::{Fallbacks, Name, Span, Within};
 use crate::sync::{AtomicU64, Ordering};
 
 /// What the clones of one policy share.
@@ -54,16 +54,18 @@ pub(super) struct Turn {
     has_place: bool,
     because: &'static str,
     ending: Ending,
+    span: Span,
 }
 
 impl Turn {
     /// A turn that takes no time and no place.
-    pub(super) const fn at_once(shared: Arc<Shared>, because: &'static str) -> Self {
+    pub(super) fn at_once(shared: Arc<Shared>, because: &'static str) -> Self {
         Self {
             shared,
             has_place: false,
             because,
             ending: Ending::Abandoned,
+            span: Span::NONE,
         }
     }
 
@@ -78,7 +80,18 @@ impl Turn {
             has_place: true,
             because,
             ending: Ending::Abandoned,
+            span: Span::NONE,
         })
+    }
+
+    /// The fallback starts, and takes time.
+    pub(super) fn begin(&mut self) {
+        self.span = self.shared.told.span();
+    }
+
+    /// Around everything that the fallback does.
+    pub(super) fn enter(&mut self) -> Within<'_> {
+        self.span.enter()
     }
 
     pub(super) fn end(&mut self, ending: Ending) {
@@ -92,7 +105,16 @@ impl Drop for Turn {
         if self.has_place {
             self.shared.in_flight.fetch_sub(1, Ordering::Relaxed);
         }
-        self.shared.note(self.ending, self.because);
+        let Self {
+            shared,
+            because,
+            ending,
+            span,
+            ..
+        } = self;
+        let within = span.enter();
+        shared.note(*ending, because);
+        within.end(|| (*ending).into());
     }
 }
 

@@ -111,7 +111,7 @@ impl Outcomes {
             .map(|reason| (Outcome::Rejected, Some(reason)));
         ends.chain(refusals)
             .filter(move |(outcome, reason)| self.contains(*outcome, *reason))
-            .map(|(outcome, reason)| name(outcome, reason))
+            .map(|(outcome, reason)| outcome.word(reason))
     }
 
     /// Each of them alone that can be stated.
@@ -139,20 +139,6 @@ impl Outcomes {
     #[cfg(feature = "tower")]
     pub(super) const fn from_bits(bits: u32) -> Self {
         Self(bits)
-    }
-}
-
-/// How a call ended, in a word.
-pub(super) const fn name(outcome: Outcome, reason: Option<Reason>) -> &'static str {
-    match (outcome, reason) {
-        (Outcome::Success, _) => "success",
-        (Outcome::Failure(Failure::Error), _) => "error",
-        (Outcome::Failure(Failure::Timeout), _) => "timeout",
-        (Outcome::Failure(Failure::Unavailable), _) => "unavailable",
-        (Outcome::Overload { .. } | Outcome::Pushback(_), _) => "overload",
-        (Outcome::Ignored, _) => "ignored",
-        (Outcome::Rejected, Some(reason)) => reason.as_str(),
-        (Outcome::Rejected, None) => "rejected",
     }
 }
 

@@ -11,6 +11,7 @@ use super::layer::Policy;
 use super::policy::{Decision, GaveUp, Progress};
 use super::replay::Replay;
 use super::service::Ongoing;
+use crate::observe::{Ended, Span, Within};
 use crate::outcome::{Classify, Outcome};
 use crate::reject::Refuse;
 use crate::rt;
@@ -29,6 +30,8 @@ where
 {
     #[pin]
     pub(super) state: State<S, S::Future, P::Request>,
+    /// Of the attempt under way. Closed after what the attempt does when it is dropped.
+    pub(super) span: Span,
     pub(super) kept: Option<P::Kept>,
     /// Made with the first failure: a call that succeeds draws no number.
     pub(super) progress: Option<Progress>,
@@ -73,11 +76,48 @@ where
 {
     type Output = Result<S::Response, S::Error>;
 
-    #[inline]
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+    #[inline(always)]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if self.span.is_open() {
+            let mut polled = Poll::Pending;
+            self.poll_within(cx, &mut polled);
+            return polled;
+        }
+        self.poll_call::<false>(cx)
+    }
+}
+
+impl<S, Req, C, R, P> ResponseFuture<S, Req, C, R, P>
+where
+    P: Replay<Req>,
+    S: Service<P::Request> + Clone,
+    C: Classify<S::Response, S::Error>,
+    R: Refuse<S::Response, S::Error>,
+{
+    /// Polls the call, and each attempt within its span.
+    #[cold]
+    #[inline(never)]
+    fn poll_within(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        polled: &mut Poll<<Self as Future>::Output>,
+    ) {
+        *polled = self.poll_call::<true>(cx);
+    }
+
+    #[inline(always)]
+    fn poll_call<const SPAN: bool>(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<<Self as Future>::Output> {
         loop {
             let mut this = self.as_mut().project();
             if let StateProj::Attempt { future } = this.state.as_mut().project() {
+                let within = if SPAN {
+                    this.span.enter()
+                } else {
+                    Within::NOTHING
+                };
                 let (watch, entered) = (scope::watch_retries(), this.scope.entered());
                 let polled = future.poll(cx);
                 drop(entered);
@@ -88,6 +128,8 @@ where
                 } else {
                     this.policy.classify.classify(result.as_ref())
                 };
+                let refuse = &this.policy.refuse;
+                within.end(|| Ended::of(outcome, refuse.rejection(result.as_ref())));
                 // The path without a failure ends here: no clock, no random number, no lock.
                 let final_word = outcome != Outcome::Rejected || this.last.is_none();
                 if !outcome.is_failure() && final_word {
@@ -103,6 +145,11 @@ where
             match ready!(self.as_mut().poll_next(cx)) {
                 Ok(()) => {}
                 Err(last) => return Poll::Ready(last),
+            }
+            if !SPAN && self.span.is_open() {
+                let mut polled = Poll::Pending;
+                self.poll_within(cx, &mut polled);
+                return polled;
             }
         }
     }
@@ -225,7 +272,10 @@ where
                     let Some(request) = request.take() else {
                         return Poll::Pending;
                     };
+                    *this.span = this.ongoing.spare.shared.span(number);
+                    let within = this.span.enter();
                     let future = this.scope.enter(|| service.call(request));
+                    drop(within);
                     this.state.set(State::Attempt { future });
                     return Poll::Ready(Ok(()));
                 }

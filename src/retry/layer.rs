@@ -8,7 +8,7 @@ use super::budget::SharedBudget;
 use super::policy::{GaveUp, RetryConfig};
 use super::replay::CloneRequest;
 use super::service::RetryService;
-use crate::observe::Retries;
+use crate::observe::{Retries, Span};
 use crate::outcome::ByResult;
 use crate::reject::AsError;
 use crate::rng::Rng;
@@ -48,6 +48,12 @@ impl Shared {
 
     pub(super) fn config(&self) -> RetryConfig {
         *lock(&self.config)
+    }
+
+    /// The span of attempt number `attempt`.
+    #[inline]
+    pub(super) fn span(&self, attempt: u32) -> Span {
+        self.observe.attempt(attempt)
     }
 
     pub(super) fn rng(&self) -> Rng {

@@ -9,6 +9,7 @@ use super::future::{ResponseFuture, State};
 use super::layer::{Policy, Shared};
 use super::replay::Replay;
 use super::spread::{Share, Spread};
+use crate::observe::{self, Span};
 use crate::outcome::{Classify, Outcome};
 use crate::reject::Refuse;
 use crate::scope::Scope;
@@ -121,6 +122,21 @@ where
 
     #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
+        if observe::wants_spans() {
+            return self.begin_told(request);
+        }
+        self.begin(request)
+    }
+}
+
+impl<S, C: Clone, R: Clone, P: Clone> RetryService<S, C, R, P> {
+    /// Begins a call in the current scope.
+    #[inline(always)]
+    fn begin<Req>(&mut self, request: Req) -> ResponseFuture<S, Req, C, R, P>
+    where
+        P: Replay<Req>,
+        S: Service<P::Request>,
+    {
         let (ongoing, scope) = Ongoing::begin(&self.spare, &self.shared);
         let (first, kept) = self.policy.replay.first(request);
         let scope = scope.attempt(scope.attempt_number().max(1));
@@ -131,6 +147,7 @@ where
             state: State::Attempt {
                 future: self.inner.call(first),
             },
+            span: Span::NONE,
             kept,
             progress: None,
             last: None,
@@ -140,6 +157,21 @@ where
             scope,
             in_vain: false,
         }
+    }
+
+    /// Apart, so that a call costs a branch where nobody wants spans.
+    #[cold]
+    #[inline(never)]
+    fn begin_told<Req>(&mut self, request: Req) -> ResponseFuture<S, Req, C, R, P>
+    where
+        P: Replay<Req>,
+        S: Service<P::Request>,
+    {
+        let mut span = self.shared.span(Scope::current().attempt_number().max(1));
+        let within = span.enter();
+        let begun = self.begin(request);
+        drop(within);
+        ResponseFuture { span, ..begun }
     }
 }
 

@@ -31,13 +31,34 @@ pub(crate) fn metrics_in(
     (rows.into_iter().collect(), values)
 }
 
-/// Writes down the events of mainstay.
+type Rows = Arc<Mutex<BTreeSet<Row>>>;
+
+/// Writes down the events and the spans of mainstay.
 #[derive(Clone, Default)]
-pub(crate) struct Ears(Arc<Mutex<BTreeSet<Row>>>);
+pub(crate) struct Ears {
+    events: Rows,
+    spans: Rows,
+}
 
 impl Ears {
     pub(crate) fn heard(&self) -> Vec<Row> {
-        self.0.lock().unwrap().iter().cloned().collect()
+        self.events.lock().unwrap().iter().cloned().collect()
+    }
+
+    pub(crate) fn opened(&self) -> Vec<Row> {
+        self.spans.lock().unwrap().iter().cloned().collect()
+    }
+}
+
+fn row(name: String, metadata: &tracing::Metadata<'_>) -> Row {
+    let fields = metadata.fields().iter().map(|field| field.name());
+    Row {
+        name,
+        kind: metadata.level().as_str().to_lowercase(),
+        labels: fields
+            .filter(|name| *name != "message")
+            .map(str::to_owned)
+            .collect(),
     }
 }
 
@@ -57,7 +78,9 @@ impl Subscriber for Ears {
     }
 
     fn new_span(&self, span: &Attributes<'_>) -> Id {
-        panic!("a span that stands in no table: {:?}", span.metadata());
+        let row = row(span.metadata().name().to_owned(), span.metadata());
+        self.spans.lock().unwrap().insert(row);
+        Id::from_u64(1)
     }
 
     fn record(&self, _: &Id, _: &Record<'_>) {}
@@ -67,16 +90,8 @@ impl Subscriber for Ears {
     fn event(&self, event: &Event<'_>) {
         let mut message = Message(String::new());
         event.record(&mut message);
-        let fields = event.metadata().fields().iter().map(|field| field.name());
-        let row = Row {
-            name: message.0,
-            kind: event.metadata().level().as_str().to_lowercase(),
-            labels: fields
-                .filter(|name| *name != "message")
-                .map(str::to_owned)
-                .collect(),
-        };
-        self.0.lock().unwrap().insert(row);
+        let row = row(message.0, event.metadata());
+        self.events.lock().unwrap().insert(row);
     }
 
     fn enter(&self, _: &Id) {}
@@ -159,7 +174,9 @@ impl Subscriber for Curious {
         Id::from_u64(1)
     }
 
-    fn record(&self, _: &Id, _: &Record<'_>) {}
+    fn record(&self, _: &Id, _: &Record<'_>) {
+        self.told("span");
+    }
 
     fn record_follows_from(&self, _: &Id, _: &Id) {}
 
@@ -167,7 +184,16 @@ impl Subscriber for Curious {
         self.told("event");
     }
 
-    fn enter(&self, _: &Id) {}
+    fn enter(&self, _: &Id) {
+        self.told("span");
+    }
 
-    fn exit(&self, _: &Id) {}
+    fn exit(&self, _: &Id) {
+        self.told("span");
+    }
+
+    fn try_close(&self, _: Id) -> bool {
+        self.told("span");
+        true
+    }
 }

@@ -62,6 +62,10 @@ pub(crate) fn metrics() -> (Vec<Row>, Stated) {
     table("metric")
 }
 
+pub(crate) fn spans() -> Vec<Row> {
+    table("span").0
+}
+
 pub(crate) fn events() -> Vec<Row> {
     table("event").0
 }

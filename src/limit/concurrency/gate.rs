@@ -11,7 +11,7 @@ use super::seats::{Joined, Seats};
 use super::spare;
 use crate::breaker::Ending;
 use crate::error::{LayerKind, Reason, Rejected};
-use crate::observe::{self, Name, Occupancy, Rejections};
+use crate::observe::{self, Ended, Name, Occupancy, Rejections, Span};
 use crate::outcome::{Failure, Outcome};
 use crate::rt;
 use crate::scope::{self, Scope};
@@ -111,6 +111,7 @@ impl Gate {
                             gate,
                             ticket,
                             until,
+                            span: self.rejections.wait(LayerKind::Concurrency),
                         });
                     }
                     Joined::Full => {}
@@ -217,6 +218,7 @@ pub(super) struct Place {
     gate: Option<Arc<Gate>>,
     ticket: Ticket,
     until: Tick,
+    span: Span,
 }
 
 impl Place {
@@ -234,6 +236,7 @@ impl Place {
         match self.gate.take() {
             Some(gate) => {
                 gate.occupancy.went();
+                self.span.end(|| Ended::well("admitted"));
                 Poll::Ready(Seat::taken(gate))
             }
             None => Poll::Pending,
@@ -245,9 +248,12 @@ impl Place {
         let gate = self.gate.take()?;
         gate.occupancy.went();
         Some(if gate.seats.leave(self.ticket) {
+            self.span.end(|| Ended::well("admitted"));
             Ok(Seat::taken(gate))
         } else {
-            Err(gate.refusal(Reason::QueueTimeout))
+            let rejected = gate.refusal(Reason::QueueTimeout);
+            self.span.end(|| Ended::rejected(rejected.reason()));
+            Err(rejected)
         })
     }
 }

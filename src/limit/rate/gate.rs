@@ -6,6 +6,7 @@ use super::keyed::{Keyed, KeyedRate, Whose};
 use super::limiter::{Limited, RateLimiter};
 use super::machine::Reservation;
 use crate::error::Rejected;
+use crate::observe::{Ended, Span};
 use crate::rt;
 use crate::time::Tick;
 
@@ -81,11 +82,13 @@ pub struct LimiterTurn {
     limited: Arc<Limited>,
     /// `None` once it is taken or given back.
     reservation: Option<Reservation>,
+    span: Span,
 }
 
 impl LimiterTurn {
-    pub(super) const fn new(limited: Arc<Limited>, reservation: Reservation) -> Self {
+    pub(super) fn new(limited: Arc<Limited>, reservation: Reservation) -> Self {
         Self {
+            span: limited.tally.wait(),
             limited,
             reservation: Some(reservation),
         }
@@ -102,6 +105,7 @@ impl Turn for LimiterTurn {
     fn take(mut self) {
         self.reservation = None;
         self.limited.shared.went();
+        self.span.end(|| Ended::well("admitted"));
     }
 }
 
@@ -127,11 +131,13 @@ pub struct KeyedTurn<K> {
     whose: Whose,
     /// `None` once it is taken or given back.
     reservation: Option<Reservation>,
+    span: Span,
 }
 
 impl<K> KeyedTurn<K> {
-    pub(super) const fn new(keyed: Arc<Keyed<K>>, whose: Whose, reservation: Reservation) -> Self {
+    pub(super) fn new(keyed: Arc<Keyed<K>>, whose: Whose, reservation: Reservation) -> Self {
         Self {
+            span: keyed.tally.wait(),
             keyed,
             whose,
             reservation: Some(reservation),
@@ -149,6 +155,7 @@ impl<K> Turn for KeyedTurn<K> {
     fn take(mut self) {
         self.reservation = None;
         self.keyed.went(self.whose);
+        self.span.end(|| Ended::well("admitted"));
     }
 }
 

@@ -3,8 +3,8 @@ use std::time::Duration;
 
 use super::config::RateConfig;
 use super::machine::refusal;
-use crate::error::Rejected;
-use crate::observe::{self, Counter, Name, Rejections};
+use crate::error::{LayerKind, Rejected};
+use crate::observe::{self, Counter, Name, Rejections, Span};
 use crate::scope::Scope;
 use crate::time::{Tick, nanos};
 
@@ -50,6 +50,11 @@ impl Tally {
     pub(super) fn delay(&self, wait: Duration) {
         self.delayed.fetch_add(1, Ordering::Relaxed);
         observe::delayed(&self.delays, wait);
+    }
+
+    /// The span of a wait.
+    pub(super) fn wait(&self) -> Span {
+        self.rejections.wait(LayerKind::Rate)
     }
 
     pub(super) fn reloaded(&self, config: &RateConfig) {
