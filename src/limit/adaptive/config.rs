@@ -115,7 +115,7 @@ impl AdaptiveConfig {
             samples: count(50),
             relearn: Period::secs(30),
             queue: 20,
-            wait: Period::secs(10),
+            wait: Period::secs(30),
             wait_share: Ratio::percent(50),
         }
     }

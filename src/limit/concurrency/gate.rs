@@ -19,7 +19,7 @@ use crate::time::Tick;
 
 /// What moves a limit by what it sees of the calls.
 pub(crate) trait Drive: Send + Sync {
-    /// Somebody was refused, or has to wait.
+    /// Somebody was refused, has to wait, or had to until now.
     fn held_back(&self);
 
     /// A call that had its place since `started` is over, one of `in_flight` until then.
@@ -118,6 +118,13 @@ impl Gate {
             }
         }
         Entry::Refused(self.refusal(Reason::ConcurrencyLimit))
+    }
+
+    /// A call has waited until now, perhaps since a time at which the limit was another.
+    fn waited(&self) {
+        if let Some(drive) = &self.drive {
+            drive.held_back();
+        }
     }
 
     fn refusal(&self, reason: Reason) -> Rejected {
@@ -234,6 +241,7 @@ impl Place {
         match self.gate.take() {
             Some(gate) => {
                 gate.occupancy.went();
+                gate.waited();
                 Poll::Ready(Seat::taken(gate))
             }
             None => Poll::Pending,
@@ -244,6 +252,7 @@ impl Place {
     pub(super) fn give_up(&mut self) -> Option<Result<Seat, Rejected>> {
         let gate = self.gate.take()?;
         gate.occupancy.went();
+        gate.waited();
         Some(if gate.seats.leave(self.ticket) {
             Ok(Seat::taken(gate))
         } else {
