@@ -707,6 +707,14 @@ fn repro() {
         ("40/s of 5 s", World { rate: |_| 40.0, ..slow(5e6) }),
         ("40/s of 5 s, sigma .5", World { rate: |_| 40.0, attempt_timeout: 30 * SECOND,
             fate: |rng, _| Fate::Answer(lognormal(rng, 5_000_000.0, 0.5)), ..slow(5e6) }),
+        ("40/s of 4 s, sigma .8", World { rate: |_| 40.0, attempt_timeout: 30 * SECOND,
+            fate: |rng, _| Fate::Answer(lognormal(rng, 4_000_000.0, 0.8)), ..slow(5e6) }),
+        ("40/s of 1 or 8 s", World { rate: |_| 40.0, attempt_timeout: 30 * SECOND,
+            fate: |rng, _| { let m = if rng.unit() < 0.5 { 1e6 } else { 8e6 }; Fate::Answer(lognormal(rng, m, 0.2)) }, ..slow(5e6) }),
+        ("200 at once of 1 or 8 s", World { at_once: 200, attempt_timeout: 30 * SECOND,
+            fate: |rng, _| { let m = if rng.unit() < 0.5 { 1e6 } else { 8e6 }; Fate::Answer(lognormal(rng, m, 0.2)) }, ..slow(5e6) }),
+        ("50 servers, quiet at first", World { seconds: 180, rate: |now| if now < 60 * SECOND { 4.0 } else { 40.0 }, servers: Some(50), attempt_timeout: 30 * SECOND, ..slow(5e6) }),
+        ("2000 servers, quiet at first", World { seconds: 180, rate: |now| if now < 60 * SECOND { 4.0 } else { 40.0 }, attempt_timeout: 30 * SECOND, ..slow(5e6) }),
         ("200 of 5 s, sigma .5", World { at_once: 200, attempt_timeout: 30 * SECOND,
             fate: |rng, _| Fate::Answer(lognormal(rng, 5_000_000.0, 0.5)), ..slow(5e6) }),
         ("200 of 5 s exactly", World { at_once: 200,
@@ -716,7 +724,8 @@ fn repro() {
             config: AdaptiveConfig::new().wait(mainstay::num::Period::secs(10)), ..slow(5e6) }),
         ("40/s of 5 s, 50 servers", World { seconds: 120, rate: |_| 40.0, servers: Some(50), attempt_timeout: 30 * SECOND, ..slow(5e6) }),
     ] {
-        for seed in 1..=2 {
+        println!("{name}: good {:?}", (1..=20).map(|s| Run::of(&world, s).sum(0, world.seconds as usize).good).collect::<Vec<_>>());
+        for seed in 1..=1 {
             let run = Run::of(&world, seed);
             let sum = run.sum(0, world.seconds as usize);
             println!("{name}: {sum:?}");
@@ -750,5 +759,16 @@ fn trace2() {
     }
     println!();
     println!("worst S5 {:?}", (1..=40).map(|s| Run::of(&contended(ramp), s).good(30, 60) as u32).min());
+    let hangs = World {
+        attempt_timeout: SECOND / 4,
+        fate: |rng, _| {
+            if rng.unit() < 0.2 {
+                return Fate::Hang;
+            }
+            Fate::Answer(usual(rng, 0))
+        },
+        ..healthy()
+    };
+    println!("hangs {:?}", (1..=20).map(|s| (Run::of(&hangs, s).held_off(1, 60) * 1e4) as u32).collect::<Vec<_>>());
     println!("held off of many seeds {:?}", (1..=40).map(|s| (Run::of(&half, s).held_off(0, 60) * 1e4) as u32).collect::<Vec<_>>());
 }

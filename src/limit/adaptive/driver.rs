@@ -157,8 +157,15 @@ fn seating(machine: &Adaptive) -> ConcurrencyConfig {
 impl Drive for Driver {
     fn held_back(&self) {
         let tally = Tally::from_bits(self.tally.load(Ordering::Relaxed));
-        if !tally.was_held() {
+        if tally.was_held() {
+            return;
+        }
+        let held = self.terms.read().held(tally);
+        if held.calls() == tally.calls() {
             self.tally.fetch_or(Tally::HELD.bits(), Ordering::Relaxed);
+        } else {
+            // Who adds a call just now has ended before, too.
+            self.tally.store(held.bits(), Ordering::Relaxed);
         }
     }
 

@@ -150,7 +150,7 @@ const QUARTER: u32 = 4;
 const LONGER: u32 = Octaves::STEPS / 3;
 
 /// While it doubles a call may wait for so many times its share.
-const HOPE: f64 = 1.5;
+const HOPE: f64 = 1.4;
 
 /// Calls get faster as long as a window takes at most this much of the one before: five sixths.
 const FASTER: u32 = Octaves::STEPS / 4;
@@ -222,8 +222,8 @@ impl Adaptive {
 
     /// Says that a call was refused, has to wait, or had to wait until now. What may wait then,
     /// [`queue`](Self::queue) and [`patience`](Self::patience), is to be asked after each [`observe`](Self::observe).
-    pub const fn held_back(&mut self) {
-        self.tally = self.tally.held();
+    pub fn held_back(&mut self) {
+        self.tally = self.terms().held(self.tally);
     }
 
     /// Says that a call is over.
@@ -328,7 +328,7 @@ impl Adaptive {
             None => self.limit,
             Some(_) => self.limit / 2,
         };
-        let tolerance = if starting {
+        let tolerance = if starting && self.trust < Trust::Whole {
             LONGER
         } else {
             Octaves::times(self.config.tolerated().get())
@@ -511,7 +511,7 @@ impl Adaptive {
         if !answered {
             return None;
         }
-        if self.doubles && mean > baseline.plus(LONGER) {
+        if self.doubles && self.trust < Trust::Whole && mean > baseline.plus(LONGER) {
             self.creep();
         }
         let step = if self.doubles { self.limit } else { self.step };

@@ -128,6 +128,17 @@ impl Terms {
         }
     }
 
+    /// The tally once a call is held back. Fewer calls than a window needs must have met the limit to speak for a
+    /// greater one, so those that ended before do not count.
+    pub(super) const fn held(&self, tally: Tally) -> Tally {
+        let few = self.early < self.needed && tally.calls() < self.needed;
+        if few && !tally.was_held() {
+            Tally::HELD
+        } else {
+            tally.held()
+        }
+    }
+
     /// Whether the window is over.
     pub(super) fn is_due(&self, tally: Tally, now: Tick) -> bool {
         if now >= self.longest {
