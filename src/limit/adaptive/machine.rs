@@ -11,10 +11,10 @@
 //! 2. A call that began before the limit last moved does not count: it says nothing about the limit that is.
 //! 3. A window is over after `samples` calls (four times the limit if that is fewer, and ten at least) and `window`,
 //!    but not before two round trips. It is over earlier, after `samples`, when calls were held back and nothing speaks
-//!    against a greater limit; and after sixteen that took four times the baseline. While the limit doubles that takes
-//!    one round trip, and calls for half the limit, or in the first window for all of it, ten at least and most of them
-//!    answered: calls of seconds need no more rounds than calls of milliseconds. After 30 s a window is over anyway; one
-//!    of fewer than ten calls is thrown away.
+//!    against a greater limit; and after sixteen that took four times the baseline. After 30 s it is over anyway; one of
+//!    fewer than ten calls is thrown away. While the limit doubles one round trip is enough, and calls for half the
+//!    limit, in the first window for all of it: ten at least, half of them answered, and none that ended before the
+//!    first was held back. So calls of seconds need no more rounds than calls of milliseconds.
 //!
 //! *The baseline: how long a call takes when few are under way*
 //!
@@ -36,10 +36,11 @@
 //!    But when no call was held back, and they took less than four times the baseline, the limit is not in anybody's
 //!    way and stays.
 //! 8. If it is more, the limit grows: by one, then by twice as many each time, until a window is congested. At first,
-//!    and after a measurement that found a slower callee, it doubles, until calls take a quarter longer. If a window that
-//!    sets the baseline anew says so, the one before was a few fast calls, or the callee has begun to queue: the limit
-//!    stays, and goes back by half if it held calls back and they took longer than is tolerable. If no call was held
-//!    back, it grows to twice as many as were under way at most: a limit of which less than half is used does not grow.
+//!    and after a measurement that found a slower callee, it doubles; as long as no whole window has set the baseline,
+//!    until calls take a quarter longer. A window that sets a longer baseline says that those before saw the fast calls
+//!    only, or that the callee has begun to queue, and nobody knows which: the limit stays, or falls by half if calls
+//!    were held back that took longer than is tolerable. If no call was held back, it grows to twice as many as were
+//!    under way at most: a limit of which less than half is used does not grow.
 //! 9. If fewer than half of a window's calls were answered, and the others took longer than the baseline, the limit
 //!    becomes half of what is used. It does not grow while fewer than half are answered.
 //! 10. A limit that nobody uses does not move: without calls there is no window.
@@ -52,9 +53,9 @@
 //!
 //! *The line*
 //!
-//! 14. So many calls may wait for each place. While the limit doubles the line has room for as many as may ever be under
-//!     way, and a call may wait for half as long again: a line that moves twice as fast with each round trip is no sign
-//!     of overload yet.
+//! 14. So many calls may wait for each place. While the limit doubles, the line has room for as many at least as may
+//!     ever be under way, and a call may wait for two fifths more of its time: the line moves twice as fast with each
+//!     round trip.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -146,10 +147,11 @@ const PROBES: u32 = 3;
 /// quarter of the time.
 const QUARTER: u32 = 4;
 
-/// The limit doubles until a window takes so much longer than the baseline: a quarter.
+/// A quarter longer than a baseline that no whole window has set: the limit stops doubling.
 const LONGER: u32 = Octaves::STEPS / 3;
 
-/// While it doubles a call may wait for so many times its share.
+/// While the limit doubles a call may wait for so many times its share: of half a minute 21 s, in which a callee of 5 s
+/// doubles its calls three times, and 9 s are left for the answer.
 const HOPE: f64 = 1.4;
 
 /// Calls get faster as long as a window takes at most this much of the one before: five sixths.
@@ -196,7 +198,9 @@ impl Adaptive {
         NonZeroU32::new(limit).unwrap_or(NonZeroU32::MIN)
     }
 
-    /// How many calls may wait now. A measurement, which is short, leaves the line as long as it was.
+    /// How many calls may wait now. A measurement, which is short, leaves the line as it was.
+    ///
+    /// A window that moves nothing may change it, so ask after each [`observe`](Self::observe).
     #[must_use]
     pub fn queue(&self) -> u32 {
         let limit = self.pin.map_or(self.limit, |(limit, _)| limit.get());
@@ -220,8 +224,7 @@ impl Adaptive {
         Ratio::new("wait_share", longer).unwrap_or(share)
     }
 
-    /// Says that a call was refused, has to wait, or had to wait until now. What may wait then,
-    /// [`queue`](Self::queue) and [`patience`](Self::patience), is to be asked after each [`observe`](Self::observe).
+    /// Says that a call was refused, or has to wait: also when one comes in and others still do, or has waited in vain.
     pub fn held_back(&mut self) {
         self.tally = self.terms().held(self.tally);
     }
@@ -345,7 +348,12 @@ impl Adaptive {
             early: early.clamp(FEWEST, needed),
             firm: self.trust > Trust::Few,
             measuring,
-            round: if starting { self.began + round } else { rounds },
+            // Less than a round trip by an eighth: those that were let in at once end at once, a little early or late.
+            round: if starting {
+                self.began + (round - round / 8)
+            } else {
+                rounds
+            },
             whole: rounds.max(self.began + self.config.shortest_window().get()),
             longest: pinned.min(self.began + LONGEST),
         }
@@ -375,7 +383,9 @@ impl Adaptive {
                     return None;
                 }
                 match before {
-                    Some(before) if anew && self.is_starting() && tally.mean() > before.plus(LONGER) => {
+                    Some(before)
+                        if anew && self.is_starting() && tally.mean() > before.plus(LONGER) =>
+                    {
                         self.doubt(tally, before)?
                     }
                     _ => self.look(tally, peak, answered, now)?,

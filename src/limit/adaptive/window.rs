@@ -153,7 +153,8 @@ impl Terms {
         }
         let mean = tally.mean();
         let known = self.baseline > Octaves::default();
-        if known && self.firm && calls >= self.needed.min(FEW) && mean > self.baseline.plus(SWAMPED) {
+        if known && self.firm && calls >= self.needed.min(FEW) && mean > self.baseline.plus(SWAMPED)
+        {
             return true;
         }
         let in_the_way = tally.was_held() && mean <= self.crowded;

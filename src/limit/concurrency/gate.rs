@@ -120,8 +120,8 @@ impl Gate {
         Entry::Refused(self.refusal(Reason::ConcurrencyLimit))
     }
 
-    /// A call has waited until now, perhaps since a time at which the limit was another.
-    fn waited(&self) {
+    /// Somebody waits or has waited until now, perhaps since a time at which the limit was another.
+    fn still_holds_back(&self) {
         if let Some(drive) = &self.drive {
             drive.held_back();
         }
@@ -241,7 +241,9 @@ impl Place {
         match self.gate.take() {
             Some(gate) => {
                 gate.occupancy.went();
-                gate.waited();
+                if gate.seats.count().waiting() > 0 {
+                    gate.still_holds_back();
+                }
                 Poll::Ready(Seat::taken(gate))
             }
             None => Poll::Pending,
@@ -252,7 +254,7 @@ impl Place {
     pub(super) fn give_up(&mut self) -> Option<Result<Seat, Rejected>> {
         let gate = self.gate.take()?;
         gate.occupancy.went();
-        gate.waited();
+        gate.still_holds_back();
         Some(if gate.seats.leave(self.ticket) {
             Ok(Seat::taken(gate))
         } else {
