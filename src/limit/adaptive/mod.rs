@@ -78,10 +78,11 @@
 //! - A healthy callee whose calls take seconds is not held back either, but made to wait: of 200 calls of 5 s that come
 //!   at once right after the start, 20 are under way at first, 40 after 5 s, 80 after 10 s and the others after 15 s. All
 //!   are answered within the 30 s of a standard stack; where there is less time than four round trips,
-//!   [`start`](AdaptiveConfig::start) higher. Of 40 such calls a second none waits for more than 15 s, and none from half
-//!   a minute after the start on.
-//! - Fifty servers that are asked for four times what they can do, 5 s each, are given 80 calls at a time at most, and
-//!   answer nine tenths of what they can within the first two minutes, the first among them.
+//!   [`start`](AdaptiveConfig::start) higher. Of 40 such calls a second none is refused. Where half of the calls take
+//!   eight times as long as the others, one start in thirty takes the slow ones for a queue, and then grows for a minute
+//!   by little.
+//! - Fifty servers that are asked for four times what they can do, 5 s each, are given little more than a hundred calls at
+//!   a time, and answer as many as they can from the start on.
 //!
 //! # Many clients
 //!
