@@ -28,7 +28,6 @@ use mainstay::time::Tick;
 type Micros = u64;
 
 const SECOND: Micros = 1_000_000;
-const DEADLINE: Micros = SECOND;
 const ATTEMPTS: u32 = 3;
 
 fn tick(at: Micros) -> Tick {
@@ -68,7 +67,10 @@ struct World {
     servers: Option<usize>,
     /// So much longer for every attempt that is under way.
     slope: f64,
+    deadline: Micros,
     attempt_timeout: Micros,
+    /// So many requests more in the first moment.
+    at_once: u32,
     /// So many processes share the load, each with a limit of its own.
     clients: usize,
     config: AdaptiveConfig,
@@ -82,7 +84,9 @@ fn healthy() -> World {
         fate: |rng, now| Fate::Answer(usual(rng, now)),
         servers: Some(400),
         slope: 0.0,
+        deadline: SECOND,
         attempt_timeout: SECOND,
+        at_once: 0,
         clients: 1,
         config: AdaptiveConfig::new(),
     }
@@ -105,6 +109,8 @@ struct Second {
     offered: u32,
     good: u32,
     held_off: u32,
+    /// Of those, how many found the line full.
+    no_room: u32,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -180,6 +186,9 @@ impl Run {
             changes: Vec::new(),
             world: world.clone(),
         };
+        for _ in 0..world.at_once {
+            run.request();
+        }
         run.plan(0, Event::Arrive);
         while let Some(Reverse((now, _, event))) = run.agenda.pop() {
             if now >= run.world.seconds * SECOND {
@@ -211,8 +220,9 @@ impl Run {
             Event::Arrive => self.arrive(),
             Event::WaitOver(request) => {
                 if let Stage::Waits(ticket) = self.requests[request].stage {
-                    let left = self.client(request).seats.leave(ticket);
-                    assert!(matches!(left, Left::Empty(_)));
+                    let client = self.client(request);
+                    assert!(matches!(client.seats.leave(ticket), Left::Empty(_)));
+                    client.adaptive.held_back();
                     self.requests[request].stage = Stage::Over;
                     self.second().held_off += 1;
                 }
@@ -247,9 +257,12 @@ impl Run {
             SECOND as f64 / 10.0
         };
         self.plan(self.now + 1 + gap as u64, Event::Arrive);
-        if rate <= 0.0 {
-            return;
+        if rate > 0.0 {
+            self.request();
         }
+    }
+
+    fn request(&mut self) {
         self.second().offered += 1;
         let request = self.requests.len();
         self.requests.push(Request {
@@ -258,7 +271,7 @@ impl Run {
             attempts: 0,
             stage: Stage::Over,
         });
-        let (now, deadline) = (tick(self.now), tick(self.now + DEADLINE));
+        let (now, deadline) = (tick(self.now), tick(self.now + self.world.deadline));
         let client = self.client(request);
         match client.seats.admit(deadline, now) {
             Admission::Admitted => self.start(request),
@@ -271,6 +284,7 @@ impl Run {
             _ => {
                 client.adaptive.held_back();
                 self.second().held_off += 1;
+                self.second().no_room += 1;
             }
         }
     }
@@ -280,7 +294,7 @@ impl Run {
         let at = self.requests[request].at;
         self.requests[request].stage = Stage::Runs;
         self.requests[request].started = self.now;
-        self.plan(at + DEADLINE, Event::DeadlineOver(request));
+        self.plan(at + self.world.deadline, Event::DeadlineOver(request));
         self.attempt(request);
     }
 
@@ -321,7 +335,7 @@ impl Run {
         }
         let most = 50_000 << (attempts - 1);
         let next = self.now + (self.luck.unit() * f64::from(most)) as u64;
-        if next >= at + DEADLINE || !self.withdraw(request) {
+        if next >= at + self.world.deadline || !self.withdraw(request) {
             return false;
         }
         self.plan(next, Event::Retry(request));
@@ -336,14 +350,15 @@ impl Run {
         let sample = Sample::new(started, outcome).in_flight(client.seats.in_flight());
         let mut turns = Vec::from_iter(client.seats.release(now));
         let change = client.adaptive.observe(sample, now);
-        if change.is_some() {
-            client.seats.resize(seating(&client.adaptive));
-            turns.extend(std::iter::from_fn(|| client.seats.grant(now)));
-        }
+        client.seats.resize(seating(&client.adaptive));
+        turns.extend(std::iter::from_fn(|| client.seats.grant(now)));
         self.changes.extend(change);
         for ticket in turns {
             let client = self.client(request);
             assert_eq!(client.seats.leave(ticket), Left::Admitted);
+            if client.seats.waiting() > 0 {
+                client.adaptive.held_back();
+            }
             let next = client.line.remove(&ticket).unwrap();
             self.start(next);
         }
@@ -359,6 +374,7 @@ impl Run {
             offered: sum.offered + second.offered,
             good: sum.good + second.good,
             held_off: sum.held_off + second.held_off,
+            no_room: sum.no_room + second.no_room,
         };
         self.seconds[from..to].iter().fold(Second::default(), add)
     }
@@ -383,7 +399,7 @@ fn seating(adaptive: &Adaptive) -> ConcurrencyConfig {
     ConcurrencyConfig::new(adaptive.limit())
         .queue(adaptive.queue())
         .wait(adaptive.config().longest_wait())
-        .wait_share(adaptive.config().patience())
+        .wait_share(adaptive.patience())
 }
 
 /// The runs of some seeds, each with what is looked at.
@@ -665,4 +681,100 @@ fn a_callee_that_hung_gets_its_calls_back() {
         1.0 - f64::from(sum.held_off) / f64::from(sum.offered)
     });
     assert!(offered <= 0.05, "{offered} of the load");
+}
+
+/// A callee of calls that take 5 s and that could serve hundreds at once, called by a service that has just started,
+/// with the deadline of the standard stack.
+fn slow() -> World {
+    World {
+        rate: |_| 0.0,
+        servers: Some(2_000),
+        deadline: 30 * SECOND,
+        attempt_timeout: 30 * SECOND,
+        fate: |rng, _| Fate::Answer(lognormal(rng, 5_000_000.0, 0.1)),
+        ..healthy()
+    }
+}
+
+/// Before the limit took one round trip to double: 51 of 200, 420 of 1,000, and of 40 a second a third was held off.
+#[test]
+fn slow_calls_right_after_the_start_are_not_held_off() {
+    let at_once = World {
+        at_once: 200,
+        ..slow()
+    };
+    let held_off = most("200 of 5 s", &at_once, |run| run.held_off(0, 60));
+    assert!(held_off <= 0.0, "{held_off}");
+    let good = least("200 of 5 s", &at_once, |run| f64::from(run.sum(0, 60).good));
+    assert!(good >= 200.0, "{good}");
+    let shorter = World {
+        at_once: 1_000,
+        fate: |rng, _| Fate::Answer(lognormal(rng, 1_000_000.0, 0.1)),
+        ..slow()
+    };
+    let good = least("1000 of 1 s", &shorter, |run| {
+        f64::from(run.sum(0, 60).good)
+    });
+    assert!(good >= 1_000.0, "{good}");
+    let full = most("1000 of 1 s, the line", &shorter, |run| {
+        f64::from(run.sum(0, 60).no_room)
+    });
+    assert!(full <= 0.0, "{full} find no room in the line");
+    let steady = World {
+        rate: |_| 40.0,
+        ..slow()
+    };
+    let held_off = most("40 a second of 5 s", &steady, |run| run.held_off(0, 60));
+    assert!(held_off <= 0.0, "{held_off}");
+}
+
+/// The first calls that are answered are the fast ones, and must not be taken for what a call takes.
+#[test]
+fn slow_calls_that_vary_are_not_held_off_either() {
+    let vary = World {
+        rate: |_| 40.0,
+        fate: |rng, _| Fate::Answer(lognormal(rng, 5_000_000.0, 0.5)),
+        ..slow()
+    };
+    let held_off = most("40 a second, varying", &vary, |run| run.held_off(0, 60));
+    assert!(held_off <= 0.0, "{held_off}");
+    let kinds = World {
+        rate: |_| 40.0,
+        fate: |rng, _| {
+            let slow = rng.unit() < 0.5;
+            let median = if slow { 8_000_000.0 } else { 1_000_000.0 };
+            Fate::Answer(lognormal(rng, median, 0.2))
+        },
+        ..slow()
+    };
+    println!(
+        "KINDS {:?}",
+        (1..=100)
+            .map(|s| (Run::of(&kinds, s).held_off(0, 60) * 100.0) as u32)
+            .collect::<Vec<_>>()
+    );
+    println!(
+        "VARY {:?}",
+        (1..=100)
+            .map(|s| (Run::of(&vary, s).held_off(0, 60) * 100.0) as u32)
+            .collect::<Vec<_>>()
+    );
+}
+
+/// Ten calls a second are what it can do, and four times as many are asked of it from the first second on.
+#[test]
+fn a_slow_callee_that_is_overloaded_from_the_start_is_spared() {
+    let world = World {
+        seconds: 120,
+        rate: |_| 40.0,
+        servers: Some(50),
+        ..slow()
+    };
+    let good = least("50 servers of 5 s", &world, |run| run.good(0, 110));
+    assert!(good >= 0.87 * 10.0, "{good} a second");
+    let limit = most("50 servers of 5 s, the limit", &world, |run| {
+        let limits = run.changes.iter().map(|change| change.to().get());
+        f64::from(limits.max().unwrap_or(20))
+    });
+    assert!(limit <= 120.0, "{limit}");
 }

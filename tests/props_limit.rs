@@ -567,16 +567,18 @@ async fn shadow(config: AdaptiveConfig, moves: Vec<Move>) -> Result<Vec<Cause>, 
                 let mut turns = Vec::from_iter(seats.release(now));
                 if let Some(outcome) = outcome {
                     let sample = Sample::new(started, outcome).in_flight(in_flight);
-                    if let Some(change) = adaptive.observe(sample, now) {
-                        causes.push(change.cause());
-                        seats.resize(seating(&adaptive));
-                        turns.extend(std::iter::from_fn(|| seats.grant(now)));
-                    }
+                    let change = adaptive.observe(sample, now);
+                    causes.extend(change.map(|change| change.cause()));
+                    seats.resize(seating(&adaptive));
+                    turns.extend(std::iter::from_fn(|| seats.grant(now)));
                 }
                 for ticket in turns {
                     let (first, mut call, door) = line.pop_front().unwrap();
                     prop_assert_eq!(ticket, first);
                     prop_assert_eq!(seats.leave(ticket), Left::Admitted);
+                    if seats.waiting() > 0 {
+                        adaptive.held_back();
+                    }
                     prop_assert!(Both::poll(&mut call).is_pending());
                     running.push((now, call, door));
                 }
@@ -600,4 +602,5 @@ fn seating(adaptive: &Adaptive) -> ConcurrencyConfig {
     ConcurrencyConfig::new(adaptive.limit())
         .queue(adaptive.queue())
         .wait(adaptive.config().longest_wait())
+        .wait_share(adaptive.patience())
 }

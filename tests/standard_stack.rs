@@ -61,22 +61,36 @@ fn a_probe_may_take_twice_the_attempt_timeout_and_longer_if_told_so() {
     );
 }
 
+/// How many of so many calls at once are answered, and when the last of them.
+async fn at_once(config: StackConfig, calls: u32, time: Duration) -> (u32, Duration) {
+    let stack = Stack::with_config("erp", config);
+    let service = stack.service(takes(time));
+    let begun = tokio::time::Instant::now();
+    let calls: Vec<_> = (0..calls)
+        .map(|n| tokio::spawn(service.clone().oneshot(n)))
+        .collect();
+    let mut answered = 0;
+    for call in calls {
+        answered += u32::from(matches!(call.await, Ok(Ok(_))));
+    }
+    (answered, begun.elapsed())
+}
+
 /// The figures in the documentation of the adaptive limit.
 #[tokio::test(start_paused = true)]
-async fn two_hundred_slow_calls_at_once_need_a_limit_that_starts_there() {
-    for (config, answered) in [
-        (long(), 40),
-        (long().limit(long().limits().start(count(200))), 200),
-    ] {
-        let stack = Stack::with_config("ai", config);
-        let service = stack.service(takes(Duration::from_secs(5)));
-        let calls: Vec<_> = (0..200)
-            .map(|n| tokio::spawn(service.clone().oneshot(n)))
-            .collect();
-        let mut ok = 0;
-        for call in calls {
-            ok += u32::from(call.await.unwrap().is_ok());
-        }
-        assert_eq!(ok, answered);
+async fn slow_calls_that_come_at_once_right_after_the_start_are_answered() {
+    let five = Duration::from_secs(5);
+    for config in [StackConfig::new(), long()] {
+        let (answered, within) = at_once(config, 200, five).await;
+        assert_eq!(answered, 200);
+        assert!(within < Duration::from_secs(21), "{within:?}");
     }
+    let one = Duration::from_secs(1);
+    let (answered, within) = at_once(StackConfig::new(), 1_000, one).await;
+    assert_eq!(answered, 1_000);
+    assert!(within < Duration::from_secs(8), "{within:?}");
+    let known = long().limit(long().limits().start(count(200)));
+    let (answered, within) = at_once(known, 200, five).await;
+    assert_eq!(answered, 200);
+    assert!(within < Duration::from_secs(6), "{within:?}");
 }

@@ -287,7 +287,7 @@
 //! | `samples` | count | `50` | how many calls at least |
 //! | `relearn` | period | `"30s"` | how old the baseline may be |
 //! | `queue` | count or 0 | `20` | calls that may wait for each place |
-//! | `wait` | period | `"10s"` | how long a call may wait |
+//! | `wait` | period | `"30s"` | how long a call may wait |
 //! | `wait_share` | share | `0.5` | of the time that its deadline leaves |
 //!
 //! ## Bounds: between what an adaptive limit moves

@@ -115,7 +115,7 @@ impl AdaptiveConfig {
             samples: count(50),
             relearn: Period::secs(30),
             queue: 20,
-            wait: Period::secs(10),
+            wait: Period::secs(30),
             wait_share: Ratio::percent(50),
         }
     }
@@ -130,9 +130,9 @@ impl AdaptiveConfig {
 
     /// The limit before anything is known, brought within the bounds.
     ///
-    /// Defaults to 20: a thousand calls a second of 20 ms each. It doubles with each window in which it is in the way
-    /// and nothing speaks against it. A window takes two round trips and more, so for calls that take seconds begin
-    /// with as many as are usually under way.
+    /// Defaults to 20: a thousand calls a second of 20 ms each. It doubles with each round trip in which it is in the way
+    /// and nothing speaks against it: of calls that take seconds, and of which hundreds come at once, the last wait
+    /// three or four round trips. Where they have no time for that, begin with as many as are usually under way.
     #[must_use]
     pub const fn start(mut self, limit: NonZeroU32) -> Self {
         self.start = limit;
@@ -179,8 +179,9 @@ impl AdaptiveConfig {
 
     /// How many calls may wait for each place. 0 lets none wait.
     ///
-    /// Defaults to 20: a burst at the start, before the limit has grown, finds room. What keeps the line short under
-    /// load that lasts is the time that a call may wait.
+    /// Defaults to 20: a pause of the callee costs nobody his place in the line. What keeps it short under load that lasts
+    /// is the time that a call may wait. While the limit doubles, as it does from the start on, the line has room for the
+    /// greatest limit at least, so that a burst finds room; 0 lets none wait then either.
     #[must_use]
     pub const fn queue(mut self, calls: u32) -> Self {
         self.queue = calls;
@@ -189,8 +190,8 @@ impl AdaptiveConfig {
 
     /// How long a call may wait for a place, its share of the time left permitting.
     ///
-    /// Defaults to 10 s. It is what ends a wait where a call has no deadline, or one of more than 20 s: raise it where
-    /// calls take seconds.
+    /// Defaults to 30 s: the limit doubles three times in that, if calls take up to 10 s. It is what ends a wait where a
+    /// call has no deadline, or one of more than a minute.
     #[must_use]
     pub const fn wait(mut self, wait: Period) -> Self {
         self.wait = wait;
@@ -200,7 +201,8 @@ impl AdaptiveConfig {
     /// How much of the time that its deadline leaves a call may spend waiting.
     ///
     /// Defaults to half: the other half is for the answer. Where calls may wait for all of their time, an overloaded
-    /// callee answers those that are about to be late; of 60 good answers a second half are lost that way.
+    /// callee answers those that are about to be late; of 60 good answers a second half are lost that way. While the limit
+    /// doubles it is two fifths more, 70 % of the default: nothing has said yet that the callee is overloaded.
     #[must_use]
     pub const fn wait_share(mut self, share: Ratio) -> Self {
         self.wait_share = share;

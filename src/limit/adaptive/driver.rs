@@ -116,6 +116,7 @@ impl Driver {
     fn change(&self, seats: &Seats, f: impl FnOnce(&mut State) -> Option<Change>) {
         let (change, order) = {
             let mut state = lock(&self.state);
+            let before = seating(&state.machine);
             let change = f(&mut state);
             let ordered = change.filter(|change| {
                 let cause = change.cause();
@@ -129,7 +130,10 @@ impl Driver {
                 self.tally.store(0, Ordering::Release);
                 self.peak.store(0, Ordering::Release);
                 self.terms.publish(&state.machine.terms());
-                seats.set(seating(&state.machine));
+            }
+            let after = seating(&state.machine);
+            if after != before {
+                seats.set(after);
             }
             let recent = state.machine.recent().map_or(0, nanos);
             let step = recent / u64::from(state.machine.limit().get());
@@ -147,14 +151,21 @@ fn seating(machine: &Adaptive) -> ConcurrencyConfig {
     ConcurrencyConfig::new(machine.limit())
         .queue(machine.queue())
         .wait(machine.config().longest_wait())
-        .wait_share(machine.config().patience())
+        .wait_share(machine.patience())
 }
 
 impl Drive for Driver {
     fn held_back(&self) {
         let tally = Tally::from_bits(self.tally.load(Ordering::Relaxed));
-        if !tally.was_held() {
+        if tally.was_held() {
+            return;
+        }
+        let held = self.terms.read().held(tally);
+        if held.calls() == tally.calls() {
             self.tally.fetch_or(Tally::HELD.bits(), Ordering::Relaxed);
+        } else {
+            // Who adds a call just now has ended before, too.
+            self.tally.store(held.bits(), Ordering::Relaxed);
         }
     }
 
@@ -203,7 +214,9 @@ impl Published {
         let rest = pack(terms.baseline.get())
             | pack(terms.crowded.get()) << BITS
             | pack(terms.needed) << (2 * BITS)
-            | u64::from(terms.measuring) << (3 * BITS);
+            | pack(terms.early) << (3 * BITS)
+            | u64::from(terms.measuring) << (4 * BITS)
+            | u64::from(terms.firm) << (4 * BITS + 1);
         self.rest.store(rest, Ordering::Relaxed);
         self.round.store(terms.round.as_nanos(), Ordering::Relaxed);
         self.whole.store(terms.whole.as_nanos(), Ordering::Relaxed);
@@ -222,7 +235,9 @@ impl Published {
             baseline: Octaves::new(field(0)),
             crowded: Octaves::new(field(1)),
             needed: field(2),
-            measuring: field(3) != 0,
+            early: field(3),
+            measuring: rest >> (4 * BITS) & 1 != 0,
+            firm: rest >> (4 * BITS + 1) & 1 != 0,
             round: tick(&self.round, Ordering::Relaxed),
             whole: tick(&self.whole, Ordering::Relaxed),
             longest: tick(&self.longest, Ordering::Relaxed),

@@ -12,13 +12,16 @@
 //! 3. A window is over after `samples` calls (four times the limit if that is fewer, and ten at least) and `window`,
 //!    but not before two round trips. It is over earlier, after `samples`, when calls were held back and nothing speaks
 //!    against a greater limit; and after sixteen that took four times the baseline. After 30 s it is over anyway; one of
-//!    fewer than ten calls is thrown away.
+//!    fewer than ten calls is thrown away. While the limit doubles one round trip is enough, and calls for half the
+//!    limit, in the first window for all of it: ten at least, half of them answered, and none that ended before the
+//!    first was held back. So calls of seconds need no more rounds than calls of milliseconds.
 //!
 //! *The baseline: how long a call takes when few are under way*
 //!
 //! 4. It falls halfway to every whole window that is faster. It follows a window both ways in which never more than a
 //!    quarter of the limit were under way. It rises on nothing else but a measurement, so that overload that lasts is
-//!    never taken for normal. The first window sets it until there was a whole one.
+//!    never taken for normal. The first window sets it until there was one of `samples`, and that until there was a
+//!    whole one. Nobody is swamped by a baseline that fewer than `samples` set.
 //! 5. A measurement pins the limit to a quarter, but not below three or the least bound, and goes on until calls stop
 //!    getting faster; the fastest set it. Windows of which fewer than half were answered are no measurement; after four
 //!    times `window` of them the limit stays where it was pinned. Of a limit that is no higher than that, the window that
@@ -33,8 +36,11 @@
 //!    But when no call was held back, and they took less than four times the baseline, the limit is not in anybody's
 //!    way and stays.
 //! 8. If it is more, the limit grows: by one, then by twice as many each time, until a window is congested. At first,
-//!    and after a measurement that found a slower callee, it doubles. If no call was held back, it grows to twice as
-//!    many as were under way at most: a limit of which less than half is used does not grow.
+//!    and after a measurement that found a slower callee, it doubles; as long as no whole window has set the baseline,
+//!    until calls take a quarter longer. A window that sets a longer baseline says that those before saw the fast calls
+//!    only, or that the callee has begun to queue, and nobody knows which: the limit stays, or falls by half if calls
+//!    were held back that took longer than is tolerable. If no call was held back, it grows to twice as many as were
+//!    under way at most: a limit of which less than half is used does not grow.
 //! 9. If fewer than half of a window's calls were answered, and the others took longer than the baseline, the limit
 //!    becomes half of what is used. It does not grow while fewer than half are answered.
 //! 10. A limit that nobody uses does not move: without calls there is no window.
@@ -44,6 +50,12 @@
 //! 11. A pinned limit does not move until it is released or its time is over; then it goes on from where it was.
 //! 12. New settings keep the limit, brought within the bounds, and the baseline. The window begins anew.
 //! 13. Time that steps back changes nothing.
+//!
+//! *The line*
+//!
+//! 14. So many calls may wait for each place. While the limit doubles, the line has room for as many at least as may
+//!     ever be under way, and a call may wait for two fifths more of its time: the line moves twice as fast with each
+//!     round trip.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -52,6 +64,7 @@ use super::config::AdaptiveConfig;
 use super::octaves::Octaves;
 use super::window::{LONGEST, ROUNDS, SWAMPED, Tally, Terms};
 use super::words::{Cause, Change, Sample};
+use crate::num::Ratio;
 use crate::time::Tick;
 
 #[derive(Clone, Copy, Debug)]
@@ -62,6 +75,16 @@ enum Phase {
         began: Tick,
         best: Option<Octaves>,
     },
+}
+
+/// By what a baseline was set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Trust {
+    /// Fewer calls than a window needs.
+    Few,
+    /// Enough of them, in less time than a window needs.
+    Short,
+    Whole,
 }
 
 /// An adaptive limit: a plain value that is told what happens and when.
@@ -93,13 +116,14 @@ enum Phase {
 pub struct Adaptive {
     config: AdaptiveConfig,
     limit: u32,
-    /// By how much it grows next.
+    /// By how much it grows next, unless it doubles.
     step: u32,
+    /// Whether it doubles: nothing has spoken against it so far.
+    doubles: bool,
     phase: Phase,
     pin: Option<(NonZeroU32, Tick)>,
     baseline: Option<Octaves>,
-    /// Whether the baseline comes from a window that was cut short.
-    provisional: bool,
+    trust: Trust,
     /// The mean of the last window.
     recent: Option<Octaves>,
     /// When the baseline was last measured.
@@ -123,6 +147,13 @@ const PROBES: u32 = 3;
 /// quarter of the time.
 const QUARTER: u32 = 4;
 
+/// A quarter longer than a baseline that no whole window has set: the limit stops doubling.
+const LONGER: u32 = Octaves::STEPS / 3;
+
+/// While the limit doubles a call may wait for so many times its share: of half a minute 21 s, in which a callee of 5 s
+/// doubles its calls three times, and 9 s are left for the answer.
+const HOPE: f64 = 1.4;
+
 /// Calls get faster as long as a window takes at most this much of the one before: five sixths.
 const FASTER: u32 = Octaves::STEPS / 4;
 
@@ -140,11 +171,12 @@ impl Adaptive {
         Self {
             config,
             limit,
-            step: limit,
+            step: 1,
+            doubles: true,
             phase: Phase::Watching,
             pin: None,
             baseline: None,
-            provisional: true,
+            trust: Trust::Few,
             recent: None,
             measured: None,
             since: now,
@@ -166,16 +198,35 @@ impl Adaptive {
         NonZeroU32::new(limit).unwrap_or(NonZeroU32::MIN)
     }
 
-    /// How many calls may wait now. A measurement, which is short, leaves the line as long as it was.
+    /// How many calls may wait now. A measurement, which is short, leaves the line as it was.
+    ///
+    /// A window that moves nothing may change it, so ask after each [`observe`](Self::observe).
     #[must_use]
     pub fn queue(&self) -> u32 {
         let limit = self.pin.map_or(self.limit, |(limit, _)| limit.get());
-        limit.saturating_mul(self.config.queue_depth())
+        let depth = self.config.queue_depth();
+        let line = limit.saturating_mul(depth);
+        if depth > 0 && self.is_starting() {
+            line.max(self.config.range().most().get())
+        } else {
+            line
+        }
     }
 
-    /// Says that a call was refused, or had to wait.
-    pub const fn held_back(&mut self) {
-        self.tally = self.tally.held();
+    /// How much of the time that its deadline leaves a call may spend waiting that comes now.
+    #[must_use]
+    pub fn patience(&self) -> Ratio {
+        let share = self.config.patience();
+        if !self.is_starting() {
+            return share;
+        }
+        let longer = (share.get() * HOPE).min(1.0);
+        Ratio::new("wait_share", longer).unwrap_or(share)
+    }
+
+    /// Says that a call was refused, or has to wait: also when one comes in and others still do, or has waited in vain.
+    pub fn held_back(&mut self) {
+        self.tally = self.terms().held(self.tally);
     }
 
     /// Says that a call is over.
@@ -213,7 +264,6 @@ impl Adaptive {
         let from = self.limit();
         self.config = config;
         self.limit = config.range().nearest(self.limit);
-        self.step = self.step.min(self.limit);
         self.phase = Phase::Watching;
         self.moved(from, Cause::Reloaded, now)
     }
@@ -265,7 +315,7 @@ impl Adaptive {
     /// By what the window that is open is weighed.
     pub(super) fn terms(&self) -> Terms {
         let round = self.recent.map_or(Duration::ZERO, Octaves::time);
-        let round = self.began + round.saturating_mul(ROUNDS);
+        let rounds = self.began + round.saturating_mul(ROUNDS);
         // What a tally cannot hold must not be waited for.
         let most = self.config.fewest_samples().get();
         let most = most.clamp(FEWEST, Tally::FULL);
@@ -274,7 +324,18 @@ impl Adaptive {
             Phase::Watching => (self.limit.saturating_mul(4), false),
         };
         let baseline = self.baseline.unwrap_or_default();
-        let tolerance = Octaves::times(self.config.tolerated().get());
+        let needed = needed.clamp(FEWEST, most);
+        let starting = self.is_starting();
+        let early = match self.baseline {
+            _ if !starting => needed,
+            None => self.limit,
+            Some(_) => self.limit / 2,
+        };
+        let tolerance = if starting && self.trust < Trust::Whole {
+            LONGER
+        } else {
+            Octaves::times(self.config.tolerated().get())
+        };
         let pinned = self.pin.map_or(Tick::NEVER, |(_, until)| until);
         Terms {
             since: self.since,
@@ -283,17 +344,24 @@ impl Adaptive {
                 Some(baseline) => baseline.plus(tolerance),
                 None => Octaves::new(u32::MAX),
             },
-            needed: needed.clamp(FEWEST, most),
+            needed,
+            early: early.clamp(FEWEST, needed),
+            firm: self.trust > Trust::Few,
             measuring,
-            round,
-            whole: round.max(self.began + self.config.shortest_window().get()),
+            // Less than a round trip by an eighth: those that were let in at once end at once, a little early or late.
+            round: if starting {
+                self.began + (round - round / 8)
+            } else {
+                rounds
+            },
+            whole: rounds.max(self.began + self.config.shortest_window().get()),
             longest: pinned.min(self.began + LONGEST),
         }
     }
 
     /// The window is over: looks at it, begins another, and says how the limit moved.
     pub(super) fn judge(&mut self, tally: Tally, peak: u32, now: Tick) -> Option<Change> {
-        let whole = now >= self.terms().whole;
+        let terms = self.terms();
         self.begin(now);
         if let Some(released) = self.handle_timeout(now) {
             return Some(released);
@@ -309,30 +377,56 @@ impl Adaptive {
             }
             Phase::Watching => {
                 self.recent = Some(tally.mean());
-                if answered {
-                    self.learn(tally, peak, whole);
-                }
+                let before = self.baseline;
+                let anew = answered && self.learn(tally, peak, terms, now);
                 if self.pin.is_some() {
                     return None;
                 }
-                self.look(tally, peak, answered, now)?
+                match before {
+                    Some(before)
+                        if anew && self.is_starting() && tally.mean() > before.plus(LONGER) =>
+                    {
+                        self.doubt(tally, before)?
+                    }
+                    _ => self.look(tally, peak, answered, now)?,
+                }
             }
         };
         self.moved(from, cause, now)
     }
 
-    /// Rule 4.
-    fn learn(&mut self, tally: Tally, peak: u32, whole: bool) {
+    /// Rule 4. Says whether the window set the baseline.
+    fn learn(&mut self, tally: Tally, peak: u32, terms: Terms, now: Tick) -> bool {
         let mean = tally.mean();
         let few = peak <= self.quarter(self.limit) && !tally.was_held();
+        let enough = tally.calls() >= terms.needed;
+        let trust = match now >= terms.whole && (enough || now >= terms.longest) {
+            true => Trust::Whole,
+            false if enough => Trust::Short,
+            false => Trust::Few,
+        };
+        let anew = self.baseline.is_none() || trust > self.trust;
         self.baseline = Some(match self.baseline {
-            None => mean,
-            Some(old) if !whole => old,
-            Some(_) if self.provisional => mean,
-            Some(old) if few || mean < old => old.middle(mean),
-            Some(old) => old,
+            Some(old) if !anew && trust < Trust::Whole => old,
+            Some(old) if !anew && (few || mean < old) => old.middle(mean),
+            Some(old) if !anew => old,
+            _ => mean,
         });
-        self.provisional &= !whole;
+        self.trust = self.trust.max(trust);
+        anew
+    }
+
+    /// Rule 8, where a window that sets the baseline takes longer than the one `before`.
+    fn doubt(&mut self, tally: Tally, before: Octaves) -> Option<Cause> {
+        self.creep();
+        let tolerance = Octaves::times(self.config.tolerated().get());
+        let half = self.config.range().nearest(self.limit / 2);
+        let tolerable = tally.mean() <= before.plus(tolerance);
+        if tolerable || !tally.was_held() || half >= self.limit {
+            return None;
+        }
+        self.limit = half;
+        Some(Cause::Congested)
     }
 
     /// Rule 5.
@@ -352,7 +446,7 @@ impl Adaptive {
                 return None;
             }
             self.limit = pin;
-            self.step = 1;
+            self.creep();
             self.phase = Phase::Watching;
             return Some(Cause::Unanswered);
         }
@@ -367,9 +461,10 @@ impl Adaptive {
             .baseline
             .is_some_and(|old| fastest > old.plus(tolerance));
         self.baseline = Some(fastest);
-        self.provisional = false;
+        self.trust = Trust::Whole;
         self.measured = Some(now);
-        self.step = if slower { self.limit } else { 1 };
+        self.creep();
+        self.doubles = slower;
         self.phase = Phase::Watching;
         Some(Cause::Measured)
     }
@@ -386,7 +481,7 @@ impl Adaptive {
             peak.min(self.limit)
         };
         if !answered && (self.baseline.is_none() || mean > baseline) {
-            self.step = 1;
+            self.creep();
             let half = self.config.range().nearest(used / 2);
             if half >= self.limit {
                 return None;
@@ -396,7 +491,7 @@ impl Adaptive {
         }
         let target = self.config.range().nearest(target(used, excess));
         if excess > 1.0 && target <= self.limit {
-            self.step = 1;
+            self.creep();
             if !held && mean <= baseline.plus(SWAMPED) {
                 return None;
             }
@@ -407,9 +502,9 @@ impl Adaptive {
                 // A measurement could let through no fewer, so this was one. Without it a limit that has fallen to its
                 // least would never be learned anew.
                 self.baseline = Some(mean);
-                self.provisional = false;
+                self.trust = Trust::Whole;
                 self.measured = Some(now);
-                self.step = self.limit;
+                self.doubles = true;
                 return None;
             }
             if stale {
@@ -426,7 +521,11 @@ impl Adaptive {
         if !answered {
             return None;
         }
-        let mut grown = self.limit.saturating_add(self.step);
+        if self.doubles && self.trust < Trust::Whole && mean > baseline.plus(LONGER) {
+            self.creep();
+        }
+        let step = if self.doubles { self.limit } else { self.step };
+        let mut grown = self.limit.saturating_add(step);
         if excess > 1.0 {
             grown = grown.min(target);
         }
@@ -438,9 +537,21 @@ impl Adaptive {
         if grown <= self.limit {
             return None;
         }
-        self.step = self.step.saturating_mul(2).min(grown);
+        self.step = step.saturating_mul(2).min(grown);
         self.limit = grown;
         Some(Cause::Demand)
+    }
+
+    /// From now on it grows by little.
+    const fn creep(&mut self) {
+        self.step = 1;
+        self.doubles = false;
+    }
+
+    /// Whether the limit doubles and has not got there.
+    fn is_starting(&self) -> bool {
+        let watching = self.pin.is_none() && matches!(self.phase, Phase::Watching);
+        watching && self.doubles && self.limit < self.config.range().most().get()
     }
 
     fn quarter(&self, of: u32) -> u32 {

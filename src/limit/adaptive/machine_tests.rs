@@ -144,15 +144,19 @@ fn rule_3_windows_have_calls_and_time_enough() {
     slow.moves(20, 1);
     assert!(slow.adaptive.began > before);
     // Calls enough, and calls that are held back for nothing need no more.
-    let mut desk = desk();
-    desk.now = desk.adaptive.began;
-    let mut ended = 0;
-    while desk.limit() == 20 {
-        ended += 1;
-        desk.now = desk.now.back(millis(9));
-        desk.end(millis(1), SUCCESS);
+    for (doubles, calls) in [(false, 50), (true, 18)] {
+        let mut desk = desk();
+        desk.adaptive.doubles = doubles;
+        desk.now = desk.adaptive.began;
+        let mut ended = 0;
+        while desk.limit() == 20 {
+            ended += 1;
+            desk.now = desk.now.back(millis(9));
+            desk.end(millis(1), SUCCESS);
+        }
+        // In 1 ms each. A round trip is 20 ms, of which an eighth is left out.
+        assert_eq!(ended, calls);
     }
-    assert_eq!(ended, 50, "after 50 ms");
     // Sixteen calls of four times the baseline are enough.
     let mut swamped = desk_at(40);
     let moved = swamped.now;
@@ -462,4 +466,113 @@ fn rule_3_more_samples_than_a_window_can_hold_are_not_waited_for() {
         adaptive.observe(Sample::new(now.back(millis(10)), Outcome::Success), now)
     });
     assert_eq!(moved.map(|change| change.cause()), Some(Cause::Demand));
+}
+
+/// A callee whose calls all take as long, and callers who are all there from the start: each place is taken again at
+/// once. Says when the limit moved, in round trips, and to what.
+fn rounds(config: AdaptiveConfig, trips: u32) -> Vec<(u64, u32)> {
+    let trip = Duration::from_secs(5);
+    let mut adaptive = Adaptive::new(config, Tick::ZERO);
+    adaptive.held_back();
+    let mut moves = Vec::new();
+    let mut begun = vec![Tick::ZERO; 20];
+    for n in 1..=trips {
+        let now = Tick::ZERO + trip.saturating_mul(n);
+        for started in std::mem::take(&mut begun) {
+            let in_flight = adaptive.limit().get();
+            let sample = Sample::new(started, SUCCESS).in_flight(in_flight);
+            if let Some(change) = adaptive.observe(sample, now) {
+                moves.push((u64::from(n), change.to().get()));
+            }
+            adaptive.held_back();
+        }
+        begun = vec![now; adaptive.limit().get() as usize];
+    }
+    moves
+}
+
+#[test]
+fn rule_3_while_it_doubles_a_window_is_one_round_trip() {
+    let config = AdaptiveConfig::new();
+    let doubled = [(1, 40), (2, 80), (3, 160), (4, 320)];
+    assert_eq!(rounds(config, 4), doubled);
+    // As many samples as one round has calls are wanted, and waited for, but for growth.
+    assert_eq!(rounds(config.samples(count(5_000)), 4), doubled);
+}
+
+#[test]
+fn rule_3_while_it_doubles_calls_that_the_limit_did_not_meet_do_not_speak_for_more() {
+    let mut desk = desk();
+    desk.held = false;
+    desk.moves(20, 9);
+    assert_eq!(desk.adaptive.tally.calls(), 9);
+    desk.adaptive.held_back();
+    assert_eq!(desk.adaptive.tally.calls(), 0);
+    desk.moves(20, 3);
+    desk.adaptive.held_back();
+    assert_eq!(
+        desk.adaptive.tally.calls(),
+        3,
+        "it is the first that counts"
+    );
+    // As many as any window needs.
+    let mut full = Desk::new(AdaptiveConfig::new());
+    full.held = false;
+    full.moves(20, 49);
+    full.adaptive.tally = (0..50).fold(Tally::default(), |tally, _| {
+        tally.plus(Tally::one(Octaves::of(millis(20)), true))
+    });
+    full.adaptive.held_back();
+    assert_eq!(full.adaptive.tally.calls(), 50);
+}
+
+#[test]
+fn rule_3_while_it_doubles_errors_do_not_speak_for_more() {
+    let mut desk = Desk::new(AdaptiveConfig::new());
+    for n in 0..49 {
+        let outcome = if n % 3 == 0 { SUCCESS } else { ERROR };
+        assert_eq!(desk.end(millis(20), outcome), None);
+    }
+    assert_eq!(desk.limit(), 20);
+}
+
+#[test]
+fn rule_8_a_longer_baseline_ends_the_doubling() {
+    // A quarter longer, and tolerable: it stays where it is, and creeps.
+    let mut longer = Desk::new(AdaptiveConfig::new());
+    assert_eq!(longer.until_moved(20, SUCCESS, 30), Some(Cause::Demand));
+    assert_eq!((longer.limit(), longer.baseline()), (40, 20));
+    longer.until_judged(28);
+    assert_eq!((longer.limit(), longer.baseline()), (40, 28));
+    assert_eq!(longer.until_moved(28, SUCCESS, 200), Some(Cause::Demand));
+    assert_eq!(longer.limit(), 41);
+    // Longer than is tolerable: what it grew by is taken back.
+    let mut queue = Desk::new(AdaptiveConfig::new());
+    assert_eq!(queue.until_moved(20, SUCCESS, 30), Some(Cause::Demand));
+    assert_eq!(queue.until_moved(35, SUCCESS, 200), Some(Cause::Congested));
+    assert_eq!((queue.limit(), queue.baseline()), (20, 35));
+    assert_eq!(queue.until_moved(35, SUCCESS, 200), Some(Cause::Demand));
+    assert_eq!(queue.limit(), 21);
+}
+
+#[test]
+fn rule_14_the_line_has_room_and_time_while_the_limit_doubles() {
+    let share = |adaptive: &Adaptive| (adaptive.patience().get() * 100.0).round();
+    let mut desk = desk_at(40);
+    assert_eq!((desk.adaptive.queue(), share(&desk.adaptive)), (800, 70.0));
+    let config = AdaptiveConfig::new();
+    let mut new = Adaptive::new(config, Tick::ZERO);
+    assert_eq!((new.queue(), share(&new)), (1_000, 70.0));
+    assert_eq!(Adaptive::new(config.queue(0), Tick::ZERO).queue(), 0);
+    let all = Adaptive::new(config.wait_share(Ratio::ONE), Tick::ZERO);
+    assert_eq!(all.patience(), Ratio::ONE);
+    let most = config.bounds(Bounds::between(3, 20));
+    let most = Adaptive::new(most, Tick::ZERO);
+    assert_eq!((most.queue(), share(&most)), (400, 50.0), "it is there");
+    // Pinned, and congested.
+    assert!(new.pin(count(30), Tick::NEVER, Tick::ZERO).is_some());
+    assert_eq!((new.queue(), share(&new)), (600, 50.0));
+    desk.adaptive.measured = Some(desk.now);
+    assert_eq!(desk.until_moved(150, SUCCESS, 100), Some(Cause::Congested));
+    assert_eq!((desk.adaptive.queue(), share(&desk.adaptive)), (400, 50.0));
 }

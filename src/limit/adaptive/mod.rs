@@ -30,7 +30,7 @@
 //! | when does it look again? | [`window`](AdaptiveConfig::window), [`samples`](AdaptiveConfig::samples) | 500 ms and 50 calls |
 //! | when is the baseline too old? | [`relearn`](AdaptiveConfig::relearn) | 30 s |
 //! | how many may wait? | [`queue`](AdaptiveConfig::queue) | 20 for each place |
-//! | for how long? | [`wait`](AdaptiveConfig::wait), [`wait_share`](AdaptiveConfig::wait_share) | 10 s, half of what the deadline leaves |
+//! | for how long? | [`wait`](AdaptiveConfig::wait), [`wait_share`](AdaptiveConfig::wait_share) | 30 s, half of what the deadline leaves |
 //! | what is a failure? | [`AdaptiveLayer::classify`] | every error |
 //!
 //! [`AdaptiveHandle::reload`] replaces them, [`AdaptiveHandle::pin`] holds the limit where an operator wants it.
@@ -75,9 +75,14 @@
 //!   takes two to four round trips and no more than four windows. From then on the limit doubles with each window.
 //! - A healthy callee whose calls take milliseconds is never held back after the first tenth of a second. A pause of
 //!   200 ms every ten seconds, with a thousand calls a second, is waited out; without a line it costs some calls in 1,000.
-//! - It learns in round trips, so where a call takes seconds the start matters: 200 calls of 5 s that come at once are
-//!   20 at a time for the first 15 s, and 160 of them have waited for their 10 s before that
-//!   ([`start`](AdaptiveConfig::start), [`wait`](AdaptiveConfig::wait)).
+//! - A healthy callee whose calls take seconds is not held back either, but made to wait: of 200 calls of 5 s that come
+//!   at once right after the start, 20 are under way at first, 40 after 5 s, 80 after 10 s and the others after 15 s. All
+//!   are answered within the 30 s of a standard stack; where there is less time than four round trips,
+//!   [`start`](AdaptiveConfig::start) higher. Of 40 such calls a second none is refused. Where half of the calls take
+//!   eight times as long as the others, one start in thirty takes the slow ones for a queue, and then grows for a minute
+//!   by little.
+//! - Fifty servers that are asked for four times what they can do, 5 s each, are given little more than a hundred calls at
+//!   a time, and answer as many as they can from the start on.
 //!
 //! # Many clients
 //!

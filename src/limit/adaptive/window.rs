@@ -89,9 +89,13 @@ pub(super) struct Terms {
     pub(super) crowded: Octaves,
     /// The fewest calls that a window is judged by.
     pub(super) needed: u32,
+    /// The fewest that a window is judged by in which calls were held back for nothing.
+    pub(super) early: u32,
+    /// Whether enough calls set the baseline to conclude from it that the callee is swamped.
+    pub(super) firm: bool,
     /// Whether the baseline is being measured.
     pub(super) measuring: bool,
-    /// Two round trips from the beginning.
+    /// As many round trips from the beginning as a window lasts at least.
     pub(super) round: Tick,
     /// A whole window from the beginning.
     pub(super) whole: Tick,
@@ -124,6 +128,17 @@ impl Terms {
         }
     }
 
+    /// The tally once a call is held back. Fewer calls than a window needs must have met the limit to speak for a
+    /// greater one, so those that ended before do not count.
+    pub(super) const fn held(&self, tally: Tally) -> Tally {
+        let few = self.early < self.needed && tally.calls() < self.needed;
+        if few && !tally.was_held() {
+            Tally::HELD
+        } else {
+            tally.held()
+        }
+    }
+
     /// Whether the window is over.
     pub(super) fn is_due(&self, tally: Tally, now: Tick) -> bool {
         if now >= self.longest {
@@ -133,16 +148,19 @@ impl Terms {
         if self.measuring {
             return calls >= self.needed;
         }
-        if now < self.round || calls < self.needed.min(FEW) {
+        if now < self.round || calls < self.needed.min(self.early).min(FEW) {
             return false;
         }
         let mean = tally.mean();
         let known = self.baseline > Octaves::default();
-        if known && mean > self.baseline.plus(SWAMPED) {
+        if known && self.firm && calls >= self.needed.min(FEW) && mean > self.baseline.plus(SWAMPED)
+        {
             return true;
         }
         let in_the_way = tally.was_held() && mean <= self.crowded;
+        let answered = tally.answered() >= calls.div_ceil(2);
         calls >= self.needed && (now >= self.whole || in_the_way)
+            || calls >= self.early && answered && in_the_way
     }
 }
 

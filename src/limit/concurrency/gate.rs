@@ -19,7 +19,7 @@ use crate::time::Tick;
 
 /// What moves a limit by what it sees of the calls.
 pub(crate) trait Drive: Send + Sync {
-    /// Somebody was refused, or has to wait.
+    /// Somebody was refused, has to wait, or had to until now.
     fn held_back(&self);
 
     /// A call that had its place since `started` is over, one of `in_flight` until then.
@@ -119,6 +119,13 @@ impl Gate {
             }
         }
         Entry::Refused(self.refusal(Reason::ConcurrencyLimit))
+    }
+
+    /// Somebody waits or has waited until now, perhaps since a time at which the limit was another.
+    fn still_holds_back(&self) {
+        if let Some(drive) = &self.drive {
+            drive.held_back();
+        }
     }
 
     fn refusal(&self, reason: Reason) -> Rejected {
@@ -237,6 +244,9 @@ impl Place {
             Some(gate) => {
                 gate.occupancy.went();
                 self.span.end(|| Ended::well("admitted"));
+                if gate.seats.count().waiting() > 0 {
+                    gate.still_holds_back();
+                }
                 Poll::Ready(Seat::taken(gate))
             }
             None => Poll::Pending,
@@ -247,6 +257,7 @@ impl Place {
     pub(super) fn give_up(&mut self) -> Option<Result<Seat, Rejected>> {
         let gate = self.gate.take()?;
         gate.occupancy.went();
+        gate.still_holds_back();
         Some(if gate.seats.leave(self.ticket) {
             self.span.end(|| Ended::well("admitted"));
             Ok(Seat::taken(gate))

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::callee::{Ask, Backend, Callee, Micros, SECOND, Seen};
 use super::entrants::{Client, End, Entrant, Terms};
-use super::scenario::{ATTEMPT_TIMEOUT, ATTEMPTS, DEADLINE, Scenario};
+use super::scenario::{ATTEMPTS, Scenario};
 
 /// One request, from its caller's side.
 #[derive(Clone, Copy, Debug)]
@@ -159,7 +159,7 @@ async fn drive(scenario: &Scenario, entrant: &dyn Entrant, seed: u64, watch: &Wa
         id += 1;
     }
     // Long enough for every call that ends at all.
-    tokio::time::sleep(DEADLINE * 3).await;
+    tokio::time::sleep(scenario.deadline * 3).await;
     let records = std::mem::take(&mut *records.lock().unwrap_or_else(PoisonError::into_inner));
     Run {
         has_circuit: entrant.has_circuit(),
@@ -188,8 +188,8 @@ fn chain(
         };
         let terms = Terms {
             name: format!("{number}.{hop}"),
-            deadline: DEADLINE,
-            attempt_timeout: ATTEMPT_TIMEOUT,
+            deadline: scenario.deadline,
+            attempt_timeout: scenario.attempt_timeout,
             attempts: ATTEMPTS,
             hints: scenario.hints,
             watch: watch.clone(),

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::callee::{Micros, SECOND};
 use super::drive::{Run, State};
 use super::entrants::End;
-use super::scenario::{DEADLINE, Scenario};
+use super::scenario::Scenario;
 
 macro_rules! metrics {
     ($($name:ident, $key:literal, $label:literal, $unit:literal, $digits:literal, $about:literal;)*) => {
@@ -102,7 +102,7 @@ pub fn measure(scenario: &Scenario, run: &Run) -> Measured {
             values.insert(metric, value);
         }
     };
-    let limit = DEADLINE.as_micros() as Micros + run.grace;
+    let limit = scenario.deadline.as_micros() as Micros + run.grace;
     let is_good =
         |record: &super::drive::Record| matches!(record.end, End::Good(_)) && record.took <= limit;
     // By tenth of a second: offered and good, of those who stay.

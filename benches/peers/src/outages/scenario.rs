@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::callee::{Cold, Episode, Micros, Model, SECOND, Trouble};
 use super::measure::Metric;
 
-pub const DEADLINE: Duration = Duration::from_secs(1);
-pub const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(250);
+const DEADLINE: Duration = Duration::from_secs(1);
+const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(250);
 pub const ATTEMPTS: u32 = 3;
 
 /// Callers who leave: from, to, which share, and within how long after their call.
@@ -54,6 +54,8 @@ pub struct Scenario {
     pub episodes: Vec<Episode>,
     pub cold: Option<Cold>,
     pub drops: Option<Drops>,
+    pub deadline: Duration,
+    pub attempt_timeout: Duration,
     pub hints: bool,
     /// The first and last moment of the fault.
     pub fault: (Micros, Micros),
@@ -139,6 +141,8 @@ fn base(id: &'static str, title: &'static str, about: &'static str) -> Scenario 
         episodes: Vec::new(),
         cold: None,
         drops: None,
+        deadline: DEADLINE,
+        attempt_timeout: ATTEMPT_TIMEOUT,
         hints: false,
         fault: FAULT,
         judged: FAULT,
@@ -191,7 +195,7 @@ fn well() -> Vec<Line> {
     vec![at_least(Metric::Goodput, 0.99), at_most(Metric::Open, 0.0)]
 }
 
-/// Those of the specification's section 4.3 that this benchmark plays, and three in which there is nothing to do.
+/// Those of the specification's section 4.3 that this benchmark plays, and four in which there is nothing to do.
 #[expect(clippy::too_many_lines, reason = "one entry a scenario")]
 pub fn all() -> Vec<Scenario> {
     vec![
@@ -423,6 +427,32 @@ pub fn all() -> Vec<Scenario> {
                 "Nothing much: slower, but well",
                 "The service takes five times as long for 30 s, median 100 ms, and 200 servers bear it. Lines of our \
                  own, as N1.",
+            )
+        },
+        Scenario {
+            model: Model {
+                servers: Some(400),
+                median: 3 * SECOND,
+                ..SERVED
+            },
+            load: vec![
+                (5 * SECOND, 0.0),
+                (5 * SECOND + SECOND / 10, 2_000.0),
+                (5 * SECOND + SECOND / 5, 0.0),
+            ],
+            deadline: Duration::from_secs(30),
+            attempt_timeout: Duration::from_secs(10),
+            fault: (5 * SECOND, 6 * SECOND),
+            judged: (5 * SECOND, 6 * SECOND),
+            end: 60 * SECOND,
+            shown: &[Metric::Open],
+            lines: well(),
+            ..base(
+                "N4",
+                "Nothing much: slow and well, all at once",
+                "A service that has just started makes 200 requests within 200 ms of a callee that takes 3 s at the \
+                 median and has 400 servers; nothing was asked of it before. Deadline 30 s, attempt timeout 10 s. Lines of \
+                 our own, as N1.",
             )
         },
     ]
