@@ -2,8 +2,6 @@
 //!
 //! Alone in its process: while any thread listens for everything, tracing makes spans on every other thread as well.
 
-#![expect(clippy::unwrap_used, reason = "a test panics to fail")]
-
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
