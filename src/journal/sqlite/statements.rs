@@ -338,7 +338,7 @@ pub(super) fn leave(connection: &Connection, instance: InstanceId) -> Result<(),
 }
 
 pub(super) fn release(connection: &Connection, release: &Release) -> Result<(), Fault> {
-    connection
+    let given = connection
         .prepare_cached(
             "UPDATE log SET owner = NULL, recoveries = max(0, recoveries - 1)
              WHERE id = ?1 AND epoch = ?2 AND records = ?3 AND owner IS NOT NULL",
@@ -348,6 +348,10 @@ pub(super) fn release(connection: &Connection, release: &Release) -> Result<(), 
             signed(release.place.epoch.get()),
             signed(release.place.records),
         ])?;
+    if given == 0 {
+        // Nobody's already, or somewhere else, or nowhere.
+        one(connection, release.id)?;
+    }
     Ok(())
 }
 
@@ -388,7 +392,7 @@ pub(super) fn prune(connection: &Connection, prune: &Prune) -> Result<usize, Fau
     let mut ids = Vec::new();
     let mut prepared = connection.prepare_cached(
         "SELECT id FROM log WHERE status = 'ended' AND written < ?1 AND (?2 IS NULL OR kind = ?2)
-         ORDER BY written LIMIT ?3",
+         ORDER BY written, id LIMIT ?3",
     )?;
     let mut rows = prepared.query(params![before, prune.kind.as_deref(), limit(prune.limit)])?;
     while let Some(row) = rows.next()? {
