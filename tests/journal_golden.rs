@@ -5,11 +5,7 @@
 //! record a line. They are never written again. A new version adds its own with
 //! `MAINSTAY_GOLDEN=folder cargo test --test journal_golden -- --ignored --exact writes_a_journal`.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test panics to fail"
-)]
+#![expect(clippy::unwrap_used, reason = "a test panics to fail")]
 #![expect(
     clippy::disallowed_methods,
     reason = "it is told by the environment where to write, and waits for real journals"

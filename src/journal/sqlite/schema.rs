@@ -112,7 +112,7 @@ pub(super) fn open(path: &Path) -> Result<Connection, JournalError> {
     connection
         .execute_batch(
             "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA fullfsync = ON; \
-             PRAGMA checkpoint_fullfsync = ON; PRAGMA wal_autocheckpoint = 4000;",
+             PRAGMA checkpoint_fullfsync = ON;",
         )
         .map_err(JournalError::backend)?;
     // SQLite answers a setting that it does not take with silence, so both that durability rests on are read back.
