@@ -9,8 +9,8 @@
 //! | [`memory`] | tests, and work that may be forgotten | nothing |
 //! | `sqlite` (feature `sqlite`) | one process | `kill -9`, loss of power |
 //!
-//! Every store passes one contract suite, `tests/journal_contract.rs`. To watch or to disturb a store in a test, wrap
-//! it ([`pass_on`]): a journal is an object.
+//! Every store passes one suite, [`contract`], and so can yours. To watch or to disturb a store in a test, wrap it
+//! ([`pass_on`]): a journal is an object.
 //!
 //! # Example
 //!
@@ -36,6 +36,7 @@
 //! # }
 //! ```
 
+pub mod contract;
 mod error;
 mod log;
 pub mod memory;
@@ -52,3 +53,5 @@ pub use request::{
     Append, Beat, Begin, Begun, Claim, Join, Listing, Post, Posted, Prune, Pulse, Release,
 };
 pub use wrap::pass_on;
+
+pub use crate::journal_contract as contract;
