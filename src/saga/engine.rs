@@ -1,26 +1,31 @@
 //! What all sagas of one engine share: definitions, who runs, and how much at once.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::FutureExt as _;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::task::AbortHandle;
+use tokio::sync::{Notify, watch};
+use tokio::task::{AbortHandle, JoinHandle};
 
 use super::SagaId;
 use super::definition::Registered;
 use super::ended::Incident;
 use super::entry::Fact;
 use super::error::SagaError;
-use super::handle::Phase;
+use super::handle::{Here, Phase};
+use super::intake::Backlog;
+use super::lease::{May, Standing};
 use super::probe::{Probe, Site, Wish};
+use super::room::{Room, Seat};
 use super::run::{Leave, Run};
-use crate::journal::{Answer, Head, Journal, JournalError};
+use crate::journal::{Answer, Head, InstanceId, Journal, JournalError, LogId, Release};
+use crate::observe;
 use crate::retry::Backoff;
 use crate::rng::Rng;
 use crate::rt;
+use crate::time::Tick;
 
 /// Between tries to reach the journal, while it fails for a reason that may pass.
 const ASK_AGAIN: Backoff = Backoff::exponential(Duration::from_millis(50), Duration::from_secs(5));
@@ -40,6 +45,9 @@ pub(super) fn is_in_step() -> bool {
     IN_STEP.try_with(|()| ()).is_ok()
 }
 
+/// More moments at which a parked saga is due are not kept; they are found by the next poll.
+const MOST_DUE: usize = 1024;
+
 /// A name and a version.
 pub(super) type Edition = (Box<str>, u32);
 
@@ -48,9 +56,18 @@ pub(super) struct Engine<App> {
     pub(super) app: Arc<App>,
     pub(super) definitions: HashMap<Edition, Arc<dyn Registered<App>>>,
     pub(super) probe: Option<Arc<dyn Probe>>,
-    permits: Arc<Semaphore>,
+    pub(super) backlog: Backlog,
+    room: Arc<Room>,
     stop: watch::Sender<bool>,
     live: watch::Sender<usize>,
+    /// Who this engine is in the journal.
+    standing: watch::Sender<Standing>,
+    /// Somebody has a reason to look for sagas that nobody carries on.
+    look: Notify,
+    /// When sagas that were parked here are due.
+    due: Mutex<BTreeSet<Tick>>,
+    /// Tasks that last as long as the engine.
+    services: Mutex<Vec<JoinHandle<()>>>,
     tables: Mutex<Tables>,
 }
 
@@ -58,6 +75,8 @@ pub(super) struct Engine<App> {
 #[derive(Default)]
 struct Tables {
     cells: HashMap<BusinessKey, Arc<Cell>>,
+    /// The same cells, as soon as their logs are known.
+    logs: HashMap<LogId, Arc<Cell>>,
     /// `None` for a task that the runtime has not yet been given.
     tasks: HashMap<u64, Option<AbortHandle>>,
     /// Whether tasks are cut off; one that comes later is as well.
@@ -88,6 +107,8 @@ impl BusinessKey {
 pub(super) struct Cell {
     pub(super) digest: String,
     pub(super) phase: watch::Sender<Phase>,
+    /// There may be mail in the log.
+    pub(super) mail: Notify,
 }
 
 impl Cell {
@@ -95,7 +116,26 @@ impl Cell {
         Arc::new(Self {
             digest,
             phase: watch::Sender::new(phase),
+            mail: Notify::new(),
         })
+    }
+
+    fn log(&self) -> Option<LogId> {
+        match &*self.phase.borrow() {
+            Phase::Starting | Phase::Refused(_) => None,
+            Phase::Running(id)
+            | Phase::Rested(id, _)
+            | Phase::Elsewhere(id, _)
+            | Phase::Stopped(id, _) => Some(id.log()),
+        }
+    }
+
+    /// Completes when nobody starts the saga or carries it on here.
+    pub(super) async fn gone(&self) {
+        let mut phase = self.phase.subscribe();
+        let here = |phase: &Phase| matches!(phase, Phase::Starting | Phase::Running(_));
+        // The sender lives as long as `self`.
+        drop(phase.wait_for(|phase| !here(phase)).await);
     }
 }
 
@@ -105,16 +145,22 @@ impl<App: Send + Sync + 'static> Engine<App> {
         app: Arc<App>,
         definitions: HashMap<Edition, Arc<dyn Registered<App>>>,
         probe: Option<Arc<dyn Probe>>,
-        in_flight: usize,
+        room: Arc<Room>,
+        backlog: usize,
     ) -> Self {
         Self {
             journal,
             app,
             definitions,
             probe,
-            permits: Arc::new(Semaphore::new(in_flight)),
+            backlog: Backlog::new(backlog),
+            room,
             stop: watch::Sender::new(false),
             live: watch::Sender::new(0),
+            standing: watch::Sender::default(),
+            look: Notify::new(),
+            due: Mutex::default(),
+            services: Mutex::default(),
             tables: Mutex::default(),
         }
     }
@@ -196,17 +242,180 @@ impl<App: Send + Sync + 'static> Engine<App> {
         tasks.len()
     }
 
-    /// Room for one more saga in flight; `None` when the engine stops first.
+    /// Room for one more saga in flight, in turn; `None` when the engine stops first.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future loses the place in the queue and nothing else.
-    pub(super) async fn permit(&self) -> Option<OwnedSemaphorePermit> {
+    pub(super) async fn permit(&self, tenant: &str, definition: &str) -> Option<Seat> {
         tokio::select! {
             biased;
             () = self.stopping() => None,
-            permit = Arc::clone(&self.permits).acquire_owned() => permit.ok(),
+            seat = self.room.place(tenant, definition) => Some(seat),
         }
+    }
+
+    // === the instance ===
+
+    /// Says who this engine is from now on.
+    pub(super) fn stand(&self, standing: Standing) {
+        self.standing.send_if_modified(|known| {
+            let other = *known != standing;
+            *known = standing;
+            other
+        });
+    }
+
+    /// Who this engine is, if that is sure now.
+    pub(super) fn present(&self) -> Option<InstanceId> {
+        self.standing.borrow().instance(rt::now())
+    }
+
+    /// Who this engine was when the journal last answered.
+    pub(super) fn known_as(&self) -> Option<InstanceId> {
+        self.standing.borrow().known_as()
+    }
+
+    /// Who this engine is. Waits while that is in doubt; `None` when the engine stops first.
+    ///
+    /// # Cancel safety
+    ///
+    /// Changes nothing.
+    pub(super) async fn instance(&self) -> Option<InstanceId> {
+        let mut standing = self.standing.subscribe();
+        loop {
+            if self.is_stopping() {
+                return None;
+            }
+            let now = *standing.borrow_and_update();
+            if let Some(instance) = now.instance(rt::now()) {
+                return Some(instance);
+            }
+            tokio::select! {
+                biased;
+                () = self.stopping() => return None,
+                // Its sender lives as long as `self`.
+                _ = standing.changed() => {}
+            }
+        }
+    }
+
+    /// Whether a saga that this instance took up may begin an effect. Waits while that is in doubt.
+    ///
+    /// # Cancel safety
+    ///
+    /// Changes nothing.
+    pub(super) async fn may_begin(&self, owner: Option<InstanceId>) -> Result<(), Leave> {
+        let may = self.standing.borrow().may_begin(owner, rt::now());
+        if may == May::Begin {
+            return Ok(());
+        }
+        let mut standing = self.standing.subscribe();
+        loop {
+            let now = *standing.borrow_and_update();
+            match now.may_begin(owner, rt::now()) {
+                May::Begin => return Ok(()),
+                May::Never => return Err(Leave::Lapsed),
+                May::Wait => {}
+            }
+            tokio::select! {
+                biased;
+                () = self.stopping() => return Err(Leave::Stopped(SagaError::Stopping)),
+                // Its sender lives as long as `self`.
+                _ = standing.changed() => {}
+            }
+        }
+    }
+
+    /// Gives a saga back that was claimed and not carried on.
+    pub(super) async fn give_back(&self, head: &Head) {
+        // If this is lost, the end of the lease gives it back.
+        drop(
+            self.journal
+                .release(Release::new(head.id, head.place))
+                .await,
+        );
+    }
+
+    /// There may be something to claim.
+    pub(super) fn look(&self) {
+        self.look.notify_one();
+    }
+
+    /// Completes when there may be something to claim.
+    pub(super) async fn looked_for(&self) {
+        self.look.notified().await;
+    }
+
+    fn due(&self) -> MutexGuard<'_, BTreeSet<Tick>> {
+        // Single changes, none of which panics.
+        self.due.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A saga was parked until then, more or less.
+    pub(super) fn wake_at(&self, at: Tick) {
+        let sooner = {
+            let mut due = self.due();
+            let sooner = due.first().is_none_or(|first| at < *first);
+            due.insert(at);
+            if due.len() > MOST_DUE {
+                due.pop_last();
+            }
+            sooner
+        };
+        if sooner {
+            self.look();
+        }
+    }
+
+    /// When to look for sagas that were parked here.
+    pub(super) fn next_due(&self) -> Tick {
+        // A moment later: the journal has another clock.
+        let due = self.due().first().copied();
+        due.map_or(Tick::NEVER, |due| due + Duration::from_millis(1))
+    }
+
+    pub(super) fn forget_due(&self, now: Tick) {
+        self.due().retain(|due| *due >= now);
+    }
+
+    /// These logs have mail.
+    pub(super) fn mail(&self, logs: &[LogId]) {
+        let tables = self.tables();
+        for cell in logs.iter().filter_map(|log| tables.logs.get(log)) {
+            cell.mail.notify_one();
+        }
+    }
+
+    fn services(&self) -> MutexGuard<'_, Vec<JoinHandle<()>>> {
+        // Single changes, none of which panics.
+        self.services.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs a task that lasts as long as the engine.
+    pub(super) fn serve(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let service = rt::spawn(work);
+        self.services().push(service);
+    }
+
+    /// Stops what lasts as long as the engine, but does not wait for it.
+    pub(super) fn abort_services(&self) {
+        self.services().iter().for_each(JoinHandle::abort);
+    }
+
+    /// Stops what lasts as long as the engine.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves the tasks to end by themselves.
+    pub(super) async fn end_services(&self) {
+        self.abort_services();
+        let services = std::mem::take(&mut *self.services());
+        for service in services {
+            // Cut off, which is what was asked for.
+            drop(service.await);
+        }
+        self.stand(Standing::default());
     }
 
     // === who runs ===
@@ -222,7 +431,21 @@ impl<App: Send + Sync + 'static> Engine<App> {
             return Some(Arc::clone(other));
         }
         tables.cells.insert(key.clone(), Arc::clone(cell));
+        if let Some(log) = cell.log() {
+            tables.logs.insert(log, Arc::clone(cell));
+        }
         None
+    }
+
+    /// A cell that was entered without a log has one now.
+    pub(super) fn runs(&self, cell: &Arc<Cell>, log: LogId) {
+        self.tables().logs.insert(log, Arc::clone(cell));
+        cell.phase.send_replace(Phase::Running(log.into()));
+    }
+
+    /// Whether a log is carried on here.
+    pub(super) fn carries(&self, log: LogId) -> bool {
+        self.tables().logs.contains_key(&log)
     }
 
     pub(super) fn sagas(&self) -> usize {
@@ -275,13 +498,14 @@ impl<App: Send + Sync + 'static> Engine<App> {
         head: Head,
         facts: Option<Vec<Fact>>,
         cell: Arc<Cell>,
-        permit: OwnedSemaphorePermit,
+        permit: Seat,
     ) {
         let leaving = Leaving {
             engine: Arc::clone(&self),
             key: BusinessKey::of(&head),
             cell,
         };
+        let _counted = Carried::new(&head.kind);
         let phase = Run::new(self, head, permit).carry(facts).await;
         leaving.tell(phase);
     }
@@ -300,6 +524,29 @@ impl<App: Send + Sync + 'static> Engine<App> {
             Wish::Crash => Err(Leave::Stopped(SagaError::Stopping)),
             Wish::Go | Wish::End(_) | Wish::Twice => Ok(()),
         }
+    }
+}
+
+impl<App: Send + Sync + 'static> Here for Engine<App> {
+    fn phase(&self, log: LogId) -> Option<watch::Receiver<Phase>> {
+        let tables = self.tables();
+        tables.logs.get(&log).map(|cell| cell.phase.subscribe())
+    }
+}
+
+/// Counts a saga that is carried on, for those who watch.
+struct Carried(observe::Name);
+
+impl Carried {
+    fn new(saga: &observe::Name) -> Self {
+        observe::saga_running(saga, 1.0);
+        Self(Arc::clone(saga))
+    }
+}
+
+impl Drop for Carried {
+    fn drop(&mut self) {
+        observe::saga_running(&self.0, -1.0);
     }
 }
 
@@ -332,7 +579,13 @@ impl<App: Send + Sync + 'static> Leaving<App> {
 
     pub(super) fn tell(&self, phase: Phase) {
         // First out of the table: who is told an end and starts again finds the journal's answer, not this one.
-        self.engine.tables().cells.remove(&self.key);
+        {
+            let mut tables = self.engine.tables();
+            tables.cells.remove(&self.key);
+            if let Some(log) = self.cell.log() {
+                tables.logs.remove(&log);
+            }
+        }
         self.cell.phase.send_replace(phase);
     }
 }
@@ -342,7 +595,10 @@ impl<App: Send + Sync + 'static> Drop for Leaving<App> {
         let unfinished = match &*self.cell.phase.borrow() {
             Phase::Starting => Phase::Refused(SagaError::Stopping),
             Phase::Running(id) => Phase::Stopped(*id, SagaError::Stopping),
-            Phase::Rested(..) | Phase::Elsewhere(_) | Phase::Refused(_) | Phase::Stopped(..) => {
+            Phase::Rested(..)
+            | Phase::Elsewhere(..)
+            | Phase::Refused(_)
+            | Phase::Stopped(..) => {
                 return;
             }
         };

@@ -8,7 +8,7 @@ use super::ended::Incident;
 use super::engine::{BusinessKey, Cell, Leaving};
 use super::entry::{Class, FORMAT, Operation};
 use super::error::{SagaError, cut};
-use super::handle::Phase;
+use super::handle::{Away, Phase};
 use super::history::History;
 use super::machine::Execution;
 use super::sagas::Sagas;
@@ -185,14 +185,14 @@ async fn decide<App: Send + Sync + 'static>(
             });
         }
     }
-    let mut head = log.head;
+    let head = log.head;
     let cell = Cell::new(head.digest.clone(), Phase::Running(saga));
     let business = BusinessKey::of(&head);
     // Entered before the decision is written, so that whoever starts the same key from now on finds this run.
     if engine.enter(&business, &cell).is_some() {
         return Err(SagaError::NotHeld(saga));
     }
-    let leaving = Leaving::new(Arc::clone(engine), business, Arc::clone(&cell));
+    let leaving = Leaving::new(Arc::clone(engine), business, cell);
     let facts = Execution::resolve(held, operation, actor, reason);
     let body = codec::encode(&facts).map_err(|error| SagaError::Unreadable {
         id: saga,
@@ -210,17 +210,10 @@ async fn decide<App: Send + Sync + 'static>(
     );
     // A decision whose reply is lost is a decision: it must be carried out.
     engine.ask(|journal| journal.append(append.clone())).await?;
-    head.place = head.place.after();
-    head.status = codec::status(&facts);
     if operation == Operation::Retry {
-        let engine = Arc::clone(engine);
-        let permits = Arc::clone(&engine);
-        engine.spawn(async move {
-            let _leaving = leaving;
-            if let Some(permit) = permits.permit().await {
-                permits.carry(head, None, cell, permit).await;
-            }
-        });
+        // Nobody's now. Whoever claims it first carries it on, this engine most likely.
+        leaving.tell(Phase::Elsewhere(saga, Away::Taken));
+        engine.look();
     } else if let Ok(Some(rest)) = super::handle::look(&*engine.journal, saga).await {
         observe::saga_ended(&head.kind, saga.get(), rest.as_str());
         leaving.tell(Phase::Rested(saga, rest));
