@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -64,6 +65,10 @@ pub(super) struct Engine<App> {
     standing: watch::Sender<Standing>,
     /// Somebody has a reason to look for sagas that nobody carries on.
     look: Notify,
+    /// A run ended that should not have, so that its saga is this engine's and nobody's work.
+    orphans: AtomicBool,
+    /// A probe wants this process to die.
+    died: AtomicBool,
     /// When sagas that were parked here are due.
     due: Mutex<BTreeSet<Tick>>,
     /// Tasks that last as long as the engine.
@@ -159,6 +164,8 @@ impl<App: Send + Sync + 'static> Engine<App> {
             live: watch::Sender::new(0),
             standing: watch::Sender::default(),
             look: Notify::new(),
+            orphans: AtomicBool::new(false),
+            died: AtomicBool::new(false),
             due: Mutex::default(),
             services: Mutex::default(),
             tables: Mutex::default(),
@@ -329,6 +336,9 @@ impl<App: Send + Sync + 'static> Engine<App> {
 
     /// Gives a saga back that was claimed and not carried on.
     pub(super) async fn give_back(&self, head: &Head) {
+        if !self.hands_over() {
+            return;
+        }
         // If this is lost, the end of the lease gives it back.
         drop(
             self.journal
@@ -510,6 +520,23 @@ impl<App: Send + Sync + 'static> Engine<App> {
         leaving.tell(phase);
     }
 
+    /// Stops as a process that dies: nothing more is done and nothing given back.
+    pub(super) fn die(&self) -> Leave {
+        self.died.store(true, Ordering::Relaxed);
+        self.stop();
+        Leave::Stopped(SagaError::Stopping)
+    }
+
+    /// Whether what is unfinished is given back: when the engine stops, unless it is to look as if it had died.
+    pub(super) fn hands_over(&self) -> bool {
+        self.is_stopping() && !self.died.load(Ordering::Relaxed)
+    }
+
+    /// Whether a saga was left that is this engine's and nobody's work. Forgets it.
+    pub(super) fn has_orphans(&self) -> bool {
+        self.orphans.swap(false, Ordering::Relaxed)
+    }
+
     /// Lets a probe stop the process around a write.
     pub(super) fn probed(&self, site: &Site, before: bool) -> Result<(), Leave> {
         let Some(probe) = &self.probe else {
@@ -521,7 +548,7 @@ impl<App: Send + Sync + 'static> Engine<App> {
             probe.after(site)
         };
         match wish {
-            Wish::Crash => Err(Leave::Stopped(SagaError::Stopping)),
+            Wish::Crash => Err(self.die()),
             Wish::Go | Wish::End(_) | Wish::Twice => Ok(()),
         }
     }
@@ -578,6 +605,9 @@ impl<App: Send + Sync + 'static> Leaving<App> {
     }
 
     pub(super) fn tell(&self, phase: Phase) {
+        if matches!(phase, Phase::Stopped(..)) && !self.engine.is_stopping() {
+            self.engine.orphans.store(true, Ordering::Relaxed);
+        }
         // First out of the table: who is told an end and starts again finds the journal's answer, not this one.
         {
             let mut tables = self.engine.tables();

@@ -45,7 +45,8 @@ struct Waiting {
 impl Backlog {
     pub(super) fn new(most: usize) -> Self {
         Self {
-            most,
+            // One for a flood and one for the others.
+            most: most.max(2),
             waiting: Mutex::default(),
         }
     }
@@ -193,6 +194,7 @@ pub(super) async fn take_in<App: Send + Sync + 'static>(
 ) {
     let mut plan = Plan::new(engine.backlog.most, poll);
     let mut lost = false;
+    let mut polled = Tick::ZERO;
     while let Some(instance) = engine.instance().await {
         // Asked for before the look, so that what happens after it is not missed.
         let changed = engine.journal.changed();
@@ -205,12 +207,15 @@ pub(super) async fn take_in<App: Send + Sync + 'static>(
         };
         // An answer that was lost may have been logs, which are this instance's and nobody's work.
         let found = async {
-            if lost {
+            // A run that ended with an error of the journal leaves one as well. Not in a hot loop, should it come again.
+            if lost || (rt::now() >= polled && engine.has_orphans()) {
+                polled = rt::now() + poll;
                 adopt(&engine, instance, &kinds).await?;
             }
             round(&engine, instance, &kinds, &mut plan).await
         };
-        lost = found.await.is_err();
+        let answered = found.await;
+        lost = answered.is_err();
         let wake = engine.next_due().min(rt::now() + poll);
         tokio::select! {
             biased;
@@ -389,7 +394,7 @@ mod tests {
     /// Whatever the tenants are, a round is over after a few questions and leaves no more than the backlog holds.
     #[test]
     fn rounds_are_finite_and_reach_everybody() {
-        for most in [1, 2, 3, 7, 64, 256] {
+        for most in [2, 3, 7, 64, 256] {
             let mut plan = plan(most);
             // A flood, and one saga of another tenant behind it.
             let mut store = std::collections::VecDeque::from(vec!["flood"; 10_000]);

@@ -112,7 +112,7 @@ impl<App: Send + Sync + 'static> Run<App> {
 
     /// An engine that stops gives the saga back, so that another takes it at once. Not one that stops as if it had died.
     async fn hand_over(&self, error: &SagaError) {
-        if matches!(error, SagaError::Stopping) && self.engine.is_stopping() {
+        if matches!(error, SagaError::Stopping) && self.engine.hands_over() {
             let release = Release::new(self.head.id, self.place);
             // If this is lost, the end of the lease gives it back.
             drop(self.engine.journal.release(release).await);
@@ -304,7 +304,7 @@ impl<App: Send + Sync + 'static> Run<App> {
             return Ok(attempt().await);
         };
         let mut ending = match probe.before(site) {
-            Wish::Crash => return Err(Leave::Stopped(SagaError::Stopping)),
+            Wish::Crash => return Err(self.engine.die()),
             Wish::End(ending) => return Ok(ending),
             Wish::Go => attempt().await,
             Wish::Twice => {
@@ -313,7 +313,7 @@ impl<App: Send + Sync + 'static> Run<App> {
             }
         };
         match probe.after(site) {
-            Wish::Crash => return Err(Leave::Stopped(SagaError::Stopping)),
+            Wish::Crash => return Err(self.engine.die()),
             Wish::End(other) => ending = other,
             Wish::Twice => ending = attempt().await,
             Wish::Go => {}

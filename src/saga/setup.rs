@@ -89,7 +89,7 @@ impl<App: Send + Sync + 'static> SagasBuilder<App> {
         self
     }
 
-    /// At most so many sagas are taken over and wait here for room in flight. Defaults to 256. What is not taken over is
+    /// At most so many sagas are taken over and wait here for room in flight, but two are always allowed. Defaults to 256. What is not taken over is
     /// free for other instances; a tenant gets half of this at most, so that others are always reached.
     pub const fn backlog(mut self, sagas: NonZeroUsize) -> Self {
         self.backlog = sagas;
