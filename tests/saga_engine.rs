@@ -912,35 +912,6 @@ async fn a_log_that_cannot_be_read_is_an_incident_and_stops_no_other() {
     assert_eq!(records, 2);
 }
 
-#[tokio::test(start_paused = true)]
-async fn an_engine_whose_lease_is_over_is_shut_out_by_the_next_one() {
-    let (memory, journal) = memory();
-    let gate = Arc::new(Semaphore::new(0));
-    async fn wait(cx: Cx<Semaphore, u32>, (): ()) -> Result<u64, StepError> {
-        cx.app().acquire().await.unwrap().forget();
-        Ok(cx.fencing_token())
-    }
-    let saga = Saga::builder("waits").pivot("wait", wait).build().unwrap();
-    let build = || {
-        Sagas::builder(Arc::clone(&journal), Arc::clone(&gate))
-            .register(&saga)
-            .start()
-    };
-    let stale = build().await.unwrap();
-    let first = stale.start(&saga, "k", 1).await.unwrap();
-    let owner = build().await.unwrap();
-    let second = owner.start(&saga, "k", 1).await.unwrap();
-    tokio::time::sleep(Duration::from_secs(60)).await;
-    assert_eq!((stale.running(), owner.running()), (1, 0), "the first one lives");
-    memory.restarted();
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    assert_eq!(owner.running(), 1, "nobody believes in the first one any more");
-    gate.add_permits(2);
-    // Both ran the step; only the later one could write, and both tell the same end.
-    assert_eq!(first.ended().await.unwrap(), Ended::Completed(2));
-    assert_eq!(second.ended().await.unwrap(), Ended::Completed(2));
-}
-
 // === what it costs ===
 
 #[tokio::test]

@@ -559,6 +559,10 @@ impl<App: Send + Sync + 'static> Here for Engine<App> {
         let tables = self.tables();
         tables.logs.get(&log).map(|cell| cell.phase.subscribe())
     }
+
+    fn unreadable(&self, saga: SagaId) -> Option<Incident> {
+        self.tables().unreadable.get(&saga).cloned()
+    }
 }
 
 /// Counts a saga that is carried on, for those who watch.

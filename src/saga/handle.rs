@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use super::SagaId;
 use super::codec;
-use super::ended::{Ended, Rest};
+use super::ended::{Ended, Incident, Rest};
 use super::error::SagaError;
 use super::history::History;
 use crate::journal::{Journal, Log, LogId};
@@ -26,6 +26,9 @@ const LOOK_AGAIN_AT_MOST: Duration = Duration::from_secs(1);
 pub(super) trait Here: Send + Sync {
     /// What is known of a log that is carried on here.
     fn phase(&self, log: LogId) -> Option<watch::Receiver<Phase>>;
+
+    /// What was found to be wrong with a log that cannot be carried on, and that nothing may be added to.
+    fn unreadable(&self, saga: SagaId) -> Option<Incident>;
 }
 
 /// Why a saga is not carried on here.
@@ -172,8 +175,13 @@ impl<T: DeserializeOwned> Handle<T> {
             // Asked before the look, so that an end before the stop is found.
             let stopped = *stop.borrow() || stop.has_changed().is_err();
             let here = self.here.upgrade();
-            if let Some(phase) = here.and_then(|here| here.phase(self.id.log())) {
-                return Ok(Seen::Here(phase));
+            if let Some(here) = here {
+                if let Some(phase) = here.phase(self.id.log()) {
+                    return Ok(Seen::Here(phase));
+                }
+                if let Some(incident) = here.unreadable(self.id) {
+                    return Ok(Seen::Rest(Rest::Incident(incident)));
+                }
             }
             match look(&*self.journal, self.id).await {
                 Ok(Some(rest)) => return Ok(Seen::Rest(rest)),
