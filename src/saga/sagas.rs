@@ -159,6 +159,7 @@ impl<App: Send + Sync + 'static> Sagas<App> {
             let leaving = Leaving::new(Arc::clone(engine), business.clone(), Arc::clone(&cell));
             let start = Start {
                 labels: Arc::new(labels.clone()),
+                version: saga.version(),
                 facts,
                 leaving,
             };

@@ -22,6 +22,7 @@ pub(super) fn nonce() -> String {
 /// A saga that is about to be in the journal.
 pub(super) struct Start<App: Send + Sync + 'static> {
     pub(super) labels: Arc<Labels>,
+    pub(super) version: u32,
     pub(super) facts: Vec<Fact>,
     pub(super) leaving: Leaving<App>,
 }
@@ -59,7 +60,7 @@ impl<App: Send + Sync + 'static> Start<App> {
         let Some(instance) = engine.instance().await else {
             return self.leaving.tell(Phase::Refused(SagaError::Stopping));
         };
-        let begin = begin.owner(instance);
+        let begin = begin.version(self.version).owner(instance);
         if engine.probed(&site, true).is_err() {
             return self.leaving.tell(Phase::Refused(SagaError::Stopping));
         }
