@@ -104,7 +104,12 @@ async fn a_killed_instance_is_taken_over_within_the_lease() {
 async fn a_shutdown_hands_over_at_once_and_counts_as_no_recovery() {
     let (memory, journal) = memory();
     let (gate, saga) = (gate(0), passing("pass", 1));
-    let goes = build(&journal, &gate, &[&saga]).in_flight(count(1)).start().await.unwrap();
+    let goes = build(&journal, &gate, &[&saga])
+        .in_flight(count(1))
+        .backlog(count(10))
+        .start()
+        .await
+        .unwrap();
     let stays = build(&journal, &gate, &[&saga]).start().await.unwrap();
     let first = goes.start(&saga, "in a step", 1).await.unwrap();
     let starting: Vec<_> = (0..10)

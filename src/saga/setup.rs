@@ -32,7 +32,7 @@ pub struct SagasBuilder<App> {
     poll: Period,
     in_flight: NonZeroUsize,
     in_flight_of: HashMap<Box<str>, usize>,
-    backlog: NonZeroUsize,
+    backlog: Option<NonZeroUsize>,
     retention: Option<Period>,
 }
 
@@ -50,7 +50,7 @@ impl<App: Send + Sync + 'static> SagasBuilder<App> {
             // 256 is not zero.
             in_flight: NonZeroUsize::MIN.saturating_add(255),
             in_flight_of: HashMap::new(),
-            backlog: NonZeroUsize::MIN.saturating_add(255),
+            backlog: None,
             retention: None,
         }
     }
@@ -89,10 +89,11 @@ impl<App: Send + Sync + 'static> SagasBuilder<App> {
         self
     }
 
-    /// At most so many sagas are taken over and wait here for room in flight, but two are always allowed. Defaults to 256. What is not taken over is
+    /// At most so many sagas are taken over and wait here for room in flight, but two are always allowed. Defaults to
+    /// as many as may be in flight. What is not taken over is
     /// free for other instances; a tenant gets half of this at most, so that others are always reached.
     pub const fn backlog(mut self, sagas: NonZeroUsize) -> Self {
-        self.backlog = sagas;
+        self.backlog = Some(sagas);
         self
     }
 
@@ -170,7 +171,7 @@ impl<App: Send + Sync + 'static> SagasBuilder<App> {
             self.definitions,
             self.probe,
             Room::new(self.in_flight.get(), self.in_flight_of),
-            self.backlog.get(),
+            self.backlog.unwrap_or(self.in_flight).get(),
         ));
         let mut lease = Lease::new(self.lease);
         lease.asked(rt::now());
