@@ -1,7 +1,10 @@
 //! Several instances on one journal: takeover, handover, fairness, rolling upgrades, waiting across instances, pruning.
 
 #![expect(clippy::unwrap_used, reason = "a test panics to fail")]
-#![expect(clippy::disallowed_methods, reason = "it waits, mostly in virtual time")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "it waits, mostly in virtual time"
+)]
 
 mod saga_support;
 
@@ -57,12 +60,22 @@ async fn pass(cx: Cx<Gate, u32>, (): ()) -> Result<u64, StepError> {
 
 fn passing(name: &str, version: u32) -> Saga<Gate, u32, u64> {
     let pass = mainstay::saga::Step::new(pass).timeout(Duration::from_secs(3_600));
-    Saga::builder(name).version(version).pivot("pass", pass).build().unwrap()
+    Saga::builder(name)
+        .version(version)
+        .pivot("pass", pass)
+        .build()
+        .unwrap()
 }
 
-fn build(journal: &Arc<dyn Journal>, gate: &Arc<Gate>, sagas: &[&Saga<Gate, u32, u64>]) -> SagasBuilder<Gate> {
+fn build(
+    journal: &Arc<dyn Journal>,
+    gate: &Arc<Gate>,
+    sagas: &[&Saga<Gate, u32, u64>],
+) -> SagasBuilder<Gate> {
     let builder = Sagas::builder(Arc::clone(journal), Arc::clone(gate));
-    sagas.iter().fold(builder, |builder, saga| builder.register(*saga))
+    sagas
+        .iter()
+        .fold(builder, |builder, saga| builder.register(*saga))
 }
 
 fn memory() -> (MemoryJournal, Arc<dyn Journal>) {
@@ -94,7 +107,10 @@ async fn a_killed_instance_is_taken_over_within_the_lease() {
     }
     let took = killed.elapsed();
     println!("{took:?}");
-    assert!(took >= Duration::from_secs(9) && took <= Duration::from_millis(16_100), "{took:?}");
+    assert!(
+        took >= Duration::from_secs(9) && took <= Duration::from_millis(16_100),
+        "{took:?}"
+    );
     gate.open.add_permits(50);
     let handle = lives.start(&saga, "7", 7).await.unwrap();
     assert_eq!(handle.ended().await.unwrap(), Ended::Completed(2));
@@ -119,7 +135,13 @@ async fn a_shutdown_hands_over_at_once_and_counts_as_no_recovery() {
         })
         .collect();
     // Some are taken over by the one that goes, and wait there for room.
-    let ids = unfinished(&memory, first.id().log(), "", (0..20).map(|n| format!("u{n}"))).await;
+    let ids = unfinished(
+        &memory,
+        first.id().log(),
+        "",
+        (0..20).map(|n| format!("u{n}")),
+    )
+    .await;
     tokio::time::sleep(Duration::from_secs(30)).await;
     assert_eq!(stays.running() + goes.running(), 21, "{stays:?} {goes:?}");
     let (before, began) = (stays.running(), Instant::now());
@@ -133,7 +155,11 @@ async fn a_shutdown_hands_over_at_once_and_counts_as_no_recovery() {
     gate.open.add_permits(100);
     let drained = shutdown.await.unwrap();
     assert_eq!(drained.cut_off, 0);
-    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    assert!(
+        began.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        began.elapsed()
+    );
     for start in starting {
         assert!(matches!(start.await.unwrap(), Err(SagaError::Stopping)));
     }
@@ -150,7 +176,10 @@ async fn a_shutdown_hands_over_at_once_and_counts_as_no_recovery() {
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(stays.shutdown(Duration::from_secs(1)).await.cut_off, 1);
     let head = journal.load(last.id().log()).await.unwrap().head;
-    assert_eq!((head.status, head.owner, head.recoveries), (Status::Running, None, 0));
+    assert_eq!(
+        (head.status, head.owner, head.recoveries),
+        (Status::Running, None, 0)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -193,7 +222,10 @@ async fn a_key_is_one_saga_for_all_instances_and_each_is_told_its_end() {
         assert!(matches!(other, Err(SagaError::OtherInput(id)) if id == handles[0].id()));
     }
     // The same key of another tenant is another saga, on whichever instance.
-    let theirs = all[1].start(&saga, Key::new("INV-1").tenant("b"), 7).await.unwrap();
+    let theirs = all[1]
+        .start(&saga, Key::new("INV-1").tenant("b"), 7)
+        .await
+        .unwrap();
     assert_ne!(theirs.id(), handles[0].id());
     tokio::time::sleep(Duration::from_secs(5)).await;
     assert_eq!(gate.came(), 2);
@@ -202,9 +234,16 @@ async fn a_key_is_one_saga_for_all_instances_and_each_is_told_its_end() {
     for handle in &handles {
         assert_eq!(handle.ended().await.unwrap(), Ended::Completed(1));
     }
-    assert!(began.elapsed() <= Duration::from_millis(1_100), "{:?}", began.elapsed());
+    assert!(
+        began.elapsed() <= Duration::from_millis(1_100),
+        "{:?}",
+        began.elapsed()
+    );
     let waits = tokio::time::timeout(Duration::from_secs(30), theirs.ended()).await;
-    assert!(waits.is_err(), "the other tenant's has not ended: {waits:?}");
+    assert!(
+        waits.is_err(),
+        "the other tenant's has not ended: {waits:?}"
+    );
     gate.open.add_permits(1);
     theirs.ended().await.unwrap();
     // And after the end, from any of them.
@@ -223,9 +262,16 @@ async fn an_operator_decides_on_any_instance() {
         }
     }
     let (_, journal) = memory();
-    let saga = Saga::builder("halts").pivot("halts", halts).build().unwrap();
+    let saga = Saga::builder("halts")
+        .pivot("halts", halts)
+        .build()
+        .unwrap();
     let app = Arc::new(AtomicUsize::new(0));
-    let start = || Sagas::builder(Arc::clone(&journal), Arc::clone(&app)).register(&saga).start();
+    let start = || {
+        Sagas::builder(Arc::clone(&journal), Arc::clone(&app))
+            .register(&saga)
+            .start()
+    };
     let (one, two) = (start().await.unwrap(), start().await.unwrap());
     let handle = one.start(&saga, "k", 7).await.unwrap();
     assert!(matches!(handle.ended().await.unwrap(), Ended::Incident(_)));
@@ -246,13 +292,20 @@ async fn an_instance_takes_up_only_versions_that_it_knows() {
     let new = build(&journal, &gate, &[&v1, &v2]).start().await.unwrap();
     let one = new.start(&v1, "one", 1).await.unwrap();
     let two = new.start(&v2, "two", 2).await.unwrap();
-    assert!(matches!(old.start(&v2, "x", 1).await, Err(SagaError::Unregistered { .. })));
+    assert!(matches!(
+        old.start(&v2, "x", 1).await,
+        Err(SagaError::Unregistered { .. })
+    ));
     drop(new);
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert_eq!(old.running(), 1);
     let (one, two) = (one.id().log(), two.id().log());
     assert_eq!(journal.load(one).await.unwrap().head.claims, 1);
-    assert_eq!(journal.load(two).await.unwrap().head.claims, 0, "not even touched");
+    assert_eq!(
+        journal.load(two).await.unwrap().head.claims,
+        0,
+        "not even touched"
+    );
     let newer = build(&journal, &gate, &[&v1, &v2]).start().await.unwrap();
     let handle = newer.start(&v2, "two", 2).await.unwrap();
     tokio::time::sleep(Duration::from_secs(2)).await;
@@ -269,23 +322,48 @@ async fn one_that_cannot_be_carried_on_stops_no_other() {
     let like = first.start(&saga, "like", 7).await.unwrap();
     like.ended().await.unwrap();
     first.shutdown(Duration::from_secs(1)).await;
-    let ids = unfinished(&memory, like.id().log(), "t", (0..40).map(|n| n.to_string())).await;
+    let ids = unfinished(
+        &memory,
+        like.id().log(),
+        "t",
+        (0..40).map(|n| n.to_string()),
+    )
+    .await;
     for id in ids.iter().step_by(4) {
         let head = journal.load(*id).await.unwrap().head;
         let labels = Arc::clone(&head.labels);
-        let broken = if id.get() % 8 == 0 { "no JSON" } else { r#"[{"undone":{"step":"pass"}}]"# };
-        let append = Append::new(*id, head.place, Status::Running, labels, 1, broken, head.begun);
+        let broken = if id.get() % 8 == 0 {
+            "no JSON"
+        } else {
+            r#"[{"undone":{"step":"pass"}}]"#
+        };
+        let append = Append::new(
+            *id,
+            head.place,
+            Status::Running,
+            labels,
+            1,
+            broken,
+            head.begun,
+        );
         journal.append(append).await.unwrap();
     }
     let one = build(&journal, &gate, &[&saga]).start().await.unwrap();
     let two = build(&journal, &gate, &[&saga]).start().await.unwrap();
     tokio::time::sleep(Duration::from_secs(30)).await;
-    let ended = journal.list(Listing::new(Status::Ended, 1_000)).await.unwrap();
+    let ended = journal
+        .list(Listing::new(Status::Ended, 1_000))
+        .await
+        .unwrap();
     assert_eq!(ended.len(), 31);
     let mut incidents = one.incidents().await.unwrap();
     incidents.extend(two.incidents().await.unwrap());
     assert_eq!(incidents.len(), 10);
-    assert!(incidents.iter().all(|incident| incident.class == Class::Unreadable));
+    assert!(
+        incidents
+            .iter()
+            .all(|incident| incident.class == Class::Unreadable)
+    );
     for sagas in [one, two] {
         assert_eq!((sagas.running(), sagas.tasks(), sagas.backlog()), (0, 0, 0));
     }
@@ -297,22 +375,43 @@ async fn one_that_cannot_be_carried_on_stops_no_other() {
 async fn a_flood_of_starts_holds_up_no_other_tenant() {
     let (_, journal) = memory();
     let (gate, saga) = (gate(usize::MAX >> 4), passing("pass", 1));
-    let sagas = build(&journal, &gate, &[&saga]).in_flight(count(8)).start().await.unwrap();
+    let sagas = build(&journal, &gate, &[&saga])
+        .in_flight(count(8))
+        .start()
+        .await
+        .unwrap();
     let flood: Vec<_> = (0..10_000)
         .map(|n: u32| {
             let (sagas, saga) = (sagas.clone(), saga.clone());
             tokio::spawn(async move {
                 let key = Key::new(n.to_string()).tenant("flood");
-                sagas.start(&saga, key, n).await.unwrap().ended().await.unwrap();
+                sagas
+                    .start(&saga, key, n)
+                    .await
+                    .unwrap()
+                    .ended()
+                    .await
+                    .unwrap();
             })
         })
         .collect();
     tokio::time::sleep(Duration::from_millis(25)).await;
     let began = Instant::now();
-    let lone = sagas.start(&saga, Key::new("1").tenant("lone"), 1).await.unwrap();
+    let lone = sagas
+        .start(&saga, Key::new("1").tenant("lone"), 1)
+        .await
+        .unwrap();
     lone.ended().await.unwrap();
-    println!("the lone one took {:?} after {} of the flood", began.elapsed(), gate.came());
-    assert!(began.elapsed() < Duration::from_millis(50), "{:?}", began.elapsed());
+    println!(
+        "the lone one took {:?} after {} of the flood",
+        began.elapsed(),
+        gate.came()
+    );
+    assert!(
+        began.elapsed() < Duration::from_millis(50),
+        "{:?}",
+        began.elapsed()
+    );
     assert!(gate.came() < 100);
     flood.iter().for_each(tokio::task::JoinHandle::abort);
     assert_eq!(gate.most.load(Ordering::SeqCst), 8);
@@ -326,8 +425,20 @@ async fn a_flood_in_the_journal_holds_up_no_other_tenant() {
     let like = first.start(&saga, "like", 7).await.unwrap();
     like.ended().await.unwrap();
     first.shutdown(Duration::from_secs(1)).await;
-    unfinished(&memory, like.id().log(), "flood", (0..10_000).map(|n| n.to_string())).await;
-    unfinished(&memory, like.id().log(), "lone", ["1".to_owned()].into_iter()).await;
+    unfinished(
+        &memory,
+        like.id().log(),
+        "flood",
+        (0..10_000).map(|n| n.to_string()),
+    )
+    .await;
+    unfinished(
+        &memory,
+        like.id().log(),
+        "lone",
+        ["1".to_owned()].into_iter(),
+    )
+    .await;
     let sagas = build(&journal, &gate, &[&saga])
         .in_flight(count(8))
         .backlog(count(32))
@@ -337,19 +448,41 @@ async fn a_flood_in_the_journal_holds_up_no_other_tenant() {
     let began = Instant::now();
     let is_lone = |(tenant, _): &(String, String)| tenant == "lone";
     while !gate.came.lock().unwrap().iter().any(is_lone) {
-        assert!(sagas.backlog() <= 32 && sagas.running() <= 40, "{}", sagas.backlog());
+        assert!(
+            sagas.backlog() <= 32 && sagas.running() <= 40,
+            "{}",
+            sagas.backlog()
+        );
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    println!("the lone one began after {:?}, behind {}", began.elapsed(), gate.came());
-    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    println!(
+        "the lone one began after {:?}, behind {}",
+        began.elapsed(),
+        gate.came()
+    );
+    assert!(
+        began.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        began.elapsed()
+    );
     // One that comes later waits for a poll at most.
-    unfinished(&memory, like.id().log(), "late", ["1".to_owned()].into_iter()).await;
+    unfinished(
+        &memory,
+        like.id().log(),
+        "late",
+        ["1".to_owned()].into_iter(),
+    )
+    .await;
     let began = Instant::now();
     let is_late = |(tenant, _): &(String, String)| tenant == "late";
     while !gate.came.lock().unwrap().iter().any(is_late) {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    assert!(
+        began.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        began.elapsed()
+    );
     assert!(gate.came() < 5_000);
 }
 
@@ -388,7 +521,13 @@ async fn first_of_many(journal: Arc<dyn Journal>, many: usize) {
     like.ended().await.unwrap();
     first.shutdown(Duration::from_secs(1)).await;
     let before = std::time::Instant::now();
-    unfinished(&*journal, like.id().log(), "t", (0..many).map(|n| n.to_string())).await;
+    unfinished(
+        &*journal,
+        like.id().log(),
+        "t",
+        (0..many).map(|n| n.to_string()),
+    )
+    .await;
     println!("{many} begun in {:?}", before.elapsed());
     let before = std::time::Instant::now();
     let sagas = build(&journal, &gate, &[&saga]).start().await.unwrap();
@@ -442,14 +581,23 @@ async fn a_claim_whose_reply_is_lost_is_carried_on() {
     let like = first.start(&saga, "like", 7).await.unwrap();
     like.ended().await.unwrap();
     first.shutdown(Duration::from_secs(1)).await;
-    unfinished(&memory, like.id().log(), "t", (0..10).map(|n| n.to_string())).await;
+    unfinished(
+        &memory,
+        like.id().log(),
+        "t",
+        (0..10).map(|n| n.to_string()),
+    )
+    .await;
     let loses: Arc<dyn Journal> = Arc::new(Loses {
         inner: memory.clone(),
         claims: AtomicUsize::new(0),
     });
     let sagas = build(&loses, &gate, &[&saga]).start().await.unwrap();
     tokio::time::sleep(Duration::from_secs(5)).await;
-    let ended = journal.list(Listing::new(Status::Ended, 100)).await.unwrap();
+    let ended = journal
+        .list(Listing::new(Status::Ended, 100))
+        .await
+        .unwrap();
     assert_eq!(ended.len(), 11, "without a lapse of the lease");
     assert_eq!(gate.came(), 11);
     drop(sagas);
@@ -477,9 +625,19 @@ async fn what_ended_long_ago_is_pruned_and_nothing_else() {
     let (memory, journal) = memory();
     let (gate, saga) = (gate(600), passing("pass", 1));
     let other = passing("other", 1);
-    let sagas = build(&journal, &gate, &[&saga]).retention(Period::secs(600)).start().await.unwrap();
+    let sagas = build(&journal, &gate, &[&saga])
+        .retention(Period::secs(600))
+        .start()
+        .await
+        .unwrap();
     let theirs = build(&journal, &gate, &[&other]).start().await.unwrap();
-    theirs.start(&other, "theirs", 1).await.unwrap().ended().await.unwrap();
+    theirs
+        .start(&other, "theirs", 1)
+        .await
+        .unwrap()
+        .ended()
+        .await
+        .unwrap();
     for n in 0..599_u32 {
         sagas.start(&saga, n.to_string(), n).await.unwrap();
     }
@@ -487,8 +645,15 @@ async fn what_ended_long_ago_is_pruned_and_nothing_else() {
     tokio::time::sleep(Duration::from_secs(590)).await;
     assert_eq!(memory.len(), 601);
     tokio::time::sleep(Duration::from_secs(120)).await;
-    assert_eq!(memory.len(), 2, "one that runs, and one of a definition that is not registered here");
-    assert_eq!(journal.load(runs.id().log()).await.unwrap().head.status, Status::Running);
+    assert_eq!(
+        memory.len(),
+        2,
+        "one that runs, and one of a definition that is not registered here"
+    );
+    assert_eq!(
+        journal.load(runs.id().log()).await.unwrap().head.status,
+        Status::Running
+    );
     // The key is free again.
     gate.open.add_permits(2);
     let again = sagas.start(&saga, "7", 8).await.unwrap();
@@ -507,24 +672,38 @@ async fn a_parked_saga_is_taken_up_when_it_is_due() {
     let head = journal.load(id).await.unwrap().head;
     let labels = Arc::clone(&head.labels);
     let park = Append::new(id, head.place, Status::Running, labels, 1, "[]", head.begun);
-    journal.append(park.park(Duration::from_secs(90))).await.unwrap();
+    journal
+        .append(park.park(Duration::from_secs(90)))
+        .await
+        .unwrap();
     let parked = Instant::now();
     let sagas = build(&journal, &gate, &[&saga]).start().await.unwrap();
     let handle = sagas.start(&saga, "k", 7).await.unwrap();
     assert!(matches!(handle.ended().await.unwrap(), Ended::Completed(_)));
     let took = parked.elapsed();
-    assert!(took >= Duration::from_secs(90) && took < Duration::from_secs(93), "{took:?}");
+    assert!(
+        took >= Duration::from_secs(90) && took < Duration::from_secs(93),
+        "{took:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn nothing_is_left_of_instances_that_come_and_go() {
     let (memory, journal) = memory();
     let (gate, saga) = (gate(usize::MAX >> 4), passing("pass", 1));
-    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let tasks = || {
+        tokio::runtime::Handle::current()
+            .metrics()
+            .num_alive_tasks()
+    };
     let before = tasks();
     for round in 0..20_u32 {
         let one = build(&journal, &gate, &[&saga]).start().await.unwrap();
-        let two = build(&journal, &gate, &[&saga]).retention(Period::secs(1)).start().await.unwrap();
+        let two = build(&journal, &gate, &[&saga])
+            .retention(Period::secs(1))
+            .start()
+            .await
+            .unwrap();
         for n in 0..20_u32 {
             let sagas = if n % 2 == 0 { &one } else { &two };
             sagas.start(&saga, format!("{round}-{n}"), n).await.unwrap();
@@ -536,12 +715,18 @@ async fn nothing_is_left_of_instances_that_come_and_go() {
     }
     let last = build(&journal, &gate, &[&saga]).start().await.unwrap();
     tokio::time::sleep(Duration::from_secs(120)).await;
-    let running = journal.list(Listing::new(Status::Running, 9)).await.unwrap();
+    let running = journal
+        .list(Listing::new(Status::Running, 9))
+        .await
+        .unwrap();
     assert!(running.is_empty(), "{running:?}");
     last.shutdown(Duration::from_secs(1)).await;
     drop(last);
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(tasks(), before);
-    assert_eq!((Arc::strong_count(&gate), Arc::strong_count(&journal)), (1, 1));
+    assert_eq!(
+        (Arc::strong_count(&gate), Arc::strong_count(&journal)),
+        (1, 1)
+    );
     drop(memory);
 }

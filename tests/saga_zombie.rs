@@ -1,7 +1,11 @@
 //! An instance that is stopped for longer than its lease, at every place, and woken when another has done its work; and
 //! random schedules of instances that are stopped, killed, shut down and started.
 
-#![expect(clippy::unwrap_used, reason = "a test panics to fail")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test panics to fail"
+)]
 #![expect(
     clippy::disallowed_methods,
     reason = "it waits, in virtual time, and takes its seed from the environment"
@@ -47,12 +51,27 @@ async fn stopped_at(place: usize, input: u32, ledger: &Arc<Ledger>) -> bool {
     process.wake();
     tokio::time::sleep(Duration::from_secs(60)).await;
     let after = process.begun.load(Ordering::SeqCst);
-    assert_eq!(after, before, "place {place} of {input}: an effect was begun");
-    assert_eq!(zombie.await.unwrap().unwrap(), ended, "place {place} of {input}");
+    assert_eq!(
+        after, before,
+        "place {place} of {input}: an effect was begun"
+    );
+    assert_eq!(
+        zombie.await.unwrap().unwrap(),
+        ended,
+        "place {place} of {input}"
+    );
     let books = ledger.books(&format!("/{key}"));
-    assert_eq!(books.events, expected(input), "place {place} of {input}: {books:?}");
+    assert_eq!(
+        books.events,
+        expected(input),
+        "place {place} of {input}: {books:?}"
+    );
     let log = journal.load(handle.id().log()).await.unwrap();
-    assert!(log.records.windows(2).all(|pair| pair[0].epoch <= pair[1].epoch));
+    assert!(
+        log.records
+            .windows(2)
+            .all(|pair| pair[0].epoch <= pair[1].epoch)
+    );
     for sagas in [first, second] {
         assert_eq!((sagas.running(), sagas.tasks(), sagas.backlog()), (0, 0, 0));
         assert!(sagas.instance().is_some(), "it has joined anew");
@@ -105,7 +124,13 @@ async fn stopped_for_a_moment_an_instance_goes_on() {
         // Takes longer than effects may be begun after the last beat before the stop.
         let start = tokio::spawn({
             let (sagas, saga) = (sagas.clone(), saga.clone());
-            async move { sagas.start(&saga, format!("k{place}"), 100).await?.ended().await }
+            async move {
+                sagas
+                    .start(&saga, format!("k{place}"), 100)
+                    .await?
+                    .ended()
+                    .await
+            }
         });
         tokio::time::sleep(Duration::from_secs(4)).await;
         let other = instance(&journal, &ledger, &Process::new(None, 0), &saga).await;
@@ -113,7 +138,10 @@ async fn stopped_for_a_moment_an_instance_goes_on() {
         process.wake();
         assert_eq!(start.await.unwrap().unwrap(), Ended::Completed(()));
         assert_eq!(sagas.instance(), number);
-        let ended = journal.list(Listing::new(Status::Ended, 100)).await.unwrap();
+        let ended = journal
+            .list(Listing::new(Status::Ended, 100))
+            .await
+            .unwrap();
         assert!(ended.iter().all(|head| head.claims == 0), "{ended:?}");
         drop((sagas, other));
     }
@@ -170,7 +198,10 @@ async fn schedule(seed: u64) -> usize {
                     old.sagas.shutdown(Duration::from_millis(draw(300))).await;
                 } else {
                     // Killed, with everything it was about to do.
-                    starts.iter().filter(|_| draw(2) == 0).for_each(tokio::task::JoinHandle::abort);
+                    starts
+                        .iter()
+                        .filter(|_| draw(2) == 0)
+                        .for_each(tokio::task::JoinHandle::abort);
                     lost += 1;
                 }
             }
@@ -184,10 +215,8 @@ async fn schedule(seed: u64) -> usize {
         life.process.wake();
     }
     // Everybody is awake: every saga ends, whoever asks.
-    let mut number = 0;
-    for (key, input) in &inputs {
+    for (number, (key, input)) in inputs.iter().enumerate() {
         let sagas = &lives[number % 3].sagas;
-        number += 1;
         let ended = loop {
             let handle = match sagas.start(&saga, key.clone(), *input).await {
                 Ok(handle) => handle,
@@ -201,7 +230,10 @@ async fn schedule(seed: u64) -> usize {
                 Ok(Ok(ended)) => break ended,
                 other => {
                     let head = journal.load(handle.id().log()).await.unwrap().head;
-                    let who: Vec<_> = lives.iter().map(|life| (life.sagas.instance(), life.sagas.running())).collect();
+                    let who: Vec<_> = lives
+                        .iter()
+                        .map(|life| (life.sagas.instance(), life.sagas.running()))
+                        .collect();
                     panic!("seed {seed}, saga {key}: {other:?}, {head:?}, {who:?}")
                 }
             }
@@ -211,19 +243,37 @@ async fn schedule(seed: u64) -> usize {
         let standing: Vec<&String> = books.standing.values().collect();
         assert_eq!(books.stale, 0, "seed {seed}, saga {key}: {books:?}");
         if completed {
-            assert_eq!(books.events, expected(0), "seed {seed}, saga {key}: {books:?}");
+            assert_eq!(
+                books.events,
+                expected(0),
+                "seed {seed}, saga {key}: {books:?}"
+            );
         } else {
             assert!(standing.is_empty(), "seed {seed}, saga {key}: {books:?}");
-            let plus = books.events.iter().filter_map(|event| event.strip_prefix('+'));
-            let minus = books.events.iter().filter_map(|event| event.strip_prefix('-'));
+            let plus = books
+                .events
+                .iter()
+                .filter_map(|event| event.strip_prefix('+'));
+            let minus = books
+                .events
+                .iter()
+                .filter_map(|event| event.strip_prefix('-'));
             assert!(plus.rev().eq(minus), "seed {seed}, saga {key}: {books:?}");
         }
-        assert_eq!(completed, !(1..=3).contains(&(input % 10)), "seed {seed}, saga {key}");
+        assert_eq!(
+            completed,
+            !(1..=3).contains(&(input % 10)),
+            "seed {seed}, saga {key}"
+        );
     }
     tokio::time::sleep(Duration::from_secs(60)).await;
     for life in lives {
         let sagas = life.sagas;
-        assert_eq!((sagas.running(), sagas.tasks(), sagas.backlog()), (0, 0, 0), "seed {seed}");
+        assert_eq!(
+            (sagas.running(), sagas.tasks(), sagas.backlog()),
+            (0, 0, 0),
+            "seed {seed}"
+        );
         sagas.shutdown(Duration::from_secs(1)).await;
     }
     for start in starts {
@@ -240,8 +290,12 @@ async fn schedule(seed: u64) -> usize {
 
 #[tokio::test(start_paused = true)]
 async fn random_schedules_lose_and_double_nothing() {
-    let fixed = std::env::var("MAINSTAY_SEED").ok().and_then(|seed| seed.parse().ok());
-    let (first, many) = fixed.map_or((u64::from(std::process::id()) * 1_000_000, 1_000), |seed| (seed, 1));
+    let fixed = std::env::var("MAINSTAY_SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok());
+    let (first, many) = fixed.map_or((u64::from(std::process::id()) * 1_000_000, 1_000), |seed| {
+        (seed, 1)
+    });
     println!("MAINSTAY_SEED={first} and the {many} from there");
     let mut lost = 0;
     for seed in first..first + many {

@@ -17,11 +17,11 @@ use super::entry::Fact;
 use super::error::SagaError;
 use super::handle::{Here, Phase};
 use super::intake::Backlog;
-use super::lease::{May, Standing};
+use super::lease::Standing;
 use super::probe::{Probe, Site, Wish};
 use super::room::{Room, Seat};
 use super::run::{Leave, Run};
-use crate::journal::{Answer, Head, InstanceId, Journal, JournalError, LogId, Release};
+use crate::journal::{Answer, Head, Journal, JournalError, LogId};
 use crate::observe;
 use crate::retry::Backoff;
 use crate::rng::Rng;
@@ -46,9 +46,6 @@ pub(super) fn is_in_step() -> bool {
     IN_STEP.try_with(|()| ()).is_ok()
 }
 
-/// More moments at which a parked saga is due are not kept; they are found by the next poll.
-const MOST_DUE: usize = 1024;
-
 /// A name and a version.
 pub(super) type Edition = (Box<str>, u32);
 
@@ -62,17 +59,17 @@ pub(super) struct Engine<App> {
     stop: watch::Sender<bool>,
     live: watch::Sender<usize>,
     /// Who this engine is in the journal.
-    standing: watch::Sender<Standing>,
+    pub(super) standing: watch::Sender<Standing>,
     /// Somebody has a reason to look for sagas that nobody carries on.
-    look: Notify,
+    pub(super) look: Notify,
     /// A run ended that should not have, so that its saga is this engine's and nobody's work.
     orphans: AtomicBool,
     /// A probe wants this process to die.
     died: AtomicBool,
     /// When sagas that were parked here are due.
-    due: Mutex<BTreeSet<Tick>>,
+    pub(super) due: Mutex<BTreeSet<Tick>>,
     /// Tasks that last as long as the engine.
-    services: Mutex<Vec<JoinHandle<()>>>,
+    pub(super) services: Mutex<Vec<JoinHandle<()>>>,
     tables: Mutex<Tables>,
 }
 
@@ -262,172 +259,6 @@ impl<App: Send + Sync + 'static> Engine<App> {
         }
     }
 
-    // === the instance ===
-
-    /// Says who this engine is from now on.
-    pub(super) fn stand(&self, standing: Standing) {
-        self.standing.send_if_modified(|known| {
-            let other = *known != standing;
-            *known = standing;
-            other
-        });
-    }
-
-    /// Who this engine is, if that is sure now.
-    pub(super) fn present(&self) -> Option<InstanceId> {
-        self.standing.borrow().instance(rt::now())
-    }
-
-    /// Who this engine was when the journal last answered.
-    pub(super) fn known_as(&self) -> Option<InstanceId> {
-        self.standing.borrow().known_as()
-    }
-
-    /// Who this engine is. Waits while that is in doubt; `None` when the engine stops first.
-    ///
-    /// # Cancel safety
-    ///
-    /// Changes nothing.
-    pub(super) async fn instance(&self) -> Option<InstanceId> {
-        let mut standing = self.standing.subscribe();
-        loop {
-            if self.is_stopping() {
-                return None;
-            }
-            let now = *standing.borrow_and_update();
-            if let Some(instance) = now.instance(rt::now()) {
-                return Some(instance);
-            }
-            tokio::select! {
-                biased;
-                () = self.stopping() => return None,
-                // Its sender lives as long as `self`.
-                _ = standing.changed() => {}
-            }
-        }
-    }
-
-    /// Whether a saga that this instance took up may begin an effect. Waits while that is in doubt.
-    ///
-    /// # Cancel safety
-    ///
-    /// Changes nothing.
-    pub(super) async fn may_begin(&self, owner: Option<InstanceId>) -> Result<(), Leave> {
-        let may = self.standing.borrow().may_begin(owner, rt::now());
-        if may == May::Begin {
-            return Ok(());
-        }
-        let mut standing = self.standing.subscribe();
-        loop {
-            let now = *standing.borrow_and_update();
-            match now.may_begin(owner, rt::now()) {
-                May::Begin => return Ok(()),
-                May::Never => return Err(Leave::Lapsed),
-                May::Wait => {}
-            }
-            tokio::select! {
-                biased;
-                () = self.stopping() => return Err(Leave::Stopped(SagaError::Stopping)),
-                // Its sender lives as long as `self`.
-                _ = standing.changed() => {}
-            }
-        }
-    }
-
-    /// Gives a saga back that was claimed and not carried on.
-    pub(super) async fn give_back(&self, head: &Head) {
-        if !self.hands_over() {
-            return;
-        }
-        // If this is lost, the end of the lease gives it back.
-        drop(
-            self.journal
-                .release(Release::new(head.id, head.place))
-                .await,
-        );
-    }
-
-    /// There may be something to claim.
-    pub(super) fn look(&self) {
-        self.look.notify_one();
-    }
-
-    /// Completes when there may be something to claim.
-    pub(super) async fn looked_for(&self) {
-        self.look.notified().await;
-    }
-
-    fn due(&self) -> MutexGuard<'_, BTreeSet<Tick>> {
-        // Single changes, none of which panics.
-        self.due.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A saga was parked until then, more or less.
-    pub(super) fn wake_at(&self, at: Tick) {
-        let sooner = {
-            let mut due = self.due();
-            let sooner = due.first().is_none_or(|first| at < *first);
-            due.insert(at);
-            if due.len() > MOST_DUE {
-                due.pop_last();
-            }
-            sooner
-        };
-        if sooner {
-            self.look();
-        }
-    }
-
-    /// When to look for sagas that were parked here.
-    pub(super) fn next_due(&self) -> Tick {
-        // A moment later: the journal has another clock.
-        let due = self.due().first().copied();
-        due.map_or(Tick::NEVER, |due| due + Duration::from_millis(1))
-    }
-
-    pub(super) fn forget_due(&self, now: Tick) {
-        self.due().retain(|due| *due >= now);
-    }
-
-    /// These logs have mail.
-    pub(super) fn mail(&self, logs: &[LogId]) {
-        let tables = self.tables();
-        for cell in logs.iter().filter_map(|log| tables.logs.get(log)) {
-            cell.mail.notify_one();
-        }
-    }
-
-    fn services(&self) -> MutexGuard<'_, Vec<JoinHandle<()>>> {
-        // Single changes, none of which panics.
-        self.services.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Runs a task that lasts as long as the engine.
-    pub(super) fn serve(&self, work: impl Future<Output = ()> + Send + 'static) {
-        let service = rt::spawn(work);
-        self.services().push(service);
-    }
-
-    /// Stops what lasts as long as the engine, but does not wait for it.
-    pub(super) fn abort_services(&self) {
-        self.services().iter().for_each(JoinHandle::abort);
-    }
-
-    /// Stops what lasts as long as the engine.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping the future leaves the tasks to end by themselves.
-    pub(super) async fn end_services(&self) {
-        self.abort_services();
-        let services = std::mem::take(&mut *self.services());
-        for service in services {
-            // Cut off, which is what was asked for.
-            drop(service.await);
-        }
-        self.stand(Standing::default());
-    }
-
     // === who runs ===
 
     pub(super) fn cell(&self, key: &BusinessKey) -> Option<Arc<Cell>> {
@@ -499,6 +330,14 @@ impl<App: Send + Sync + 'static> Engine<App> {
         drop(tables);
         if cut_off {
             task.abort();
+        }
+    }
+
+    /// These logs have mail.
+    pub(super) fn mail(&self, logs: &[LogId]) {
+        let tables = self.tables();
+        for cell in logs.iter().filter_map(|log| tables.logs.get(log)) {
+            cell.mail.notify_one();
         }
     }
 
@@ -629,10 +468,7 @@ impl<App: Send + Sync + 'static> Drop for Leaving<App> {
         let unfinished = match &*self.cell.phase.borrow() {
             Phase::Starting => Phase::Refused(SagaError::Stopping),
             Phase::Running(id) => Phase::Stopped(*id, SagaError::Stopping),
-            Phase::Rested(..)
-            | Phase::Elsewhere(..)
-            | Phase::Refused(_)
-            | Phase::Stopped(..) => {
+            Phase::Rested(..) | Phase::Elsewhere(..) | Phase::Refused(_) | Phase::Stopped(..) => {
                 return;
             }
         };

@@ -308,9 +308,9 @@ fn take_up<App: Send + Sync + 'static>(engine: &Arc<Engine<App>>, head: Head) {
             }
             other = engine.enter(&key, &cell);
         }
-        let _leaving = entered.take().unwrap_or_else(|| {
-            Leaving::new(Arc::clone(&engine), key.clone(), Arc::clone(&cell))
-        });
+        let _leaving = entered
+            .take()
+            .unwrap_or_else(|| Leaving::new(Arc::clone(&engine), key.clone(), Arc::clone(&cell)));
         let permit = engine.permit(&head.labels.tenant, &head.kind).await;
         drop(waits);
         match permit {
@@ -369,7 +369,10 @@ mod tests {
         plan.answered(&first, 25, at(1));
         let flood = waiting(&[("a", 25)]);
         let others = plan.ask(&flood, Some(&first), at(1)).unwrap();
-        assert_eq!((others.others, &*others.except), (true, &["a".to_owned()][..]));
+        assert_eq!(
+            (others.others, &*others.except),
+            (true, &["a".to_owned()][..])
+        );
         plan.answered(&others, 0, at(1));
         let oldest = plan.ask(&flood, Some(&others), at(1)).unwrap();
         assert!(!oldest.others);
@@ -388,7 +391,10 @@ mod tests {
         let first = plan.ask(&waiting(&[]), None, at(1)).unwrap();
         plan.answered(&first, 24, at(1));
         assert_eq!(plan.ask(&waiting(&[("a", 24)]), Some(&first), at(1)), None);
-        assert_eq!(plan.ask(&waiting(&[("a", 50), ("b", 50)]), None, at(1)), None);
+        assert_eq!(
+            plan.ask(&waiting(&[("a", 50), ("b", 50)]), None, at(1)),
+            None
+        );
     }
 
     /// Whatever the tenants are, a round is over after a few questions and leaves no more than the backlog holds.

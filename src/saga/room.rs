@@ -281,7 +281,10 @@ mod tests {
         let first = wait(&room, "x", "b").now_or_never().unwrap();
         assert!(wait(&room, "x", "b").now_or_never().is_none(), "b is full");
         let second = wait(&room, "x", "a").now_or_never().unwrap();
-        assert!(wait(&room, "x", "a").now_or_never().is_none(), "all are taken");
+        assert!(
+            wait(&room, "x", "a").now_or_never().is_none(),
+            "all are taken"
+        );
         drop((first, second));
         assert!(wait(&room, "x", "b").now_or_never().is_some());
         assert_eq!(room.tenants(), (0, 0));

@@ -181,10 +181,8 @@ impl<App: Send + Sync + 'static> SagasBuilder<App> {
         let sagas = Sagas::of(Arc::clone(&engine));
         engine.serve(keep(Arc::clone(&engine), self.name, lease));
         if let Some(retention) = self.retention {
-            let names: BTreeSet<Arc<str>> = editions
-                .iter()
-                .map(|(name, _)| Arc::clone(name))
-                .collect();
+            let names: BTreeSet<Arc<str>> =
+                editions.iter().map(|(name, _)| Arc::clone(name)).collect();
             let names = names.into_iter().collect();
             engine.serve(prune(Arc::clone(&engine), names, retention.get()));
         }

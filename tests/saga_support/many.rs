@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use mainstay::journal::memory::MemoryJournal;
-use mainstay::journal::{Answer, Append, Beat, Begin, Begun, Claim, Head, InstanceId, Join, Journal};
+use mainstay::journal::{
+    Answer, Append, Beat, Begin, Begun, Claim, Head, InstanceId, Join, Journal,
+};
 use mainstay::journal::{Listing, Log, LogId, Post, Posted, Prune, Pulse, Release};
 use mainstay::saga::{Cx, Saga, Sagas, Step, StepError};
 use mainstay::time::Timestamp;
@@ -162,7 +164,12 @@ impl Ledger {
     }
 
     pub fn books(&self, saga: &str) -> Books {
-        self.books.lock().unwrap().get(saga).cloned().unwrap_or_default()
+        self.books
+            .lock()
+            .unwrap()
+            .get(saga)
+            .cloned()
+            .unwrap_or_default()
     }
 
     pub fn all(&self) -> BTreeMap<String, Books> {
