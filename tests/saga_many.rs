@@ -203,6 +203,30 @@ async fn a_lease_that_is_lost_is_joined_anew_and_everything_goes_on() {
     assert_eq!((sagas.running(), sagas.tasks(), sagas.backlog()), (0, 0, 0));
 }
 
+/// What waits between attempts leaves as well, so that whoever takes it over need not wait for the end of the delay.
+#[tokio::test(start_paused = true)]
+async fn a_run_that_waits_leaves_when_the_lease_is_lost() {
+    async fn later(cx: Cx<AtomicUsize, u32>, (): ()) -> Result<u64, StepError> {
+        match cx.app().fetch_add(1, Ordering::SeqCst) {
+            0 => Err(StepError::retry_after("busy", Duration::from_secs(86_400))),
+            _ => Ok(cx.fencing_token()),
+        }
+    }
+    let (memory, journal) = memory();
+    let step = mainstay::saga::Step::new(later).until_done();
+    let saga = Saga::builder("later").pivot("later", step).build().unwrap();
+    let sagas = Sagas::builder(journal, AtomicUsize::new(0))
+        .register(&saga)
+        .start()
+        .await
+        .unwrap();
+    let handle = sagas.start(&saga, "k", 7).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    memory.restarted();
+    let ended = tokio::time::timeout(Duration::from_secs(10), handle.ended()).await;
+    assert!(matches!(ended, Ok(Ok(Ended::Completed(2..)))), "{ended:?}");
+}
+
 // === start once, handles over instances ===
 
 #[tokio::test(start_paused = true)]

@@ -15,8 +15,8 @@ use crate::observe;
 use crate::rt;
 use crate::time::Tick;
 
-/// At most so many logs with mail are named at a time; the others are with the next beat.
-const MAIL: usize = 64;
+/// At most so many logs with mail are named with a beat, the oldest ones; more than have unread mail at a time.
+const MAIL: usize = 4096;
 
 /// Logs are pruned in batches of this size, so that no transaction is long.
 const BATCH: usize = 256;
@@ -166,6 +166,18 @@ impl<App: Send + Sync + 'static> Engine<App> {
                 _ = standing.changed() => {}
             }
         }
+    }
+
+    /// Completes when this instance is over.
+    ///
+    /// # Cancel safety
+    ///
+    /// Changes nothing.
+    pub(super) async fn lapse_of(&self, owner: Option<InstanceId>) {
+        let mut standing = self.standing.subscribe();
+        let over = |standing: &Standing| owner.is_none() || standing.known_as() != owner;
+        // Its sender lives as long as `self`.
+        drop(standing.wait_for(over).await);
     }
 
     /// Gives a saga back that was claimed and not carried on.

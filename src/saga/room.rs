@@ -179,20 +179,27 @@ impl Room {
         tenant: &str,
         definition: &str,
     ) -> impl Future<Output = Seat> + use<> {
-        let mut waiting = Waiting {
+        let mut queue = self.queue();
+        let bounded = queue.left.contains_key(definition);
+        let ticket = if queue.has_room(definition) {
+            queue.take(definition);
+            None
+        } else {
+            let (number, place) = queue.wait(tenant, definition);
+            Some(Ticket {
+                number,
+                place,
+                tenant: tenant.into(),
+                definition: definition.into(),
+            })
+        };
+        drop(queue);
+        let waiting = Waiting {
             room: Arc::clone(self),
-            tenant: tenant.into(),
-            definition: definition.into(),
-            ticket: None,
+            bounded: bounded.then(|| definition.into()),
+            ticket,
             taken: false,
         };
-        let mut queue = self.queue();
-        if queue.has_room(definition) {
-            queue.take(definition);
-        } else {
-            waiting.ticket = Some(queue.wait(tenant, definition));
-        }
-        drop(queue);
         waiting.given()
     }
 }
@@ -200,14 +207,16 @@ impl Room {
 /// A place; free again when this is dropped.
 pub(super) struct Seat {
     room: Arc<Room>,
-    definition: Arc<str>,
+    /// Of a definition with a bound of its own.
+    bounded: Option<Arc<str>>,
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
         let mut queue = self.room.queue();
         queue.free = queue.free.saturating_add(1);
-        if let Some(left) = queue.left.get_mut(&*self.definition) {
+        let left = self.bounded.as_deref();
+        if let Some(left) = left.and_then(|name| queue.left.get_mut(name)) {
             *left = left.saturating_add(1);
         }
         queue.give();
@@ -217,23 +226,30 @@ impl Drop for Seat {
 /// Somebody who waits, or has been given a place and has not taken it.
 struct Waiting {
     room: Arc<Room>,
-    tenant: Box<str>,
-    definition: Arc<str>,
-    ticket: Option<(u64, oneshot::Receiver<()>)>,
+    bounded: Option<Arc<str>>,
+    /// Of one that did not get its place at once.
+    ticket: Option<Ticket>,
     taken: bool,
+}
+
+struct Ticket {
+    number: u64,
+    place: oneshot::Receiver<()>,
+    tenant: Box<str>,
+    definition: Box<str>,
 }
 
 impl Waiting {
     fn seat(&self) -> Seat {
         Seat {
             room: Arc::clone(&self.room),
-            definition: Arc::clone(&self.definition),
+            bounded: self.bounded.clone(),
         }
     }
 
     async fn given(mut self) -> Seat {
-        if let Some((_, place)) = &mut self.ticket
-            && place.await.is_err()
+        if let Some(ticket) = &mut self.ticket
+            && (&mut ticket.place).await.is_err()
         {
             // The queue keeps the other end for as long as this waits.
             std::future::pending::<()>().await;
@@ -248,9 +264,9 @@ impl Drop for Waiting {
         if self.taken {
             return;
         }
-        let waits = self.ticket.as_ref().is_some_and(|(ticket, _)| {
+        let waits = self.ticket.as_ref().is_some_and(|ticket| {
             let mut queue = self.room.queue();
-            queue.remove(&self.tenant, &self.definition, *ticket)
+            queue.remove(&ticket.tenant, &ticket.definition, ticket.number)
         });
         if !waits {
             // Given and not taken.

@@ -334,6 +334,8 @@ impl<App: Send + Sync + 'static> Run<App> {
         tokio::select! {
             biased;
             () = self.engine.stopping() => Err(Leave::Stopped(SagaError::Stopping)),
+            // Whoever has it now, perhaps this very engine, need not wait for the end of the delay.
+            () = self.engine.lapse_of(self.head.owner) => Err(Leave::Lapsed),
             permit = woken => {
                 self.permit = Some(permit.ok_or(Leave::Stopped(SagaError::Stopping))?);
                 Ok(())
