@@ -32,13 +32,12 @@
 //! # Example
 //!
 //! ```
-//! use std::time::Duration;
 //! use mainstay::journal::InstanceId;
 //! use mainstay::num::Period;
 //! use mainstay::saga::lease::{Lease, May, Need};
 //! use mainstay::time::Tick;
 //!
-//! let at = |secs| Tick::from_nanos(secs * 1_000_000_000);
+//! let at = |secs: u64| Tick::from_nanos(secs * 1_000_000_000);
 //! let mut lease = Lease::new(Period::secs(15));
 //! assert_eq!(lease.need(at(0)), Need::Join);
 //! lease.asked(at(0));

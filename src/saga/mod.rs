@@ -133,7 +133,7 @@
 //!
 //! # Running many instances
 //!
-//! Any number of engines share a journal, each under a [lease](lease). A killed instance's sagas continue elsewhere when
+//! Any number of engines share a journal, each under a [lease]. A killed instance's sagas continue elsewhere when
 //! its lease is over ([15 s](SagasBuilder::lease) after its last word, plus a [poll](SagasBuilder::poll)), those of one
 //! that [shuts down](Sagas::shutdown) at once. Each takes up only definitions and versions that it knows, so that
 //! versions are rolled out one instance at a time. A start of a key that another instance carries on gives a handle
