@@ -26,6 +26,10 @@
 //! | `mainstay_sagas_rested_total` | counter | `saga`, `end`: completed, compensated, abandoned, incident |
 //! | `mainstay_saga_incidents_total` | counter | `saga`, `class` |
 //! | `mainstay_saga_retries_total` | counter | `saga`, `step` |
+//! | `mainstay_sagas_claimed_total` | counter: sagas taken over from nobody or from an instance that is gone | `saga` |
+//! | `mainstay_sagas_running` | gauge: sagas that this process carries on | `saga` |
+//! | `mainstay_saga_backlog` | gauge: sagas that were taken over and wait for room | |
+//! | `mainstay_saga_lease_losses_total` | counter | |
 //!
 //! The label `saga` is the name of a definition and `step` the name of one of its steps. Events about a saga carry its
 //! id, by which its history is found; never its input, its outputs, its business key or the words of an error.
@@ -51,6 +55,8 @@
 //! | `saga waits for an operator` | error | `saga`, `id`, `class`, `step` |
 //! | `step will be tried again` | debug | `saga`, `id`, `step`, `undo`, `attempt`, `after` |
 //! | `saga left to the next engine` | info | `saga`, `id`, `why` |
+//! | `saga taken over` | debug | `saga`, `id`, `recoveries` |
+//! | `lease lost` | warn | `instance`, `number` |
 //!
 //! | span | level | fields |
 //! |---|---|---|
@@ -727,4 +733,30 @@ pub(crate) fn saga_retried(
 #[cfg(feature = "saga")]
 pub(crate) fn saga_left(saga: &Name, id: u64, why: &'static str) {
     tracing::info!(saga = &**saga, id, why, "saga left to the next engine");
+}
+
+/// A saga was claimed, so many times in a row without a record of it.
+#[cfg(feature = "saga")]
+pub(crate) fn saga_claimed(saga: &Name, id: u64, recoveries: u32) {
+    metrics::counter!("mainstay_sagas_claimed_total", "saga" => label(saga)).increment(1);
+    tracing::debug!(saga = &**saga, id, recoveries, "saga taken over");
+}
+
+/// One more is carried on, or one less.
+#[cfg(feature = "saga")]
+pub(crate) fn saga_running(saga: &Name, more: f64) {
+    metrics::gauge!("mainstay_sagas_running", "saga" => label(saga)).increment(more);
+}
+
+/// One more waits for room, or one less.
+#[cfg(feature = "saga")]
+pub(crate) fn saga_backlog(more: f64) {
+    metrics::gauge!("mainstay_saga_backlog").increment(more);
+}
+
+/// The journal no longer believes in an instance. `instance` is the name that people gave it.
+#[cfg(feature = "saga")]
+pub(crate) fn saga_lease_lost(instance: &str, number: u64) {
+    metrics::counter!("mainstay_saga_lease_losses_total").increment(1);
+    tracing::warn!(instance, number, "lease lost");
 }

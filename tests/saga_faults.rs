@@ -376,7 +376,8 @@ async fn an_input_that_panics_when_it_is_read_is_an_incident() {
         Ok(cx.input().0)
     }
     let saga = Saga::builder("grumpy").pivot("pay", pay).build().unwrap();
-    let journal: Arc<dyn Journal> = Arc::new(MemoryJournal::new());
+    let memory = MemoryJournal::new();
+    let journal: Arc<dyn Journal> = Arc::new(memory.clone());
     let app = Arc::new(App::default());
     let build = || {
         Sagas::builder(Arc::clone(&journal), Arc::clone(&app))
@@ -386,11 +387,10 @@ async fn an_input_that_panics_when_it_is_read_is_an_incident() {
     let sagas = build().await.unwrap();
     sagas.start(&saga, "k", Grumpy(7)).await.unwrap();
     drop(sagas);
+    memory.restarted();
     GRUMPY.store(1, Ordering::SeqCst);
     let sagas = build().await.unwrap();
-    while sagas.running() > 0 {
-        tokio::task::yield_now().await;
-    }
+    tokio::time::sleep(Duration::from_millis(100)).await;
     let incidents = sagas.incidents().await.unwrap();
     assert_eq!(
         incidents.iter().map(|i| i.class).collect::<Vec<_>>(),

@@ -1,26 +1,32 @@
 //! What all sagas of one engine share: definitions, who runs, and how much at once.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::FutureExt as _;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::task::AbortHandle;
+use tokio::sync::{Notify, watch};
+use tokio::task::{AbortHandle, JoinHandle};
 
 use super::SagaId;
 use super::definition::Registered;
 use super::ended::Incident;
 use super::entry::Fact;
 use super::error::SagaError;
-use super::handle::Phase;
+use super::handle::{Here, Phase};
+use super::intake::Backlog;
+use super::lease::Standing;
 use super::probe::{Probe, Site, Wish};
+use super::room::{Room, Seat};
 use super::run::{Leave, Run};
-use crate::journal::{Answer, Head, Journal, JournalError};
+use crate::journal::{Answer, Head, Journal, JournalError, LogId};
+use crate::observe;
 use crate::retry::Backoff;
 use crate::rng::Rng;
 use crate::rt;
+use crate::time::Tick;
 
 /// Between tries to reach the journal, while it fails for a reason that may pass.
 const ASK_AGAIN: Backoff = Backoff::exponential(Duration::from_millis(50), Duration::from_secs(5));
@@ -48,9 +54,22 @@ pub(super) struct Engine<App> {
     pub(super) app: Arc<App>,
     pub(super) definitions: HashMap<Edition, Arc<dyn Registered<App>>>,
     pub(super) probe: Option<Arc<dyn Probe>>,
-    permits: Arc<Semaphore>,
+    pub(super) backlog: Backlog,
+    room: Arc<Room>,
     stop: watch::Sender<bool>,
     live: watch::Sender<usize>,
+    /// Who this engine is in the journal.
+    pub(super) standing: watch::Sender<Standing>,
+    /// Somebody has a reason to look for sagas that nobody carries on.
+    pub(super) look: Notify,
+    /// A run ended that should not have, so that its saga is this engine's and nobody's work.
+    orphans: AtomicBool,
+    /// A probe wants this process to die.
+    died: AtomicBool,
+    /// When sagas that were parked here are due.
+    pub(super) due: Mutex<BTreeSet<Tick>>,
+    /// Tasks that last as long as the engine.
+    pub(super) services: Mutex<Vec<JoinHandle<()>>>,
     tables: Mutex<Tables>,
 }
 
@@ -58,6 +77,8 @@ pub(super) struct Engine<App> {
 #[derive(Default)]
 struct Tables {
     cells: HashMap<BusinessKey, Arc<Cell>>,
+    /// The same cells, as soon as their logs are known.
+    logs: HashMap<LogId, Arc<Cell>>,
     /// `None` for a task that the runtime has not yet been given.
     tasks: HashMap<u64, Option<AbortHandle>>,
     /// Whether tasks are cut off; one that comes later is as well.
@@ -88,6 +109,8 @@ impl BusinessKey {
 pub(super) struct Cell {
     pub(super) digest: String,
     pub(super) phase: watch::Sender<Phase>,
+    /// There may be mail in the log.
+    pub(super) mail: Notify,
 }
 
 impl Cell {
@@ -95,7 +118,26 @@ impl Cell {
         Arc::new(Self {
             digest,
             phase: watch::Sender::new(phase),
+            mail: Notify::new(),
         })
+    }
+
+    fn log(&self) -> Option<LogId> {
+        match &*self.phase.borrow() {
+            Phase::Starting | Phase::Refused(_) => None,
+            Phase::Running(id)
+            | Phase::Rested(id, _)
+            | Phase::Elsewhere(id, _)
+            | Phase::Stopped(id, _) => Some(id.log()),
+        }
+    }
+
+    /// Completes when nobody starts the saga or carries it on here.
+    pub(super) async fn gone(&self) {
+        let mut phase = self.phase.subscribe();
+        let here = |phase: &Phase| matches!(phase, Phase::Starting | Phase::Running(_));
+        // The sender lives as long as `self`.
+        drop(phase.wait_for(|phase| !here(phase)).await);
     }
 }
 
@@ -105,16 +147,24 @@ impl<App: Send + Sync + 'static> Engine<App> {
         app: Arc<App>,
         definitions: HashMap<Edition, Arc<dyn Registered<App>>>,
         probe: Option<Arc<dyn Probe>>,
-        in_flight: usize,
+        room: Arc<Room>,
+        backlog: usize,
     ) -> Self {
         Self {
             journal,
             app,
             definitions,
             probe,
-            permits: Arc::new(Semaphore::new(in_flight)),
+            backlog: Backlog::new(backlog),
+            room,
             stop: watch::Sender::new(false),
             live: watch::Sender::new(0),
+            standing: watch::Sender::default(),
+            look: Notify::new(),
+            orphans: AtomicBool::new(false),
+            died: AtomicBool::new(false),
+            due: Mutex::default(),
+            services: Mutex::default(),
             tables: Mutex::default(),
         }
     }
@@ -196,16 +246,16 @@ impl<App: Send + Sync + 'static> Engine<App> {
         tasks.len()
     }
 
-    /// Room for one more saga in flight; `None` when the engine stops first.
+    /// Room for one more saga in flight, in turn; `None` when the engine stops first.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future loses the place in the queue and nothing else.
-    pub(super) async fn permit(&self) -> Option<OwnedSemaphorePermit> {
+    pub(super) async fn permit(&self, tenant: &str, definition: &str) -> Option<Seat> {
         tokio::select! {
             biased;
             () = self.stopping() => None,
-            permit = Arc::clone(&self.permits).acquire_owned() => permit.ok(),
+            seat = self.room.place(tenant, definition) => Some(seat),
         }
     }
 
@@ -222,7 +272,21 @@ impl<App: Send + Sync + 'static> Engine<App> {
             return Some(Arc::clone(other));
         }
         tables.cells.insert(key.clone(), Arc::clone(cell));
+        if let Some(log) = cell.log() {
+            tables.logs.insert(log, Arc::clone(cell));
+        }
         None
+    }
+
+    /// A cell that was entered without a log has one now.
+    pub(super) fn runs(&self, cell: &Arc<Cell>, log: LogId) {
+        self.tables().logs.insert(log, Arc::clone(cell));
+        cell.phase.send_replace(Phase::Running(log.into()));
+    }
+
+    /// Whether a log is carried on here.
+    pub(super) fn carries(&self, log: LogId) -> bool {
+        self.tables().logs.contains_key(&log)
     }
 
     pub(super) fn sagas(&self) -> usize {
@@ -269,21 +333,47 @@ impl<App: Send + Sync + 'static> Engine<App> {
         }
     }
 
+    /// These logs have mail.
+    pub(super) fn mail(&self, logs: &[LogId]) {
+        let tables = self.tables();
+        for cell in logs.iter().filter_map(|log| tables.logs.get(log)) {
+            cell.mail.notify_one();
+        }
+    }
+
     /// Carries a saga on and tells all who wait. The cell must have been entered.
     pub(super) async fn carry(
         self: Arc<Self>,
         head: Head,
         facts: Option<Vec<Fact>>,
         cell: Arc<Cell>,
-        permit: OwnedSemaphorePermit,
+        permit: Seat,
     ) {
         let leaving = Leaving {
             engine: Arc::clone(&self),
             key: BusinessKey::of(&head),
             cell,
         };
+        let _counted = Carried::new(&head.kind);
         let phase = Run::new(self, head, permit).carry(facts).await;
         leaving.tell(phase);
+    }
+
+    /// Stops as a process that dies: nothing more is done and nothing given back.
+    pub(super) fn die(&self) -> Leave {
+        self.died.store(true, Ordering::Relaxed);
+        self.stop();
+        Leave::Stopped(SagaError::Stopping)
+    }
+
+    /// Whether what is unfinished is given back: when the engine stops, unless it is to look as if it had died.
+    pub(super) fn hands_over(&self) -> bool {
+        self.is_stopping() && !self.died.load(Ordering::Relaxed)
+    }
+
+    /// Whether a saga was left that is this engine's and nobody's work. Forgets it.
+    pub(super) fn has_orphans(&self) -> bool {
+        self.orphans.swap(false, Ordering::Relaxed)
     }
 
     /// Lets a probe stop the process around a write.
@@ -297,9 +387,36 @@ impl<App: Send + Sync + 'static> Engine<App> {
             probe.after(site)
         };
         match wish {
-            Wish::Crash => Err(Leave::Stopped(SagaError::Stopping)),
+            Wish::Crash => Err(self.die()),
             Wish::Go | Wish::End(_) | Wish::Twice => Ok(()),
         }
+    }
+}
+
+impl<App: Send + Sync + 'static> Here for Engine<App> {
+    fn phase(&self, log: LogId) -> Option<watch::Receiver<Phase>> {
+        let tables = self.tables();
+        tables.logs.get(&log).map(|cell| cell.phase.subscribe())
+    }
+
+    fn unreadable(&self, saga: SagaId) -> Option<Incident> {
+        self.tables().unreadable.get(&saga).cloned()
+    }
+}
+
+/// Counts a saga that is carried on, for those who watch.
+struct Carried(observe::Name);
+
+impl Carried {
+    fn new(saga: &observe::Name) -> Self {
+        observe::saga_running(saga, 1.0);
+        Self(Arc::clone(saga))
+    }
+}
+
+impl Drop for Carried {
+    fn drop(&mut self) {
+        observe::saga_running(&self.0, -1.0);
     }
 }
 
@@ -331,8 +448,17 @@ impl<App: Send + Sync + 'static> Leaving<App> {
     }
 
     pub(super) fn tell(&self, phase: Phase) {
+        if matches!(phase, Phase::Stopped(..)) && !self.engine.is_stopping() {
+            self.engine.orphans.store(true, Ordering::Relaxed);
+        }
         // First out of the table: who is told an end and starts again finds the journal's answer, not this one.
-        self.engine.tables().cells.remove(&self.key);
+        {
+            let mut tables = self.engine.tables();
+            tables.cells.remove(&self.key);
+            if let Some(log) = self.cell.log() {
+                tables.logs.remove(&log);
+            }
+        }
         self.cell.phase.send_replace(phase);
     }
 }
@@ -342,7 +468,7 @@ impl<App: Send + Sync + 'static> Drop for Leaving<App> {
         let unfinished = match &*self.cell.phase.borrow() {
             Phase::Starting => Phase::Refused(SagaError::Stopping),
             Phase::Running(id) => Phase::Stopped(*id, SagaError::Stopping),
-            Phase::Rested(..) | Phase::Elsewhere(_) | Phase::Refused(_) | Phase::Stopped(..) => {
+            Phase::Rested(..) | Phase::Elsewhere(..) | Phase::Refused(_) | Phase::Stopped(..) => {
                 return;
             }
         };

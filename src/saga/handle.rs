@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
@@ -10,15 +10,37 @@ use tokio::sync::watch;
 
 use super::SagaId;
 use super::codec;
-use super::ended::{Ended, Rest};
+use super::ended::{Ended, Incident, Rest};
 use super::error::SagaError;
 use super::history::History;
-use crate::journal::{Journal, Log};
+use crate::journal::{Journal, Log, LogId};
 use crate::observe;
 use crate::rt;
 
-/// How long to wait before looking again for the end of a saga that another engine carries on.
-const LOOK_AGAIN: Duration = Duration::from_millis(200);
+/// How long to wait before looking again for the end of a saga that another instance carries on; twice as long each
+/// time, up to the longest.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+const LOOK_AGAIN_AT_MOST: Duration = Duration::from_secs(1);
+
+/// Where sagas that are carried on in this process are found.
+pub(super) trait Here: Send + Sync {
+    /// What is known of a log that is carried on here.
+    fn phase(&self, log: LogId) -> Option<watch::Receiver<Phase>>;
+
+    /// What was found to be wrong with a log that cannot be carried on, and that nothing may be added to.
+    fn unreadable(&self, saga: SagaId) -> Option<Incident>;
+}
+
+/// Why a saga is not carried on here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Away {
+    /// Somebody else has it.
+    Taken,
+    /// Somebody else may have it.
+    Lapsed,
+    /// It has time.
+    Parked,
+}
 
 /// What is known in this process about a saga that was started or recovered here.
 #[derive(Clone, Debug)]
@@ -30,7 +52,7 @@ pub(super) enum Phase {
     /// It rests.
     Rested(SagaId, Rest),
     /// It is in the journal, and carried on by somebody else or by nobody.
-    Elsewhere(SagaId),
+    Elsewhere(SagaId, Away),
     /// It was not started.
     Refused(SagaError),
     /// This process will not carry it on; the journal has it.
@@ -50,14 +72,20 @@ impl Phase {
                 );
             }
             Self::Rested(id, rest) => observe::saga_ended(saga, id.get(), rest.as_str()),
-            Self::Elsewhere(id) => {
-                observe::saga_left(saga, id.get(), "somebody else wrote to its log")
+            Self::Elsewhere(id, Away::Taken) => {
+                observe::saga_left(saga, id.get(), "somebody else wrote to its log");
+            }
+            Self::Elsewhere(id, Away::Lapsed) => {
+                observe::saga_left(saga, id.get(), "the lease is over");
             }
             Self::Stopped(id, SagaError::Stopping) => {
                 observe::saga_left(saga, id.get(), "the engine stops");
             }
             Self::Stopped(id, _) => observe::saga_left(saga, id.get(), "the journal refused"),
-            Self::Starting | Self::Running(_) | Self::Refused(_) => {}
+            Self::Starting
+            | Self::Running(_)
+            | Self::Refused(_)
+            | Self::Elsewhere(_, Away::Parked) => {}
         }
     }
 }
@@ -70,6 +98,7 @@ pub struct Handle<T> {
     phase: watch::Receiver<Phase>,
     journal: Arc<dyn Journal>,
     stop: watch::Receiver<bool>,
+    here: Weak<dyn Here>,
     output: PhantomData<fn() -> T>,
 }
 
@@ -79,12 +108,14 @@ impl<T: DeserializeOwned> Handle<T> {
         phase: watch::Receiver<Phase>,
         journal: Arc<dyn Journal>,
         stop: watch::Receiver<bool>,
+        here: Weak<dyn Here>,
     ) -> Self {
         Self {
             id,
             phase,
             journal,
             stop,
+            here,
             output: PhantomData,
         }
     }
@@ -95,9 +126,11 @@ impl<T: DeserializeOwned> Handle<T> {
         self.id
     }
 
-    /// Waits until the saga has ended, or waits for an operator.
+    /// Waits until the saga has ended, or waits for an operator, whichever instance carries it on.
     ///
-    /// What it returns is durable. It may be called again, for instance after an operator's decision.
+    /// What it returns is durable. It may be called again, for instance after an operator's decision. The end of a saga
+    /// that another instance carries on, or that waits for a later time, is found by looking into the journal, at first
+    /// after 50 ms and then up to once a second.
     ///
     /// # Errors
     ///
@@ -110,43 +143,70 @@ impl<T: DeserializeOwned> Handle<T> {
     /// Dropping the future only stops the waiting.
     pub async fn ended(&self) -> Result<Ended<T>, SagaError> {
         let mut phase = self.phase.clone();
-        let known = phase
-            .wait_for(|phase| !matches!(phase, Phase::Starting | Phase::Running(_)))
-            .await;
-        match known.map(|phase| phase.clone()) {
-            // Its sender is gone: the task was stopped from outside.
-            Err(_) => Err(SagaError::Stopping),
-            Ok(Phase::Refused(error) | Phase::Stopped(_, error)) => Err(error),
-            // An incident that is not in the log cannot be resolved.
-            Ok(Phase::Rested(_, Rest::Incident(incident))) if incident.number == 0 => {
-                Ok(Ended::Incident(incident))
+        loop {
+            let known = phase
+                .wait_for(|phase| !matches!(phase, Phase::Starting | Phase::Running(_)))
+                .await;
+            match known.map(|phase| phase.clone()) {
+                // Its sender is gone: the task was stopped from outside.
+                Err(_) => return Err(SagaError::Stopping),
+                Ok(Phase::Refused(error) | Phase::Stopped(_, error)) => return Err(error),
+                // An incident that is not in the log cannot be resolved.
+                Ok(Phase::Rested(_, Rest::Incident(incident))) if incident.number == 0 => {
+                    return Ok(Ended::Incident(incident));
+                }
+                // Another may have been since.
+                Ok(Phase::Rested(_, Rest::Incident(_))) => {}
+                Ok(Phase::Rested(_, rest)) => return rest.typed(),
+                Ok(Phase::Elsewhere(..) | Phase::Starting | Phase::Running(_)) => {}
             }
-            // Another may have been since.
-            Ok(Phase::Rested(_, Rest::Incident(_))) => self.watched().await,
-            Ok(Phase::Rested(_, rest)) => rest.typed(),
-            Ok(Phase::Elsewhere(_) | Phase::Starting | Phase::Running(_)) => self.watched().await,
+            match self.watched().await? {
+                Seen::Rest(rest) => return rest.typed(),
+                Seen::Here(here) => phase = here,
+            }
         }
     }
 
-    /// Waits for an end that only the journal tells.
-    async fn watched(&self) -> Result<Ended<T>, SagaError> {
+    /// Waits for an end that only the journal tells, or until the saga is carried on here.
+    async fn watched(&self) -> Result<Seen, SagaError> {
         let mut stop = self.stop.clone();
+        let mut delay = LOOK_AGAIN;
         loop {
             // Asked before the look, so that an end before the stop is found.
             let stopped = *stop.borrow() || stop.has_changed().is_err();
-            if let Some(rest) = look(&*self.journal, self.id).await? {
-                return rest.typed();
+            let here = self.here.upgrade();
+            if let Some(here) = here {
+                if let Some(phase) = here.phase(self.id.log()) {
+                    return Ok(Seen::Here(phase));
+                }
+                if let Some(incident) = here.unreadable(self.id) {
+                    return Ok(Seen::Rest(Rest::Incident(incident)));
+                }
             }
-            if stopped {
-                return Err(SagaError::Stopping);
+            match look(&*self.journal, self.id).await {
+                Ok(Some(rest)) => return Ok(Seen::Rest(rest)),
+                // A failure that may pass is no end.
+                Err(SagaError::Journal(error)) if error.is_transient() && !stopped => {}
+                Err(error) => return Err(error),
+                Ok(None) if stopped => return Err(SagaError::Stopping),
+                Ok(None) => {}
             }
             tokio::select! {
                 // An error is an engine that is gone, which is seen above.
                 _ = stop.wait_for(|stop| *stop) => {}
-                () = rt::sleep(LOOK_AGAIN) => {}
+                () = rt::sleep(delay) => {}
             }
+            delay = delay.saturating_mul(2).min(LOOK_AGAIN_AT_MOST);
         }
     }
+}
+
+/// What became of a saga that was not carried on here.
+enum Seen {
+    /// It rests.
+    Rest(Rest),
+    /// It is carried on here again.
+    Here(watch::Receiver<Phase>),
 }
 
 /// Where a saga rests according to the journal; `None` while it is under way.
@@ -170,6 +230,7 @@ impl<T> Clone for Handle<T> {
             phase: self.phase.clone(),
             journal: Arc::clone(&self.journal),
             stop: self.stop.clone(),
+            here: Weak::clone(&self.here),
             output: PhantomData,
         }
     }

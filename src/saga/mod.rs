@@ -131,6 +131,15 @@
 //!
 //! [`testing::Trial`] drives a saga of yours through every one of these and checks what you say must hold.
 //!
+//! # Running many instances
+//!
+//! Any number of engines share a journal, each under a [lease]. A killed instance's sagas continue elsewhere when
+//! its lease is over ([15 s](SagasBuilder::lease) after its last word, plus a [poll](SagasBuilder::poll)), those of one
+//! that [shuts down](Sagas::shutdown) at once. Each takes up only definitions and versions that it knows, so that
+//! versions are rolled out one instance at a time. A start of a key that another instance carries on gives a handle
+//! that waits for that end. `docs/instances.md` says what clocks matter, what an instance that was paused can still do,
+//! and what a receiver makes of [`Cx::fencing_token`].
+//!
 //! # Incidents
 //!
 //! Where the engine cannot go on without guessing, the saga is held: an undo that keeps failing, a pivot without an
@@ -164,7 +173,10 @@ mod error;
 mod handle;
 mod history;
 mod id;
+mod instance;
+mod intake;
 mod key;
+pub mod lease;
 pub mod machine;
 mod operator;
 mod payload;
@@ -172,6 +184,7 @@ mod policy;
 mod probe;
 #[cfg(doctest)]
 mod refused;
+mod room;
 mod run;
 mod sagas;
 mod setup;

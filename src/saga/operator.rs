@@ -5,14 +5,14 @@ use std::sync::Arc;
 use super::SagaId;
 use super::codec;
 use super::ended::Incident;
-use super::engine::{BusinessKey, Cell, Leaving};
+use super::engine::{BusinessKey, Cell, Engine, Leaving};
 use super::entry::{Class, FORMAT, Operation};
 use super::error::{SagaError, cut};
-use super::handle::Phase;
+use super::handle::{Away, Phase};
 use super::history::History;
 use super::machine::Execution;
 use super::sagas::Sagas;
-use crate::journal::{Append, Head, Listing, Log, Status};
+use crate::journal::{Append, Head, JournalError, Listing, Log, Status};
 use crate::observe;
 use crate::rt;
 
@@ -147,7 +147,6 @@ async fn read(
     journal: &dyn crate::journal::Journal,
     id: SagaId,
 ) -> Result<(Log, History), SagaError> {
-    use crate::journal::JournalError;
     let log = match journal.load(id.log()).await {
         Err(JournalError::Damaged { reason, .. }) => {
             return Err(SagaError::Unreadable { id, reason });
@@ -156,6 +155,17 @@ async fn read(
     };
     let facts = codec::decode(&log).map_err(|reason| SagaError::Unreadable { id, reason })?;
     Ok((log, History::of(&facts)))
+}
+
+/// Whether this very record is where it was to be.
+async fn is_written<App: Send + Sync + 'static>(
+    engine: &Engine<App>,
+    append: &Append,
+) -> Result<bool, JournalError> {
+    let log = engine.ask(|journal| journal.load(append.id)).await?;
+    let place = append.expect.after();
+    let mut records = log.records.iter();
+    Ok(records.any(|record| record.seq == place.records && record.body == append.body))
 }
 
 /// Records the decision and, for a retry, carries the saga on.
@@ -185,14 +195,14 @@ async fn decide<App: Send + Sync + 'static>(
             });
         }
     }
-    let mut head = log.head;
+    let head = log.head;
     let cell = Cell::new(head.digest.clone(), Phase::Running(saga));
     let business = BusinessKey::of(&head);
     // Entered before the decision is written, so that whoever starts the same key from now on finds this run.
     if engine.enter(&business, &cell).is_some() {
         return Err(SagaError::NotHeld(saga));
     }
-    let leaving = Leaving::new(Arc::clone(engine), business, Arc::clone(&cell));
+    let leaving = Leaving::new(Arc::clone(engine), business, cell);
     let facts = Execution::resolve(held, operation, actor, reason);
     let body = codec::encode(&facts).map_err(|error| SagaError::Unreadable {
         id: saga,
@@ -209,18 +219,18 @@ async fn decide<App: Send + Sync + 'static>(
         rt::wall(),
     );
     // A decision whose reply is lost is a decision: it must be carried out.
-    engine.ask(|journal| journal.append(append.clone())).await?;
-    head.place = head.place.after();
-    head.status = codec::status(&facts);
+    let written = engine.ask(|journal| journal.append(append.clone())).await;
+    if let Err(error) = written {
+        // The log is free for all as soon as the decision is written: if its reply was lost, somebody may have it.
+        let conflict = matches!(error, JournalError::Conflict { .. });
+        if !conflict || !is_written(&**engine, &append).await? {
+            return Err(error.into());
+        }
+    }
     if operation == Operation::Retry {
-        let engine = Arc::clone(engine);
-        let permits = Arc::clone(&engine);
-        engine.spawn(async move {
-            let _leaving = leaving;
-            if let Some(permit) = permits.permit().await {
-                permits.carry(head, None, cell, permit).await;
-            }
-        });
+        // Nobody's now. Whoever claims it first carries it on, this engine most likely.
+        leaving.tell(Phase::Elsewhere(saga, Away::Taken));
+        engine.look();
     } else if let Ok(Some(rest)) = super::handle::look(&*engine.journal, saga).await {
         observe::saga_ended(&head.kind, saga.get(), rest.as_str());
         leaving.tell(Phase::Rested(saga, rest));

@@ -11,8 +11,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::OwnedSemaphorePermit;
-
 use super::SagaId;
 use super::codec;
 use super::cx::{Call, Purpose, idempotency_key};
@@ -21,11 +19,12 @@ use super::ended::{Incident, Rest};
 use super::engine::{Engine, in_step};
 use super::entry::{Class, FORMAT, Fact, Started};
 use super::error::SagaError;
-use super::handle::Phase;
+use super::handle::{Away, Phase};
 use super::history::History;
 use super::machine::{Attempt, Ending, Execution, Next, Verdict};
 use super::probe::{Site, What, Wish};
-use crate::journal::{Append, Head, JournalError, Place};
+use super::room::Seat;
+use crate::journal::{Append, Head, JournalError, Place, Release};
 use crate::observe;
 use crate::rng::Rng;
 use crate::rt;
@@ -36,6 +35,12 @@ pub(super) enum Leave {
     Stopped(SagaError),
     /// Somebody else carries the saga on.
     Elsewhere,
+    /// The lease of the instance that owned the saga is over: somebody else may carry it on, and nothing of it may be
+    /// begun here.
+    Lapsed,
+    /// Nothing is to be done for so long; then whoever claims the saga carries it on.
+    #[expect(dead_code, reason = "steps that park come with durable delays")]
+    Parked(Duration),
     /// Its log cannot be read; nothing may be added to it.
     Unreadable(String),
 }
@@ -55,12 +60,12 @@ pub(super) struct Run<App> {
     engine: Arc<Engine<App>>,
     head: Head,
     place: Place,
-    permit: Option<OwnedSemaphorePermit>,
+    permit: Option<Seat>,
     rng: Rng,
 }
 
 impl<App: Send + Sync + 'static> Run<App> {
-    pub(super) fn new(engine: Arc<Engine<App>>, head: Head, permit: OwnedSemaphorePermit) -> Self {
+    pub(super) fn new(engine: Arc<Engine<App>>, head: Head, permit: Seat) -> Self {
         let place = head.place;
         Self {
             engine,
@@ -87,13 +92,30 @@ impl<App: Send + Sync + 'static> Run<App> {
         let id = self.id();
         match self.go(facts).await {
             Ok(rest) => Phase::Rested(id, rest),
-            Err(Leave::Stopped(error)) => Phase::Stopped(id, error),
-            Err(Leave::Elsewhere) => Phase::Elsewhere(id),
+            Err(Leave::Stopped(error)) => {
+                self.hand_over(&error).await;
+                Phase::Stopped(id, error)
+            }
+            Err(Leave::Elsewhere) => Phase::Elsewhere(id, Away::Taken),
+            Err(Leave::Lapsed) => Phase::Elsewhere(id, Away::Lapsed),
+            Err(Leave::Parked(delay)) => {
+                self.engine.wake_at(rt::now() + delay);
+                Phase::Elsewhere(id, Away::Parked)
+            }
             Err(Leave::Unreadable(reason)) => {
                 let incident = Incident::unreadable(&self.head, &reason);
                 self.engine.keep_unreadable(incident.clone());
                 Phase::Rested(id, Rest::Incident(incident))
             }
+        }
+    }
+
+    /// An engine that stops gives the saga back, so that another takes it at once. Not one that stops as if it had died.
+    async fn hand_over(&self, error: &SagaError) {
+        if matches!(error, SagaError::Stopping) && self.engine.hands_over() {
+            let release = Release::new(self.head.id, self.place);
+            // If this is lost, the end of the lease gives it back.
+            drop(self.engine.journal.release(release).await);
         }
     }
 
@@ -228,6 +250,7 @@ impl<App: Send + Sync + 'static> Run<App> {
         let mut delay = Duration::ZERO;
         for number in 1_u32.. {
             self.go_on()?;
+            self.engine.may_begin(self.head.owner).await?;
             let until = rt::now() + policy.timeout;
             let call = || Call {
                 saga: self.id(),
@@ -281,7 +304,7 @@ impl<App: Send + Sync + 'static> Run<App> {
             return Ok(attempt().await);
         };
         let mut ending = match probe.before(site) {
-            Wish::Crash => return Err(Leave::Stopped(SagaError::Stopping)),
+            Wish::Crash => return Err(self.engine.die()),
             Wish::End(ending) => return Ok(ending),
             Wish::Go => attempt().await,
             Wish::Twice => {
@@ -290,7 +313,7 @@ impl<App: Send + Sync + 'static> Run<App> {
             }
         };
         match probe.after(site) {
-            Wish::Crash => return Err(Leave::Stopped(SagaError::Stopping)),
+            Wish::Crash => return Err(self.engine.die()),
             Wish::End(other) => ending = other,
             Wish::Twice => ending = attempt().await,
             Wish::Go => {}
@@ -304,11 +327,15 @@ impl<App: Send + Sync + 'static> Run<App> {
         let engine = Arc::clone(&self.engine);
         let woken = async {
             rt::sleep(delay).await;
-            engine.permit().await
+            engine
+                .permit(&self.head.labels.tenant, &self.head.kind)
+                .await
         };
         tokio::select! {
             biased;
             () = self.engine.stopping() => Err(Leave::Stopped(SagaError::Stopping)),
+            // Whoever has it now, perhaps this very engine, need not wait for the end of the delay.
+            () = self.engine.lapse_of(self.head.owner) => Err(Leave::Lapsed),
             permit = woken => {
                 self.permit = Some(permit.ok_or(Leave::Stopped(SagaError::Stopping))?);
                 Ok(())

@@ -16,14 +16,18 @@ use super::machine::Execution;
 use super::payload::Payload;
 use super::setup::SagasBuilder;
 use super::start::{Start, nonce};
-use crate::journal::Journal;
+use crate::journal::{InstanceId, Journal};
 use crate::rt;
 
 /// Starts sagas and carries them on. Clones are the same engine; when the last one is dropped, its tasks are stopped as
-/// if the process had died, which is safe; [`shutdown`](Self::shutdown) is the polite way.
+/// if the process had died, which is safe: others take its sagas over when its lease is over. [`shutdown`](Self::shutdown)
+/// is the polite way, after which they do so at once.
 pub struct Sagas<App: Send + Sync + 'static> {
     owner: Arc<Owner<App>>,
 }
+
+/// How long the journal has to take note that an engine goes.
+const LEAVING: Duration = Duration::from_secs(1);
 
 /// Stops the tasks of an engine that nobody holds.
 struct Owner<App: Send + Sync + 'static> {
@@ -34,6 +38,7 @@ impl<App: Send + Sync + 'static> Drop for Owner<App> {
     fn drop(&mut self) {
         self.engine.stop();
         self.engine.abort();
+        self.engine.abort_services();
     }
 }
 
@@ -140,7 +145,8 @@ impl<App: Send + Sync + 'static> Sagas<App> {
             let permit = if is_in_step() {
                 None
             } else {
-                Some(engine.permit().await.ok_or(SagaError::Stopping)?)
+                let seat = engine.permit(&business.tenant, &business.definition).await;
+                Some(seat.ok_or(SagaError::Stopping)?)
             };
             if engine.is_stopping() {
                 return Err(SagaError::Stopping);
@@ -153,6 +159,7 @@ impl<App: Send + Sync + 'static> Sagas<App> {
             let leaving = Leaving::new(Arc::clone(engine), business.clone(), Arc::clone(&cell));
             let start = Start {
                 labels: Arc::new(labels.clone()),
+                version: saga.version(),
                 facts,
                 leaving,
             };
@@ -190,17 +197,20 @@ impl<App: Send + Sync + 'static> Sagas<App> {
             Phase::Starting => return Ok(None),
             Phase::Running(id)
             | Phase::Rested(id, _)
-            | Phase::Elsewhere(id)
+            | Phase::Elsewhere(id, _)
             | Phase::Stopped(id, _) => id,
         };
         if cell.digest != digest {
             return Err(SagaError::OtherInput(id));
         }
+        let engine = self.engine();
+        let here: std::sync::Weak<Engine<App>> = Arc::downgrade(engine);
         Ok(Some(Handle::new(
             id,
             phase,
-            Arc::clone(&self.engine().journal),
-            self.engine().stop_signal(),
+            Arc::clone(&engine.journal),
+            engine.stop_signal(),
+            here,
         )))
     }
 
@@ -210,14 +220,28 @@ impl<App: Send + Sync + 'static> Sagas<App> {
         self.engine().sagas()
     }
 
-    /// How many tasks this engine has.
+    /// How many sagas this engine has taken over and not yet begun to carry on, for want of room.
+    #[must_use]
+    pub fn backlog(&self) -> usize {
+        self.engine().backlog.len()
+    }
+
+    /// The number under which the journal knows this engine now. `None` while its lease is in doubt or over.
+    #[must_use]
+    pub fn instance(&self) -> Option<InstanceId> {
+        self.engine().present()
+    }
+
+    /// How many tasks this engine has for its sagas.
     #[must_use]
     pub fn tasks(&self) -> usize {
         self.engine().live()
     }
 
-    /// Stops: no saga is started any more, steps that run end and are recorded, and what is unfinished stays in the
-    /// journal for the next engine. After `grace` whatever still runs is cut off, which is what a crash does.
+    /// Stops: no saga is started or taken over any more, steps that run end and are recorded, and what is unfinished is
+    /// given back, so that another instance takes it up at once, or the next engine. After `grace` whatever still runs is
+    /// cut off, which is what a crash does. At the end it leaves the journal, which may take a second more where the
+    /// journal does not answer.
     ///
     /// # Cancel safety
     ///
@@ -235,10 +259,31 @@ impl<App: Send + Sync + 'static> Sagas<App> {
                 cut_off
             }
         };
+        // The lease was kept until here for what still ran.
+        let instance = engine.known_as();
+        engine.end_services().await;
+        if let Some(instance) = instance {
+            tokio::select! {
+                biased;
+                // If this is lost, the lease ends by itself.
+                _ = engine.journal.leave(instance) => {}
+                () = rt::sleep(LEAVING) => {}
+            }
+        }
         Drained {
             unfinished,
             cut_off,
         }
+    }
+
+    /// Ends as a process that dies: nothing is given back, and the lease runs on.
+    pub(super) async fn crash(&self) {
+        let engine = self.engine();
+        engine.stop();
+        engine.abort();
+        engine.abort_services();
+        engine.idle().await;
+        engine.end_services().await;
     }
 }
 

@@ -1,21 +1,23 @@
-//! An engine under construction, and how it takes up what it finds.
+//! An engine under construction.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use super::action::Recorded;
 use super::definition::{Registered, Saga};
-use super::engine::{BusinessKey, Cell, Edition, Engine, Leaving};
+use super::engine::{Edition, Engine};
 use super::error::SagaError;
-use super::handle::Phase;
+use super::instance::{keep, prune};
+use super::intake::take_in;
+use super::lease::Lease;
 use super::probe::Probe;
+use super::room::Room;
 use super::sagas::Sagas;
-use crate::journal::{Claim, Head, Journal};
-
-/// Claims are taken in pages of this size, so that no transaction of a store grows with the backlog.
-const PAGE: usize = 256;
+use crate::journal::{Join, Journal};
+use crate::num::Period;
+use crate::rt;
 
 /// An engine under construction: definitions first, then [`start`](Self::start).
 #[must_use = "an engine carries nothing on until it is started"]
@@ -25,7 +27,13 @@ pub struct SagasBuilder<App> {
     definitions: HashMap<Edition, Arc<dyn Registered<App>>>,
     ambiguous: Option<Edition>,
     probe: Option<Arc<dyn Probe>>,
+    name: String,
+    lease: Period,
+    poll: Period,
     in_flight: NonZeroUsize,
+    in_flight_of: HashMap<Box<str>, usize>,
+    backlog: Option<NonZeroUsize>,
+    retention: Option<Period>,
 }
 
 impl<App: Send + Sync + 'static> SagasBuilder<App> {
@@ -36,8 +44,14 @@ impl<App: Send + Sync + 'static> SagasBuilder<App> {
             definitions: HashMap::new(),
             ambiguous: None,
             probe: None,
+            name: String::new(),
+            lease: Period::secs(15),
+            poll: Period::secs(1),
             // 256 is not zero.
             in_flight: NonZeroUsize::MIN.saturating_add(255),
+            in_flight_of: HashMap::new(),
+            backlog: None,
+            retention: None,
         }
     }
 
@@ -67,25 +81,78 @@ impl<App: Send + Sync + 'static> SagasBuilder<App> {
         self
     }
 
+    /// At most so many sagas of the definition with this name, in all its versions, run a step or write at the same
+    /// time, within [`in_flight`](Self::in_flight). For a definition whose receiver can take no more, or one that must
+    /// leave room for others. Defaults to no bound of its own.
+    pub fn in_flight_of(mut self, definition: &str, sagas: NonZeroUsize) -> Self {
+        self.in_flight_of.insert(definition.into(), sagas.get());
+        self
+    }
+
+    /// At most so many sagas are taken over and wait here for room in flight, but two are always allowed. Defaults to
+    /// as many as may be in flight. What is not taken over is
+    /// free for other instances; a tenant gets half of this at most, so that others are always reached.
+    pub const fn backlog(mut self, sagas: NonZeroUsize) -> Self {
+        self.backlog = Some(sagas);
+        self
+    }
+
+    /// What people call this instance, for instance the pod's name; it need not be unique. It is in the journal and in
+    /// events, never in metrics. Defaults to nothing.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// How long the journal believes that this instance lives without hearing from it; then others take its sagas over.
+    /// Defaults to 15 s. It is renewed every third of it, and effects are begun during the first two thirds after a
+    /// renewal: see [`lease`](super::lease).
+    ///
+    /// Shorter: a killed instance's sagas continue sooner, and a pause of the process or a journal that is away for two
+    /// thirds of it stops all effects. The end of a lease should come later than a failover of the journal takes.
+    pub const fn lease(mut self, lease: Period) -> Self {
+        self.lease = lease;
+        self
+    }
+
+    /// How long it takes at most until this instance looks for sagas that nobody carries on. Defaults to 1 s. Where the
+    /// store gives hints it looks at once for what is new or handed over; the end of a lease gives none.
+    pub const fn poll(mut self, poll: Period) -> Self {
+        self.poll = poll;
+        self
+    }
+
+    /// How long sagas of the registered definitions are kept after their end; then they are removed with their results,
+    /// a few at a time, and their keys are free again. Running sagas and those that wait for an operator never are.
+    /// Defaults to for ever.
+    ///
+    /// Longer than anybody may come back with the same key: a start after that is a new saga.
+    pub const fn retention(mut self, retention: Period) -> Self {
+        self.retention = Some(retention);
+        self
+    }
+
     pub(super) fn probe(mut self, probe: Arc<dyn Probe>) -> Self {
         self.probe = Some(probe);
         self
     }
 
-    /// Takes over every unfinished saga of the registered definitions and begins to carry them on.
+    /// Joins the journal and begins to carry on what nobody else does: unfinished sagas of the registered definitions
+    /// and versions, as room allows. Returns at once, however many there are.
     ///
-    /// Start one engine per journal: with the stores of this crate a start takes over whatever is unfinished, also
-    /// from another engine of the same process, which then can no longer append.
+    /// Any number of engines may share a journal, in one process or in many: `docs/instances.md`. A journal that was
+    /// left without [`shutdown`](Sagas::shutdown) still believes in the instance that left until its lease is over; the
+    /// sagas of that one continue then. A file that is opened anew forgets the leases it finds.
     ///
     /// # Errors
     ///
     /// [`SagaError::Ambiguous`] when one name and version was registered with two chains; [`SagaError::Journal`] when
-    /// the journal cannot be read. One saga that cannot be read or continued is no error here: it becomes an
+    /// the journal cannot be joined. One saga that cannot be read or continued is no error here: it becomes an
     /// [incident](Sagas::incidents).
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future leaves some sagas under a new epoch and running nowhere; the next start takes them over.
+    /// Dropping the future leaves at most a lease without an instance, which ends by itself.
     pub async fn start(self) -> Result<Sagas<App>, SagaError> {
         if let Some((name, version)) = self.ambiguous {
             return Err(SagaError::Ambiguous {
@@ -93,36 +160,35 @@ impl<App: Send + Sync + 'static> SagasBuilder<App> {
                 version,
             });
         }
-        let kinds = kinds(self.definitions.keys());
-        let engine = Engine::new(
+        let editions: Vec<(Arc<str>, u32)> = self
+            .definitions
+            .keys()
+            .map(|(name, version)| (name.as_ref().into(), *version))
+            .collect();
+        let engine = Arc::new(Engine::new(
             self.journal,
             self.app,
             self.definitions,
             self.probe,
-            self.in_flight.get(),
-        );
-        let engine = Arc::new(engine);
+            Room::new(self.in_flight.get(), self.in_flight_of),
+            self.backlog.unwrap_or(self.in_flight).get(),
+        ));
+        let mut lease = Lease::new(self.lease);
+        lease.asked(rt::now());
+        let join = Join::new(self.name.clone(), lease.length());
+        lease.joined(engine.journal.join(join).await?);
+        engine.stand(lease.standing());
         let sagas = Sagas::of(Arc::clone(&engine));
-        let mut found = VecDeque::new();
-        let mut claim = Claim::new(kinds, PAGE);
-        loop {
-            let page = engine.journal.claim(claim.clone()).await?;
-            let Some(last) = page.last() else { break };
-            claim = claim.after(last.id);
-            for head in page {
-                let cell = Cell::new(head.digest.clone(), Phase::Running(head.id.into()));
-                if engine.enter(&BusinessKey::of(&head), &cell).is_none() {
-                    // Made here and not by the task that recovers: one that is cut off before it begins leaves too.
-                    let leaving = Leaving::new(
-                        Arc::clone(&engine),
-                        BusinessKey::of(&head),
-                        Arc::clone(&cell),
-                    );
-                    found.push_back((head, cell, leaving));
-                }
-            }
+        engine.serve(keep(Arc::clone(&engine), self.name, lease));
+        if let Some(retention) = self.retention {
+            let names: BTreeSet<Arc<str>> =
+                editions.iter().map(|(name, _)| Arc::clone(name)).collect();
+            let names = names.into_iter().collect();
+            engine.serve(prune(Arc::clone(&engine), names, retention.get()));
         }
-        engine.spawn(recover(Arc::clone(&engine), found));
+        if !editions.is_empty() {
+            engine.serve(take_in(Arc::clone(&engine), editions, self.poll.get()));
+        }
         Ok(sagas)
     }
 }
@@ -133,29 +199,5 @@ impl<App> fmt::Debug for SagasBuilder<App> {
         f.debug_struct("SagasBuilder")
             .field("definitions", &definitions)
             .finish_non_exhaustive()
-    }
-}
-
-fn kinds<'a>(editions: impl Iterator<Item = &'a Edition>) -> Vec<(Arc<str>, u32)> {
-    editions
-        .map(|(name, version)| (name.as_ref().into(), *version))
-        .collect()
-}
-
-/// Carries the sagas on that a start found, as room becomes free.
-async fn recover<App: Send + Sync + 'static>(
-    engine: Arc<Engine<App>>,
-    // Those that are not reached leave the table and are told so, by the drop of what waits here.
-    mut waiting: VecDeque<(Head, Arc<Cell>, Leaving<App>)>,
-) {
-    while let Some(permit) = engine.permit().await {
-        let Some((head, cell, leaving)) = waiting.pop_front() else {
-            break;
-        };
-        let carry = Arc::clone(&engine).carry(head, None, cell, permit);
-        engine.spawn(async move {
-            let _leaving = leaving;
-            carry.await;
-        });
     }
 }

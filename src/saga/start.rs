@@ -2,15 +2,14 @@
 
 use std::sync::Arc;
 
-use tokio::sync::OwnedSemaphorePermit;
-
 use super::SagaId;
 use super::codec;
 use super::engine::{BusinessKey, Cell, Engine, Leaving};
 use super::entry::{FORMAT, Fact};
 use super::error::SagaError;
-use super::handle::{Phase, rest};
+use super::handle::{Away, Phase, rest};
 use super::probe::{Site, What};
+use super::room::Seat;
 use crate::journal::{Begin, Begun, Epoch, JournalError, Labels, Place};
 use crate::observe;
 use crate::rt;
@@ -31,6 +30,7 @@ fn version(facts: &[Fact]) -> u32 {
 /// A saga that is about to be in the journal.
 pub(super) struct Start<App: Send + Sync + 'static> {
     pub(super) labels: Arc<Labels>,
+    pub(super) version: u32,
     pub(super) facts: Vec<Fact>,
     pub(super) leaving: Leaving<App>,
 }
@@ -42,7 +42,7 @@ impl<App: Send + Sync + 'static> Start<App> {
         engine: Arc<Engine<App>>,
         key: BusinessKey,
         cell: Arc<Cell>,
-        permit: Option<OwnedSemaphorePermit>,
+        permit: Option<Seat>,
     ) {
         let begin = match codec::encode(&self.facts) {
             Ok(body) => Begin::new(
@@ -65,6 +65,11 @@ impl<App: Send + Sync + 'static> Start<App> {
             what: What::Write,
             step: "".into(),
         };
+        // What begins here is carried on here.
+        let Some(instance) = engine.instance().await else {
+            return self.leaving.tell(Phase::Refused(SagaError::Stopping));
+        };
+        let begin = begin.version(self.version).owner(instance);
         if engine.probed(&site, true).is_err() {
             return self.leaving.tell(Phase::Refused(SagaError::Stopping));
         }
@@ -76,14 +81,15 @@ impl<App: Send + Sync + 'static> Start<App> {
             Err(error) => self.leaving.tell(Phase::Refused(error.into())),
             Ok(Begun::Created(head)) => {
                 observe::saga_started(&head.kind, head.id.get());
-                cell.phase.send_replace(Phase::Running(head.id.into()));
+                engine.runs(&cell, head.id);
                 let permit = match permit {
                     Some(permit) => Some(permit),
-                    None => engine.permit().await,
+                    None => engine.permit(&head.labels.tenant, &head.kind).await,
                 };
                 // Without one the engine stops, and those who wait are told so by the drop of what leaves.
-                if let Some(permit) = permit {
-                    engine.carry(head, Some(self.facts), cell, permit).await;
+                match permit {
+                    Some(permit) => engine.carry(head, Some(self.facts), cell, permit).await,
+                    None => engine.give_back(&head).await,
                 }
             }
             Ok(Begun::Existing(head)) => {
@@ -95,7 +101,7 @@ impl<App: Send + Sync + 'static> Start<App> {
                 let log = engine.ask(|journal| journal.load(id.log())).await;
                 let phase = match log.map_err(SagaError::from).and_then(|log| rest(&log)) {
                     Ok(Some(rest)) => Phase::Rested(id, rest),
-                    Ok(None) => Phase::Elsewhere(id),
+                    Ok(None) => Phase::Elsewhere(id, Away::Taken),
                     Err(error) => Phase::Refused(error),
                 };
                 self.leaving.tell(phase);

@@ -298,13 +298,20 @@ async fn saga(handles: &Handles) {
         .pivot("post", fails_for_some)
         .build()
         .unwrap();
-    let sagas = Sagas::builder(Arc::new(MemoryJournal::new()), ())
-        .register(&saga)
-        .start()
-        .await
-        .unwrap();
-    let watch = sagas.clone();
-    handles.watch(move || drop(format!("{watch:?} {}", watch.tasks())));
+    let journal = MemoryJournal::new();
+    let build = || {
+        let builder = Sagas::builder(Arc::new(journal.clone()), ());
+        builder.register(&saga).name("an instance").start()
+    };
+    let sagas = build().await.unwrap();
+    let looks = |sagas: &Sagas<()>| {
+        let watch = sagas.clone();
+        handles.watch(move || {
+            let counts = (watch.running(), watch.tasks(), watch.backlog());
+            drop(format!("{watch:?} {counts:?} {:?}", watch.instance()));
+        });
+    };
+    looks(&sagas);
     for input in [0, 1, 2, 4] {
         let key = Key::new(format!("{input}"));
         let handle = sagas.start(&saga, key, input).await.unwrap();
@@ -324,4 +331,13 @@ async fn saga(handles: &Handles) {
     let drained = sagas.shutdown(Duration::from_secs(120)).await;
     assert_eq!(drained.unfinished, 1);
     drop(unfinished);
+    // The next one takes over what the journal has, and loses its lease.
+    sagas.start(&saga, Key::new("late"), 3).await.unwrap_err();
+    let next = build().await.unwrap();
+    looks(&next);
+    let late = next.start(&saga, Key::new("5"), 3).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    journal.restarted();
+    late.ended().await.unwrap();
+    next.shutdown(Duration::from_secs(120)).await;
 }

@@ -10,8 +10,12 @@
     clippy::indexing_slicing,
     clippy::missing_errors_doc,
     clippy::allow_attributes,
-    reason = "each test binary uses a part of it"
+    clippy::disallowed_methods,
+    clippy::missing_panics_doc,
+    reason = "each test binary uses a part of it, and waits in virtual time"
 )]
+
+pub mod many;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard};

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 
@@ -90,7 +89,10 @@ where
             world: Box::new(world),
             store: Box::new(|| {
                 let journal = MemoryJournal::new();
-                Box::new(move || Arc::new(journal.clone()))
+                Box::new(move || {
+                    journal.restarted();
+                    Arc::new(journal.clone())
+                })
             }),
             invariants: Vec::new(),
             double: false,
@@ -244,7 +246,7 @@ where
             Err(error) => return Err(format!("it did not start: {error}")),
         };
         // Nothing of this process may be left when the next one opens the journal.
-        sagas.shutdown(Duration::ZERO).await;
+        sagas.crash().await;
         Ok(rest)
     }
 
