@@ -13,16 +13,29 @@ use super::Suite;
 use super::fixture::{Fixture, beginning, create, pool, record, seed};
 
 pub(crate) fn add(suite: &mut Suite<'_>) {
-    suite.test("chaos::backends_killed_under_load_lose_and_double_nothing", killed_backends);
-    suite.test("chaos::a_server_killed_and_restarted_keeps_what_it_acknowledged", killed_server);
-    suite.test("chaos::too_many_connections_are_a_passing_fault", too_many_connections);
+    suite.test(
+        "chaos::backends_killed_under_load_lose_and_double_nothing",
+        killed_backends,
+    );
+    suite.test(
+        "chaos::a_server_killed_and_restarted_keeps_what_it_acknowledged",
+        killed_server,
+    );
+    suite.test(
+        "chaos::too_many_connections_are_a_passing_fault",
+        too_many_connections,
+    );
 }
 
 /// A log, and how many of its records were acknowledged.
 type Acknowledged = (Head, u64);
 
 /// Writes logs of seven records until told to stop, asking again for as long as the answer is that it may pass.
-async fn work(journal: &PostgresJournal, writer: u32, stop: &AtomicBool) -> (Vec<Acknowledged>, u32) {
+async fn work(
+    journal: &PostgresJournal,
+    writer: u32,
+    stop: &AtomicBool,
+) -> (Vec<Acknowledged>, u32) {
     let mut logs = Vec::new();
     let mut failures = 0;
     let mut saga = 0;
@@ -67,7 +80,10 @@ async fn verify(journal: &PostgresJournal, logs: &[Acknowledged]) {
     for (head, acknowledged) in logs {
         let log = journal.load(head.id).await.unwrap();
         let there = log.head.place.records;
-        assert!(there == *acknowledged || there == acknowledged + 1, "{there} of {acknowledged}");
+        assert!(
+            there == *acknowledged || there == acknowledged + 1,
+            "{there} of {acknowledged}"
+        );
         for (number, record) in (2..).zip(log.records.iter().skip(1)) {
             assert_eq!(record.body, format!("[{number}]"));
         }
@@ -94,7 +110,10 @@ async fn killed_backends(fixture: Fixture) {
     let (done, killed) = futures::join!(workers, killer);
     let failures: u32 = done.iter().map(|(_, failures)| failures).sum();
     let logs: Vec<Acknowledged> = done.into_iter().flat_map(|(logs, _)| logs).collect();
-    println!("{killed} backends killed, {failures} calls failed, {} logs", logs.len());
+    println!(
+        "{killed} backends killed, {failures} calls failed, {} logs",
+        logs.len()
+    );
     assert!(killed > 20 && failures > 0 && logs.len() > 50);
     verify(&journal, &logs).await;
 }
@@ -152,6 +171,8 @@ async fn too_many_connections(fixture: Fixture) {
     address.user(&role);
     let one = fixture.open_at(address.clone()).await;
     create(&one, "1").await;
-    let refused = PostgresJournal::open(pool(address), fixture.config()).await.unwrap_err();
+    let refused = PostgresJournal::open(pool(address), fixture.config())
+        .await
+        .unwrap_err();
     assert!(refused.is_transient(), "53300: {refused:?}");
 }

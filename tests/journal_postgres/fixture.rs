@@ -41,7 +41,9 @@ impl Fixture {
     }
 
     pub(crate) async fn migrated(&self) -> &Self {
-        PostgresJournal::migrate(&pool(self.address()), &self.config()).await.unwrap();
+        PostgresJournal::migrate(&pool(self.address()), &self.config())
+            .await
+            .unwrap();
         self
     }
 
@@ -50,7 +52,9 @@ impl Fixture {
     }
 
     pub(crate) async fn open_at(&self, address: tokio_postgres::Config) -> PostgresJournal {
-        PostgresJournal::open(pool(address), self.config()).await.unwrap()
+        PostgresJournal::open(pool(address), self.config())
+            .await
+            .unwrap()
     }
 
     /// A journal in a fresh schema.
@@ -71,7 +75,10 @@ pub(crate) async fn psql(address: tokio_postgres::Config) -> tokio_postgres::Cli
 }
 
 pub(crate) fn pool(address: tokio_postgres::Config) -> Pool {
-    Pool::builder(Manager::new(address, NoTls)).max_size(6).build().unwrap()
+    Pool::builder(Manager::new(address, NoTls))
+        .max_size(6)
+        .build()
+        .unwrap()
 }
 
 pub(crate) fn at(millis: i64) -> Timestamp {
@@ -79,7 +86,15 @@ pub(crate) fn at(millis: i64) -> Timestamp {
 }
 
 pub(crate) fn beginning(key: &str) -> Begin {
-    Begin::new(Arc::new(Labels::new("acme")), "pay", key, format!("digest of {key}"), 1, "[\"first\"]", at(1))
+    Begin::new(
+        Arc::new(Labels::new("acme")),
+        "pay",
+        key,
+        format!("digest of {key}"),
+        1,
+        "[\"first\"]",
+        at(1),
+    )
 }
 
 pub(crate) async fn create(journal: &dyn Journal, key: &str) -> Head {
@@ -90,11 +105,27 @@ pub(crate) async fn create(journal: &dyn Journal, key: &str) -> Head {
 }
 
 pub(crate) fn record(head: &Head, expect: Place, body: &str) -> Append {
-    Append::new(head.id, expect, Status::Running, Arc::clone(&head.labels), 1, body, at(2))
+    Append::new(
+        head.id,
+        expect,
+        Status::Running,
+        Arc::clone(&head.labels),
+        1,
+        body,
+        at(2),
+    )
 }
 
 pub(crate) fn ending(head: &Head, expect: Place) -> Append {
-    Append::new(head.id, expect, Status::Ended, Arc::clone(&head.labels), 1, "[\"last\"]", at(3))
+    Append::new(
+        head.id,
+        expect,
+        Status::Ended,
+        Arc::clone(&head.labels),
+        1,
+        "[\"last\"]",
+        at(3),
+    )
 }
 
 /// Waits until it holds, for what the server does in its own time.
@@ -110,9 +141,13 @@ pub(crate) async fn eventually<F: AsyncFnMut() -> bool>(what: &str, mut holds: F
 
 /// The seed that was asked for, or another one each time.
 pub(crate) fn seed() -> u64 {
-    let seed = std::env::var("MAINSTAY_SEED").ok().and_then(|seed| seed.parse().ok());
+    let seed = std::env::var("MAINSTAY_SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok());
     let seed = seed.unwrap_or_else(|| {
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+        let now = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap();
         u64::from(now.subsec_nanos())
     });
     println!("MAINSTAY_SEED={seed}");

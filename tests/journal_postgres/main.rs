@@ -4,7 +4,11 @@
 //! One server for all tests, a schema for each; it is started by the test binary in a temporary folder. Where there is
 //! no PostgreSQL the tests say so and are reported as ignored, and with `MAINSTAY_REQUIRE_SERVICES=1` they fail.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test panics to fail")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test panics to fail"
+)]
 #![expect(
     clippy::disallowed_methods,
     reason = "the server's time is real, and the environment says what is required"
@@ -97,7 +101,10 @@ impl Suite<'_> {
             if let Err(absent) = &*server {
                 return Err(Failed::from(absent.as_str()));
             }
-            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(2)
+                .enable_all()
+                .build()?;
             runtime.block_on(test(Fixture::new(server)));
             Ok(())
         });

@@ -48,7 +48,11 @@ impl Proxy {
                 });
             }
         });
-        let proxy = Self { port, cuts, listening };
+        let proxy = Self {
+            port,
+            cuts,
+            listening,
+        };
         proxy.heal();
         proxy
     }

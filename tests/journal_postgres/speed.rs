@@ -18,7 +18,10 @@ pub(crate) fn add(suite: &mut Suite<'_>) {
 }
 
 async fn open(fixture: &Fixture, writers: u32) -> Arc<PostgresJournal> {
-    let pool = Pool::builder(Manager::new(fixture.address(), NoTls)).max_size(8).build().unwrap();
+    let pool = Pool::builder(Manager::new(fixture.address(), NoTls))
+        .max_size(8)
+        .build()
+        .unwrap();
     let config = fixture.config().writers(NonZeroU32::new(writers).unwrap());
     Arc::new(PostgresJournal::open(pool, config).await.unwrap())
 }
@@ -28,7 +31,10 @@ async fn sagas(fixture: Fixture) {
     for writers in [1, 2, 4] {
         for in_flight in [1_u32, 64, 256] {
             let journal = open(&fixture, writers).await;
-            let owner = journal.join(Join::new("speed", Duration::from_secs(600))).await.unwrap();
+            let owner = journal
+                .join(Join::new("speed", Duration::from_secs(600)))
+                .await
+                .unwrap();
             let began = Instant::now();
             let until = began + Duration::from_secs(4);
             let tasks = (0..in_flight).map(|task| {
@@ -77,11 +83,17 @@ async fn claims(fixture: Fixture) {
              FROM generate_series(1, {ended}) n"
         );
         client.batch_execute(&fill).await.unwrap();
-        client.batch_execute(&format!("VACUUM ANALYZE {schema}.log")).await.unwrap();
+        client
+            .batch_execute(&format!("VACUUM ANALYZE {schema}.log"))
+            .await
+            .unwrap();
         for key in 0..2_000 {
             create(&*journal, &format!("{ended}-{key}")).await;
         }
-        let owner = journal.join(Join::new("speed", Duration::from_secs(600))).await.unwrap();
+        let owner = journal
+            .join(Join::new("speed", Duration::from_secs(600)))
+            .await
+            .unwrap();
         let began = Instant::now();
         for _ in 0..60 {
             let claim = Claim::new(vec![("pay".into(), 1)], 32).owner(owner);
@@ -90,8 +102,14 @@ async fn claims(fixture: Fixture) {
         let claims = began.elapsed() / 60;
         let began = Instant::now();
         for _ in 0..60 {
-            journal.list(Listing::new(Status::Running, 32)).await.unwrap();
+            journal
+                .list(Listing::new(Status::Running, 32))
+                .await
+                .unwrap();
         }
-        println!("{ended} ended logs: a claim of 32 takes {claims:?}, a list of 32 {:?}", began.elapsed() / 60);
+        println!(
+            "{ended} ended logs: a claim of 32 takes {claims:?}, a list of 32 {:?}",
+            began.elapsed() / 60
+        );
     }
 }

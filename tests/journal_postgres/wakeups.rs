@@ -23,33 +23,51 @@ async fn listening(fixture: &Fixture) -> PostgresJournal {
 }
 
 async fn woken(changed: Answer<'_, ()>) -> bool {
-    tokio::time::timeout(Duration::from_secs(5), changed).await.is_ok()
+    tokio::time::timeout(Duration::from_secs(5), changed)
+        .await
+        .is_ok()
 }
 
 async fn heard(fixture: Fixture) {
     let writer = fixture.journal().await;
     let other = listening(&fixture).await;
-    let owner = writer.join(Join::new("a", Duration::from_secs(600))).await.unwrap();
+    let owner = writer
+        .join(Join::new("a", Duration::from_secs(600)))
+        .await
+        .unwrap();
     let claim = || Claim::new(vec![("pay".into(), 1)], 10).owner(owner);
 
     let changed = other.changed();
     let head = create(&writer, "1").await;
     assert!(woken(changed).await, "a log without an owner");
 
-    let head = writer.claim(claim()).await.map(|mut heads| heads.pop().unwrap_or(head)).unwrap();
+    let head = writer
+        .claim(claim())
+        .await
+        .map(|mut heads| heads.pop().unwrap_or(head))
+        .unwrap();
     let changed = other.changed();
-    writer.release(Release::new(head.id, head.place)).await.unwrap();
+    writer
+        .release(Release::new(head.id, head.place))
+        .await
+        .unwrap();
     assert!(woken(changed).await, "a log that is given back");
 
     let head = writer.claim(claim()).await.unwrap().remove(0);
     let changed = other.changed();
-    writer.post(Post::new(head.id, "once", 1, "[]", at(1))).await.unwrap();
+    writer
+        .post(Post::new(head.id, "once", 1, "[]", at(1)))
+        .await
+        .unwrap();
     assert!(woken(changed).await, "mail, whoever owns the log");
 
     let changed = other.changed();
     let park = record(&head, head.place, "[2]").park(Duration::from_secs(600));
     writer.append(park).await.unwrap();
-    assert!(woken(changed).await, "one that would be parked and has mail");
+    assert!(
+        woken(changed).await,
+        "one that would be parked and has mail"
+    );
 
     let head = writer.claim(claim()).await.unwrap().remove(0);
     assert_eq!(head.place.records, 2);
@@ -61,22 +79,34 @@ async fn heard(fixture: Fixture) {
 async fn silent(fixture: Fixture) {
     let writer = fixture.journal().await;
     let other = listening(&fixture).await;
-    let owner = writer.join(Join::new("a", Duration::from_secs(600))).await.unwrap();
+    let owner = writer
+        .join(Join::new("a", Duration::from_secs(600)))
+        .await
+        .unwrap();
     tokio::time::sleep(Duration::from_millis(200)).await;
     let changed = other.changed();
     let own = writer.changed();
-    let mainstay::journal::Begun::Created(head) = writer.begin(beginning("1").owner(owner)).await.unwrap() else {
+    let mainstay::journal::Begun::Created(head) =
+        writer.begin(beginning("1").owner(owner)).await.unwrap()
+    else {
         panic!("the key was free")
     };
     let mut place = head.place;
     for number in 0..5 {
-        writer.append(record(&head, place, &format!("[{number}]"))).await.unwrap();
+        writer
+            .append(record(&head, place, &format!("[{number}]")))
+            .await
+            .unwrap();
         place = place.after();
     }
     writer.append(ending(&head, place)).await.unwrap();
     let heard = tokio::time::timeout(Duration::from_millis(400), changed).await;
     assert!(heard.is_err(), "nothing became free");
-    assert!(tokio::time::timeout(Duration::from_millis(10), own).await.is_err());
+    assert!(
+        tokio::time::timeout(Duration::from_millis(10), own)
+            .await
+            .is_err()
+    );
 }
 
 async fn again(fixture: Fixture) {
@@ -102,6 +132,9 @@ async fn alone(fixture: Fixture) {
     let head = create(&journal, "1").await;
     assert!(woken(changed).await && !journal.is_listening());
     let changed = journal.changed();
-    journal.post(Post::new(head.id, "once", 1, "[]", at(1))).await.unwrap();
+    journal
+        .post(Post::new(head.id, "once", 1, "[]", at(1)))
+        .await
+        .unwrap();
     assert!(woken(changed).await);
 }

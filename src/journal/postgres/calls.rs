@@ -43,11 +43,14 @@ impl Store {
         let values: [Value<'_>; 1] = [&number];
         let session = self.session().await?;
         let found = session
-            .snapshot([
-                (&self.say.head, &values[..]),
-                (&self.say.records, &values[..]),
-                (&self.say.mail, &values[..]),
-            ])
+            .together(
+                "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+                [
+                    (&self.say.head, &values[..]),
+                    (&self.say.records, &values[..]),
+                    (&self.say.mail, &values[..]),
+                ],
+            )
             .await?;
         drop(session);
         let mut found = found.into_iter();

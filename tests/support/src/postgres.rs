@@ -67,7 +67,9 @@ impl Server {
     pub fn start(settings: &[(&str, &str)]) -> Result<Self, Absent> {
         let binaries = find().ok_or(Absent::NotInstalled)?;
         let account = account()?;
-        let folder = tempfile::Builder::new().prefix("mainstay-postgres-").tempdir()?;
+        let folder = tempfile::Builder::new()
+            .prefix("mainstay-postgres-")
+            .tempdir()?;
         if let Some(account) = account {
             fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))?;
             chown(folder.path(), Some(account.user), Some(account.group))?;
@@ -87,11 +89,20 @@ impl Server {
         // Its own files need no sync: a crash of the machine takes the folder along.
         let made = server
             .command("initdb")
-            .args(["--no-sync", "--auth=trust", "--encoding=UTF8", "--locale=C", "--username=postgres", "-D"])
+            .args([
+                "--no-sync",
+                "--auth=trust",
+                "--encoding=UTF8",
+                "--locale=C",
+                "--username=postgres",
+                "-D",
+            ])
             .arg(&data)
             .output()?;
         if !made.status.success() {
-            return Err(Absent::Broken(String::from_utf8_lossy(&made.stderr).into_owned()));
+            return Err(Absent::Broken(
+                String::from_utf8_lossy(&made.stderr).into_owned(),
+            ));
         }
         server.run()?;
         Ok(server)
@@ -138,9 +149,16 @@ impl Server {
     }
 
     fn run(&mut self) -> Result<(), Absent> {
-        let log = File::options().create(true).append(true).open(self.folder.path().join("log"))?;
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.folder.path().join("log"))?;
         let mut command = self.command("postgres");
-        command.arg("-D").arg(self.data()).arg("-k").arg(self.folder.path());
+        command
+            .arg("-D")
+            .arg(self.data())
+            .arg("-k")
+            .arg(self.folder.path());
         command.args(["-h", "127.0.0.1", "-p", &self.port.to_string()]);
         command.args(["-c", "max_connections=200", "-c", "logging_collector=off"]);
         for (name, value) in &self.settings {
@@ -160,7 +178,10 @@ impl Server {
                 return Ok(());
             }
             if Instant::now() > until {
-                return Err(Absent::Broken(format!("not ready within a minute: {}", self.log())));
+                return Err(Absent::Broken(format!(
+                    "not ready within a minute: {}",
+                    self.log()
+                )));
             }
             sleep(Duration::from_millis(20));
         }
@@ -180,7 +201,10 @@ impl Server {
             command.arg(format!("--regid={}", account.group));
             command.arg("--clear-groups");
         }
-        command.arg(program).current_dir(self.folder.path()).stdin(Stdio::null());
+        command
+            .arg(program)
+            .current_dir(self.folder.path())
+            .stdin(Stdio::null());
         command
     }
 }
@@ -193,25 +217,37 @@ impl Drop for Server {
 }
 
 fn signal(child: &Child, name: &str) -> io::Result<()> {
-    Command::new("kill").args(["-s", name, &child.id().to_string()]).status().map(drop)
+    Command::new("kill")
+        .args(["-s", name, &child.id().to_string()])
+        .status()
+        .map(drop)
 }
 
 fn find() -> Option<PathBuf> {
     let has_all = |folder: &Path| {
-        ["initdb", "postgres", "pg_isready"].iter().all(|program| folder.join(program).is_file())
+        ["initdb", "postgres", "pg_isready"]
+            .iter()
+            .all(|program| folder.join(program).is_file())
     };
-    let in_path = std::env::var_os("PATH").map(|path| std::env::split_paths(&path).collect::<Vec<_>>());
+    let in_path =
+        std::env::var_os("PATH").map(|path| std::env::split_paths(&path).collect::<Vec<_>>());
     let mut debian: Vec<PathBuf> = fs::read_dir("/usr/lib/postgresql")
         .into_iter()
         .flatten()
         .filter_map(|entry| entry.ok().map(|entry| entry.path()))
         .collect();
     let version = |path: &PathBuf| {
-        path.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse::<u32>().ok())
+        path.file_name()
+            .and_then(|name| name.to_str())
+            .and_then(|name| name.parse::<u32>().ok())
     };
     debian.sort_by_key(version);
     let debian = debian.into_iter().rev().map(|folder| folder.join("bin"));
-    in_path.into_iter().flatten().chain(debian).find(|folder| has_all(folder))
+    in_path
+        .into_iter()
+        .flatten()
+        .chain(debian)
+        .find(|folder| has_all(folder))
 }
 
 /// `postgres` where there is one, else `nobody`, and nobody else where we are no root.
@@ -222,14 +258,18 @@ fn account() -> Result<Option<Account>, Absent> {
     }
     let accounts = fs::read_to_string("/etc/passwd")?;
     let of = |name: &str| {
-        let line = accounts.lines().find(|line| line.split(':').next() == Some(name))?;
+        let line = accounts
+            .lines()
+            .find(|line| line.split(':').next() == Some(name))?;
         let mut fields = line.split(':').skip(2);
         let user = fields.next()?.parse().ok()?;
         let group = fields.next()?.parse().ok()?;
         Some(Account { user, group })
     };
     let account = of("postgres").or_else(|| of("nobody"));
-    account.map(Some).ok_or_else(|| Absent::Broken("no unprivileged user in /etc/passwd".to_owned()))
+    account
+        .map(Some)
+        .ok_or_else(|| Absent::Broken("no unprivileged user in /etc/passwd".to_owned()))
 }
 
 fn free_port() -> io::Result<u16> {
