@@ -225,7 +225,7 @@ async fn random_cuts(fixture: Fixture) {
     let chaos = async {
         for _ in 0..60 {
             let k = i64::try_from(rng.next_u64() % 20).unwrap();
-            if rng.next_u64() % 2 == 0 {
+            if rng.next_u64().is_multiple_of(2) {
                 proxy.cut_before_the_server(k);
             } else {
                 proxy.cut_after_the_server(k);

@@ -1,4 +1,4 @@
-//! What each operation says to PostgreSQL. Each is one statement, and so one transaction, `load` apart.
+//! What each operation says to PostgreSQL: one statement each, and one transaction.
 
 use tokio_postgres::types::Type;
 
