@@ -20,6 +20,14 @@ pub(super) fn nonce() -> String {
     format!("{:016x}", rt::entropy())
 }
 
+/// The definition's version, so that only programs that know it take the saga up.
+fn version(facts: &[Fact]) -> u32 {
+    match facts.first() {
+        Some(Fact::Started(started)) => started.version,
+        _ => 1,
+    }
+}
+
 /// A saga that is about to be in the journal.
 pub(super) struct Start<App: Send + Sync + 'static> {
     pub(super) labels: Arc<Labels>,
@@ -45,7 +53,8 @@ impl<App: Send + Sync + 'static> Start<App> {
                 FORMAT,
                 body,
                 rt::wall(),
-            ),
+            )
+            .version(version(&self.facts)),
             Err(error) => {
                 return self
                     .leaving

@@ -1,6 +1,6 @@
 //! What is written to logs and read from them. Everything here runs inside the writer's transaction.
 
-use rusqlite::{Connection, ErrorCode, OptionalExtension as _, ToSql, params};
+use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Statement, ToSql, params};
 
 use super::rows::{
     Fault, HEAD, head, labels, later, limit, millis, now, one, signed, text, unsigned, with_status,
@@ -11,41 +11,84 @@ use crate::journal::{
 };
 use crate::time::Timestamp;
 
-pub(super) fn begin(connection: &Connection, begin: &Begin) -> Result<Begun, Fault> {
+const CREATE: &str = "INSERT INTO log (tenant, kind, key, subject, key_id, digest, status, epoch, records, claims, begun,
+    version, stage, owner, updated, written)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 1, 0, ?9, ?10, ?11, ?12, ?9, ?13)";
+
+const FIRST: &str =
+    "INSERT INTO record (log, seq, epoch, at, tenant, subject, key_id, format, body)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+
+/// The condition is the insert's own, so there is no moment between looking and writing.
+const ADD: &str = "INSERT INTO record (log, seq, epoch, at, tenant, subject, key_id, format, body)
+    SELECT id, records + 1, epoch, ?4, ?5, ?6, ?7, ?8, ?9 FROM log
+    WHERE id = ?1 AND epoch = ?2 AND records = ?3";
+
+/// Most records change nothing that an index knows of. SQLite takes a row out of an index and puts it back for every
+/// column of it that is named, the same value or not; so none is.
+const ADVANCE: &str = "UPDATE log SET records = records + 1, recoveries = 0, updated = ?2, stage = coalesce(?3, stage)
+    WHERE id = ?1 AND status = 'running' AND wake = 0";
+
+/// The statements of every start, every record and every commit. The others are prepared when they are first asked for
+/// and found again by their text, which takes as long as a short statement does.
+pub(super) struct Prepared<'c> {
+    pub(super) connection: &'c Connection,
+    pub(super) begin: Statement<'c>,
+    pub(super) commit: Statement<'c>,
+    find: Statement<'c>,
+    create: Statement<'c>,
+    first: Statement<'c>,
+    add: Statement<'c>,
+    advance: Statement<'c>,
+}
+
+impl<'c> Prepared<'c> {
+    pub(super) fn new(connection: &'c Connection) -> rusqlite::Result<Self> {
+        let find = format!("SELECT {HEAD} FROM log WHERE tenant = ?1 AND kind = ?2 AND key = ?3");
+        Ok(Self {
+            connection,
+            begin: connection.prepare("BEGIN IMMEDIATE")?,
+            commit: connection.prepare("COMMIT")?,
+            find: connection.prepare(&find)?,
+            create: connection.prepare(CREATE)?,
+            first: connection.prepare(FIRST)?,
+            add: connection.prepare(ADD)?,
+            advance: connection.prepare(ADVANCE)?,
+        })
+    }
+}
+
+pub(super) fn begin(prepared: &mut Prepared<'_>, begin: &Begin) -> Result<Begun, Fault> {
     let labels = &begin.labels;
-    let statement = format!("SELECT {HEAD} FROM log WHERE tenant = ?1 AND kind = ?2 AND key = ?3");
     // Nobody writes between this look and the insert: there is one writer, and it is in a transaction.
-    let existing = connection
-        .prepare_cached(&statement)?
+    let existing = prepared
+        .find
         .query_row(params![labels.tenant, &*begin.kind, begin.key], head)
         .optional()?;
     if let Some(existing) = existing {
         return Ok(Begun::Existing(existing.whole()?));
     }
-    connection
-        .prepare_cached(
-            "INSERT INTO log (tenant, kind, key, subject, key_id, digest, status, epoch, records, claims, begun,
-                              version, stage, owner, updated, written)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 1, 0, ?9, ?10, ?11, ?12, ?9, ?13)",
-        )?
-        .execute(params![
-            labels.tenant,
-            &*begin.kind,
-            begin.key,
-            labels.subject,
-            labels.key_id,
-            begin.digest,
-            Status::Running.as_str(),
-            signed(Epoch::FIRST.get()),
-            begin.at.as_millis(),
-            i64::from(begin.version),
-            &*begin.stage,
-            begin.owner.map(|owner| signed(owner.get())),
-            now().as_millis(),
-        ])?;
-    let head = Head::of(LogId::new(unsigned(connection.last_insert_rowid())), begin);
+    prepared.create.execute(params![
+        labels.tenant,
+        &*begin.kind,
+        begin.key,
+        labels.subject,
+        labels.key_id,
+        begin.digest,
+        Status::Running.as_str(),
+        signed(Epoch::FIRST.get()),
+        begin.at.as_millis(),
+        i64::from(begin.version),
+        &*begin.stage,
+        begin.owner.map(|owner| signed(owner.get())),
+        now().as_millis(),
+    ])?;
+    let head = Head::of(
+        LogId::new(unsigned(prepared.connection.last_insert_rowid())),
+        begin,
+    );
     write(
-        connection,
+        prepared,
         head.id,
         head.place,
         labels,
@@ -56,31 +99,24 @@ pub(super) fn begin(connection: &Connection, begin: &Begin) -> Result<Begun, Fau
     Ok(Begun::Created(head))
 }
 
-pub(super) fn append(connection: &Connection, append: &Append) -> Result<(), Fault> {
-    // The condition is the insert's own, so there is no moment between looking and writing. The record comes before the
-    // head: one that lies in its way refuses it while nothing is changed.
-    let written = connection
-        .prepare_cached(
-            "INSERT INTO record (log, seq, epoch, at, tenant, subject, key_id, format, body)
-             SELECT id, records + 1, epoch, ?4, ?5, ?6, ?7, ?8, ?9 FROM log
-             WHERE id = ?1 AND epoch = ?2 AND records = ?3",
-        )?
-        .execute(params![
-            signed(append.id.get()),
-            signed(append.expect.epoch.get()),
-            signed(append.expect.records),
-            append.at.as_millis(),
-            append.labels.tenant,
-            append.labels.subject,
-            append.labels.key_id,
-            i64::from(append.format),
-            append.body,
-        ]);
+pub(super) fn append(prepared: &mut Prepared<'_>, append: &Append) -> Result<(), Fault> {
+    // The record comes before the head: one that lies in its way refuses it while nothing is changed.
+    let written = prepared.add.execute(params![
+        signed(append.id.get()),
+        signed(append.expect.epoch.get()),
+        signed(append.expect.records),
+        append.at.as_millis(),
+        append.labels.tenant,
+        append.labels.subject,
+        append.labels.key_id,
+        i64::from(append.format),
+        append.body,
+    ]);
     let next = append.expect.after();
     match written {
         Ok(0) => {}
         Ok(_) => {
-            return follow(connection, append);
+            return follow(prepared, append);
         }
         Err(error) if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => {
             let reason = format!(
@@ -91,27 +127,20 @@ pub(super) fn append(connection: &Connection, append: &Append) -> Result<(), Fau
         }
         Err(error) => return Err(error.into()),
     }
-    let found = one(connection, append.id)?.place;
-    if found == next && is_there(connection, append, next)? {
+    let found = one(prepared.connection, append.id)?.place;
+    if found == next && is_there(prepared.connection, append, next)? {
         return Ok(());
     }
     Err(JournalError::conflict(append.id, append.expect, found).into())
 }
 
 /// Says of a log what its new record says.
-fn follow(connection: &Connection, append: &Append) -> Result<(), Fault> {
+fn follow(prepared: &mut Prepared<'_>, append: &Append) -> Result<(), Fault> {
     let id = signed(append.id.get());
     let (updated, stage) = (append.at.as_millis(), append.stage.as_deref());
     let runs = append.status == Status::Running;
-    // Most records change nothing that an index knows of. SQLite takes a row out of an index and puts it back for
-    // every column of it that is named, the same value or not; so none is.
     if runs && append.park.is_none() && append.read.is_none() {
-        let written = connection
-            .prepare_cached(
-                "UPDATE log SET records = records + 1, recoveries = 0, updated = ?2, stage = coalesce(?3, stage)
-                 WHERE id = ?1 AND status = 'running' AND wake = 0",
-            )?
-            .execute(params![id, updated, stage])?;
+        let written = prepared.advance.execute(params![id, updated, stage])?;
         if written == 1 {
             return Ok(());
         }
@@ -122,7 +151,7 @@ fn follow(connection: &Connection, append: &Append) -> Result<(), Fault> {
         _ => 0,
     };
     let free = !runs || append.park.is_some();
-    connection
+    prepared.connection
         .prepare_cached(
             "UPDATE log SET records = records + 1, status = ?2, recoveries = 0, updated = ?3, written = ?4,
                     stage = coalesce(?5, stage), owner = CASE WHEN ?6 THEN NULL ELSE owner END,
@@ -344,7 +373,7 @@ fn ended_kinds(connection: &Connection) -> Result<Vec<String>, Fault> {
 }
 
 fn write(
-    connection: &Connection,
+    prepared: &mut Prepared<'_>,
     id: LogId,
     place: Place,
     labels: &Labels,
@@ -352,22 +381,17 @@ fn write(
     format: u16,
     body: &str,
 ) -> Result<(), Fault> {
-    connection
-        .prepare_cached(
-            "INSERT INTO record (log, seq, epoch, at, tenant, subject, key_id, format, body)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-        )?
-        .execute(params![
-            signed(id.get()),
-            signed(place.records),
-            signed(place.epoch.get()),
-            at.as_millis(),
-            labels.tenant,
-            labels.subject,
-            labels.key_id,
-            i64::from(format),
-            body,
-        ])?;
+    prepared.first.execute(params![
+        signed(id.get()),
+        signed(place.records),
+        signed(place.epoch.get()),
+        at.as_millis(),
+        labels.tenant,
+        labels.subject,
+        labels.key_id,
+        i64::from(format),
+        body,
+    ])?;
     Ok(())
 }
 

@@ -183,4 +183,58 @@ mod tests {
             );
         }
     }
+
+    /// How many steps SQLite's machine makes for a statement.
+    fn steps(connection: &Connection, statement: &str, values: &[&dyn rusqlite::ToSql]) -> i32 {
+        let mut prepared = connection.prepare(statement).unwrap();
+        let mut rows = prepared.query(values).unwrap();
+        while rows.next().unwrap().is_some() {}
+        drop(rows);
+        prepared.get_status(rusqlite::StatementStatus::VmStep)
+    }
+
+    /// Forty thousand logs that are no answer cost a question nothing.
+    #[test]
+    fn questions_cost_what_they_answer() {
+        let ask = |connection: &Connection| {
+            let held = "SELECT id FROM log WHERE status = 'held' AND status <> 'ended' ORDER BY id LIMIT 9";
+            [
+                steps(connection, WAKE, &[&1_000, &WAKING]),
+                steps(connection, NEXT_OWNER, &[&1]),
+                steps(
+                    connection,
+                    TURN,
+                    &[&None::<i64>, &"pay", &1, &0, &"[]", &64],
+                ),
+                steps(connection, MAIL, &[&1, &64]),
+                steps(connection, held, &[]),
+            ]
+        };
+        let connection = schema::example();
+        let empty = ask(&connection);
+        for (status, owner, kind, wake) in [
+            ("ended", "NULL", "pay", 0),
+            ("running", "NULL", "pay", 2_000),
+            ("running", "1", "pay", 0),
+            ("running", "NULL", "unknown", 0),
+        ] {
+            let fill = format!(
+                "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 10000)
+                 INSERT INTO log (tenant, kind, key, digest, status, epoch, records, claims, begun, owner, wake)
+                 SELECT '', '{kind}', '{status} {wake} {owner} ' || x, '', '{status}', 1, 1, 0, 0, {owner}, {wake} FROM n"
+            );
+            connection.execute_batch(&fill).unwrap();
+        }
+        let full = ask(&connection);
+        println!("empty {empty:?}, full {full:?}");
+        for (full, empty) in full.iter().zip(empty) {
+            assert!(
+                *full <= empty + 20,
+                "{full} steps where {empty} were enough"
+            );
+        }
+        // The control: without the index it reads them all.
+        connection.execute_batch("DROP INDEX log_turn").unwrap();
+        assert!(ask(&connection).iter().max() > Some(&10_000));
+    }
 }

@@ -8,6 +8,7 @@ use rusqlite::{Connection, ErrorCode};
 use tokio::sync::oneshot;
 
 use super::rows::Fault;
+use super::statements::Prepared;
 use super::{statements, turns};
 use crate::journal::{
     Append, Beat, Begin, Begun, Claim, Head, InstanceId, Join, JournalError, Listing, Log, LogId,
@@ -55,34 +56,37 @@ impl Op {
 
 /// Serves the queue until its last sender is gone or the store has to stop.
 pub(super) fn run(connection: Connection, ops: &Receiver<Op>, counts: &Counts) {
-    let mut connection = Some(connection);
-    let mut stopped = JournalError::Closed(None);
+    let Err(stopped) = serve(&connection, ops, counts) else {
+        return;
+    };
+    // What the disk holds is unknown from here on. Closing the connection rolls back what is open.
+    drop(connection);
+    ops.iter().for_each(|op| refuse(op, &stopped));
+}
+
+fn serve(connection: &Connection, ops: &Receiver<Op>, counts: &Counts) -> Result<(), JournalError> {
+    let mut prepared =
+        Prepared::new(connection).map_err(|error| JournalError::Closed(Some(Arc::new(error))))?;
     while let Ok(first) = ops.recv() {
-        let mut batch = vec![first];
+        let mut batch = Vec::with_capacity(BATCH);
+        batch.push(first);
         batch.extend(ops.try_iter().take(BATCH.saturating_sub(1)));
-        let Some(open) = connection.as_ref() else {
-            batch.into_iter().for_each(|op| refuse(op, &stopped));
-            continue;
-        };
         let writes = batch.iter().filter(|op| op.writes()).count();
         // Counted before anybody is answered, so that who is answered sees it.
         counts.writes.fetch_add(writes as u64, Ordering::Relaxed);
         counts
             .commits
             .fetch_add(u64::from(writes > 0), Ordering::Relaxed);
-        if let Err(cause) = commit(open, batch) {
-            // What the disk holds is unknown from here on. Closing the connection rolls back what is open.
-            stopped = cause;
-            connection = None;
-        }
+        commit(&mut prepared, batch)?;
     }
+    Ok(())
 }
 
 /// Carries a batch out in one transaction. An error has been told to everyone in the batch and stops the store.
-fn commit(connection: &Connection, batch: Vec<Op>) -> Result<(), JournalError> {
+fn commit(prepared: &mut Prepared<'_>, batch: Vec<Op>) -> Result<(), JournalError> {
     let mut waiting: Vec<Waiting> = Vec::with_capacity(batch.len());
     let mut ops = batch.into_iter();
-    match connection.execute_batch("BEGIN IMMEDIATE") {
+    match prepared.begin.execute([]) {
         // A shell holds the file. Nothing was begun, so nothing is in doubt, and the same may be asked again.
         Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => {
             let busy = JournalError::backend(error);
@@ -94,16 +98,16 @@ fn commit(connection: &Connection, batch: Vec<Op>) -> Result<(), JournalError> {
             ops.for_each(|op| refuse(op, &cause));
             return Err(cause);
         }
-        Ok(()) => {}
+        Ok(_) => {}
     }
     let outcome = (|| {
         for op in ops.by_ref() {
-            waiting.push(perform(connection, op)?);
+            waiting.push(perform(prepared, op)?);
         }
-        connection.execute_batch("COMMIT")
+        prepared.commit.execute([])
     })();
     match outcome {
-        Ok(()) => {
+        Ok(_) => {
             waiting.into_iter().for_each(|done| done(None));
             Ok(())
         }
@@ -118,10 +122,11 @@ fn commit(connection: &Connection, batch: Vec<Op>) -> Result<(), JournalError> {
 
 /// Does one operation inside the transaction. An answer waits for the commit; a fault of the store ends the batch, and
 /// the operation that met it is told by the drop of its reply.
-fn perform(connection: &Connection, op: Op) -> Result<Waiting, rusqlite::Error> {
+fn perform(prepared: &mut Prepared<'_>, op: Op) -> Result<Waiting, rusqlite::Error> {
+    let connection = prepared.connection;
     Ok(match op {
-        Op::Begin(begin, reply) => hold(reply, statements::begin(connection, &begin))?,
-        Op::Append(append, reply) => hold(reply, statements::append(connection, &append))?,
+        Op::Begin(begin, reply) => hold(reply, statements::begin(prepared, &begin))?,
+        Op::Append(append, reply) => hold(reply, statements::append(prepared, &append))?,
         Op::Claim(claim, reply) => hold(reply, turns::claim(connection, &claim))?,
         Op::Load(id, reply) => hold(reply, statements::load(connection, id))?,
         Op::List(listing, reply) => hold(reply, statements::list(connection, &listing))?,
@@ -188,15 +193,16 @@ mod tests {
         std::fs::File::create(&path).unwrap();
         let connection = schema::open(&path).unwrap();
         connection.busy_timeout(Duration::ZERO).unwrap();
+        let mut prepared = Prepared::new(&connection).unwrap();
         let shell = Connection::open(&path).unwrap();
         shell.execute_batch("BEGIN IMMEDIATE").unwrap();
         let (op, mut answer) = begin();
-        assert!(commit(&connection, vec![op]).is_ok(), "the store goes on");
+        assert!(commit(&mut prepared, vec![op]).is_ok(), "the store goes on");
         let refused = answer.try_recv().unwrap().unwrap_err();
         assert!(refused.is_transient(), "{refused:?}");
         shell.execute_batch("COMMIT").unwrap();
         let (op, mut answer) = begin();
-        assert!(commit(&connection, vec![op]).is_ok());
+        assert!(commit(&mut prepared, vec![op]).is_ok());
         let begun = answer.try_recv().unwrap().unwrap();
         assert!(matches!(begun, Begun::Created(_)), "{begun:?}");
     }

@@ -44,8 +44,8 @@ fn main() -> Outcome<()> {
         probe(&folder)?
     );
     println!(
-        "{:28} {:>9} {:>9} {:>9} {:>11}",
-        "", "sagas/s", "p50 ms", "p99 ms", "syncs/saga"
+        "{:28} {:>9} {:>9} {:>9} {:>11} {:>10} {:>10}",
+        "", "sagas/s", "p50 ms", "p99 ms", "syncs/saga", "writer µs", "others µs"
     );
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -68,6 +68,32 @@ fn main() -> Outcome<()> {
     }
     std::fs::remove_dir_all(&folder)?;
     Ok(())
+}
+
+/// How long the journal's thread and all other threads have been on a processor, where the system says so.
+fn work() -> [Duration; 2] {
+    let mut work = [Duration::ZERO; 2];
+    let threads = std::fs::read_dir("/proc/self/task")
+        .into_iter()
+        .flatten()
+        .flatten();
+    for thread in threads {
+        let read =
+            |name: &str| std::fs::read_to_string(thread.path().join(name)).unwrap_or_default();
+        let nanos = read("schedstat")
+            .split(' ')
+            .next()
+            .and_then(|nanos| nanos.parse().ok());
+        let other = usize::from(!read("comm").starts_with("mainstay-journ"));
+        work[other] += Duration::from_nanos(nanos.unwrap_or(0));
+    }
+    work
+}
+
+/// What was worked since `before`.
+fn since(before: [Duration; 2]) -> [Duration; 2] {
+    let now = work();
+    [0, 1].map(|at: usize| now[at].saturating_sub(before[at]))
 }
 
 enum Store {
@@ -93,6 +119,8 @@ struct Run {
     each: Vec<Duration>,
     took: Duration,
     commits: u64,
+    /// What the journal's thread and all others have worked.
+    work: [Duration; 2],
 }
 
 impl Run {
@@ -107,11 +135,13 @@ impl Run {
             each.map_or(f64::NAN, |each| each.as_secs_f64() * 1_000.0)
         };
         println!(
-            "{name:28} {:>9.0} {:>9.2} {:>9.2} {:>11.2}",
+            "{name:28} {:>9.0} {:>9.2} {:>9.2} {:>11.2} {:>10.1} {:>10.1}",
             self.rate(),
             at(50),
             at(99),
-            self.commits as f64 / self.each.len() as f64
+            self.commits as f64 / self.each.len() as f64,
+            self.work[0].as_secs_f64() * 1e6 / self.each.len() as f64,
+            self.work[1].as_secs_f64() * 1e6 / self.each.len() as f64
         );
     }
 }
@@ -158,6 +188,7 @@ async fn once(store: &Store, flight: usize, sagas: usize) -> Outcome<Run> {
     let engine = Sagas::builder(journal, ()).register(&saga).start().await?;
     let before = commits(store);
     let next = Arc::new(AtomicUsize::new(0));
+    let worked = work();
     let start = Instant::now();
     let workers = (0..flight).map(|_| {
         let (engine, saga, next) = (engine.clone(), saga.clone(), Arc::clone(&next));
@@ -186,6 +217,7 @@ async fn once(store: &Store, flight: usize, sagas: usize) -> Outcome<Run> {
         each,
         took: start.elapsed(),
         commits: commits(store) - before,
+        work: since(worked),
     })
 }
 
@@ -206,6 +238,7 @@ async fn bare(
     for _run in 0..3 {
         let journal = Arc::new(open()?);
         let next = Arc::new(AtomicUsize::new(0));
+        let worked = work();
         let start = Instant::now();
         let workers = (0..flight).map(|_| {
             let (journal, next) = (Arc::clone(&journal), Arc::clone(&next));
@@ -230,6 +263,7 @@ async fn bare(
             each,
             took: start.elapsed(),
             commits: journal.written().commits,
+            work: since(worked),
         };
         if best.as_ref().is_none_or(|best| best.rate() < run.rate()) {
             best = Some(run);
