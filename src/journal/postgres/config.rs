@@ -117,17 +117,17 @@ impl PostgresConfig {
     }
 
     /// How many tasks write, each one batch at a time over a connection of the pool. Defaults to 2: while one batch
-    /// commits the next is made. With 64 sagas in flight 4 measured a fifth slower, since the batches get smaller, and
-    /// with 256 a tenth faster. The pool needs this many connections and two more, else claims and heartbeats wait for
-    /// the writers.
+    /// commits the next is made. With 64 sagas in flight 4 measured a quarter slower, since the batches get smaller; with
+    /// 256 a tenth faster without a disk and a quarter slower with a slow one. The pool needs this many connections and
+    /// two more, else claims and heartbeats wait for the writers.
     #[must_use]
     pub const fn writers(mut self, writers: NonZeroU32) -> Self {
         self.writers = writers;
         self
     }
 
-    /// How many records share a commit at most; a batch also ends at 1 MiB. Defaults to 512, which takes a few tens of
-    /// milliseconds: the first of a long queue does not wait for the last.
+    /// How many records share a commit at most; a batch also ends at 1 MiB. Defaults to 512, some ten milliseconds of
+    /// the server's work: the first of a long queue does not wait for the last.
     #[must_use]
     pub const fn batch(mut self, records: NonZeroU32) -> Self {
         self.batch = records;
