@@ -47,6 +47,7 @@
 pub mod breaker;
 pub mod context;
 pub mod deadline;
+pub mod effect_guard;
 pub mod error;
 pub mod fallback;
 pub mod limit;
