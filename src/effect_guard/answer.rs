@@ -210,7 +210,13 @@ mod tests {
         ));
         let answer = Answer::stored(Answer::write(&"secret").ok());
         assert_eq!(format!("{answer:?}"), "Answer(8 bytes)");
-        assert!(matches!(answer.read::<u32>(), Err(GuardError::Answer(why)) if !why.contains("secret")));
-        assert!(Answer::stored(None).read::<Option<u32>>().is_ok_and(|none| none.is_none()));
+        assert!(
+            matches!(answer.read::<u32>(), Err(GuardError::Answer(why)) if !why.contains("secret"))
+        );
+        assert!(
+            Answer::stored(None)
+                .read::<Option<u32>>()
+                .is_ok_and(|none| none.is_none())
+        );
     }
 }

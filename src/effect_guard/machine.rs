@@ -241,9 +241,21 @@ mod tests {
         let other = call().request(RequestDigest::new([2; 32]));
         for (seen, same, another) in [
             (Seen::nothing(), Verdict::Apply, Verdict::Apply),
-            (known(State::Applied), Verdict::AlreadyApplied, Verdict::OtherRequest),
-            (known(State::Refused), Verdict::Refused, Verdict::OtherRequest),
-            (known(State::Cancelled), Verdict::Cancelled, Verdict::Cancelled),
+            (
+                known(State::Applied),
+                Verdict::AlreadyApplied,
+                Verdict::OtherRequest,
+            ),
+            (
+                known(State::Refused),
+                Verdict::Refused,
+                Verdict::OtherRequest,
+            ),
+            (
+                known(State::Cancelled),
+                Verdict::Cancelled,
+                Verdict::Cancelled,
+            ),
         ] {
             assert_eq!(seen.admit(&call()), same);
             assert_eq!(seen.admit(&other), another);
@@ -278,7 +290,10 @@ mod tests {
         assert_eq!(applied.admit(&token(4)), Verdict::AlreadyApplied);
         assert_eq!(applied.undo(&token(4)), Undo::StaleToken);
         assert_eq!(applied.undo(&token(5)), Undo::Undo);
-        assert_eq!(known(State::Cancelled).greatest(5).undo(&token(4)), Undo::AlreadyCancelled);
+        assert_eq!(
+            known(State::Cancelled).greatest(5).undo(&token(4)),
+            Undo::AlreadyCancelled
+        );
         // A call without a token is judged by its key.
         assert_eq!(seen.admit(&call()), Verdict::Apply);
     }
@@ -296,7 +311,10 @@ mod tests {
         assert_eq!(known.admit(&sent(9)), Verdict::AlreadyApplied);
         assert_eq!(known.undo(&sent(9)), Undo::Undo);
         let stale = seen.greatest(5);
-        assert_eq!(stale.admit(&token(4).since(Timestamp::from_millis(9))), Verdict::Forgotten);
+        assert_eq!(
+            stale.admit(&token(4).since(Timestamp::from_millis(9))),
+            Verdict::Forgotten
+        );
     }
 
     #[test]

@@ -190,11 +190,16 @@ pub fn undo(tx: &Transaction<'_>, call: &Call) -> Result<Undone, GuardError> {
             forget(tx, call.key())?;
         }
         (false, Some(state)) => {
-            let update = "UPDATE mainstay_effect SET state = ?3, token = coalesce(?4, token), at = ?5
+            let update =
+                "UPDATE mainstay_effect SET state = ?3, token = coalesce(?4, token), at = ?5
                            WHERE scope = ?1 AND key = ?2";
             let (key, at) = (call.key(), rt::wall().as_millis());
             let token = call.fenced().map(Fence::as_i64);
-            run(tx, update, params![key.scope(), key.as_str(), state.as_str(), token, at])?;
+            run(
+                tx,
+                update,
+                params![key.scope(), key.as_str(), state.as_str(), token, at],
+            )?;
         }
         (true, Some(_)) | (false, None) => {}
     }
@@ -231,11 +236,7 @@ pub fn fence(tx: &Transaction<'_>, fence: &Fence) -> Result<Passage, GuardError>
 /// # Errors
 ///
 /// [`GuardError::Busy`], [`GuardError::Backend`].
-pub fn prune(
-    tx: &Transaction<'_>,
-    retention: &Retention,
-    at_most: u32,
-) -> Result<u32, GuardError> {
+pub fn prune(tx: &Transaction<'_>, retention: &Retention, at_most: u32) -> Result<u32, GuardError> {
     let now = rt::wall();
     let horizon = "INSERT INTO mainstay_horizon (one, at) VALUES (1, ?1)
                    ON CONFLICT (one) DO UPDATE SET at = max(at, excluded.at)";
@@ -267,7 +268,11 @@ fn look(tx: &Transaction<'_>, call: &Call, wanted: State) -> Result<Found, Guard
     let request = call.digest().map(|digest| digest.to_string());
     let at = rt::wall().as_millis();
     let wanted = wanted.as_str();
-    let fresh = run(tx, insert, params![key.scope(), key.as_str(), wanted, token, request, at])?;
+    let fresh = run(
+        tx,
+        insert,
+        params![key.scope(), key.as_str(), wanted, token, request, at],
+    )?;
     let fresh = fresh == 1;
     let mut seen = Seen::nothing();
     let mut answer = Answer::stored(None);
@@ -338,7 +343,11 @@ fn keep<T: Serialize>(
     let key = permit.key();
     let update = "UPDATE mainstay_effect SET state = ?3, answer = ?4
                   WHERE scope = ?1 AND key = ?2 AND state = 'applied' AND answer IS NULL";
-    match run(tx, update, params![key.scope(), key.as_str(), state.as_str(), answer])? {
+    match run(
+        tx,
+        update,
+        params![key.scope(), key.as_str(), state.as_str(), answer],
+    )? {
         1 => Ok(()),
         _ => Err(GuardError::Elsewhere),
     }
