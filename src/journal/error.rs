@@ -65,6 +65,10 @@ pub enum JournalError {
     /// The store failed for a reason that may pass. Nothing was acknowledged.
     #[error("the store failed")]
     Backend(#[source] Arc<dyn StdError + Send + Sync>),
+    /// The store will refuse the same call again until somebody changes something: rights, a table that is not there, a
+    /// value that it cannot hold. Nothing was written.
+    #[error("the store refuses")]
+    Refused(#[source] Arc<dyn StdError + Send + Sync>),
     /// The store has stopped, and nothing will be written until it is opened again.
     ///
     /// A store stops when it cannot know what is on its disk: after a failed commit or a failed sync. It does not

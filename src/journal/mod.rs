@@ -8,6 +8,7 @@
 //! |---|---|---|
 //! | [`memory`] | tests, and work that may be forgotten | nothing |
 //! | `sqlite` (feature `sqlite`) | one process | `kill -9`, loss of power |
+//! | `postgres` (feature `postgres`) | several instances | the same, and the loss of an instance |
 //!
 //! Every store passes one contract suite, `tests/journal_contract.rs`. To watch or to disturb a store in a test, wrap
 //! it ([`pass_on`]): a journal is an object.
@@ -40,6 +41,8 @@ mod error;
 mod log;
 pub mod memory;
 mod port;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 mod request;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
