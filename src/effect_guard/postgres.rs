@@ -59,7 +59,8 @@ use super::machine::{Seen, State, Undo, Verdict, is_stale};
 use super::words::{Call, EffectKey, Fence, Retention};
 use crate::time::Timestamp;
 
-/// The tables, in the schema that `search_path` names first. Running it again changes nothing. Nothing else in this
+/// The tables, in the schema that `search_path` names first. Running it again changes nothing, but waits for every
+/// transaction that uses the guard: run it when the receiver is installed, not whenever it starts. Nothing else in this
 /// module creates or changes a table.
 pub const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS mainstay_effect (
