@@ -95,3 +95,8 @@ pub use outcome::{Classify, Outcome};
 #[cfg(all(doctest, feature = "reqwest", feature = "saga"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// The examples of the pages about sagas are tests.
+#[cfg(all(doctest, feature = "sqlite"))]
+#[doc = include_str!("../docs/saga/steps.md")]
+struct SagaSteps;
