@@ -12,6 +12,7 @@
 //! | have a worse answer rather than none | [`fallback`] |
 //! | bound how much may pass | [`limit`] |
 //! | run several effects in several services, all or none | `saga`, on a `journal` |
+//! | apply an effect once, however often it is asked for | [`effect_guard`] |
 //! | say what counts as a failure | [`outcome`] |
 //! | see what happens | [`observe`]: every metric and event, and the handles of the layers |
 //! | configure a service from one file, and again while it runs | `settings` |
