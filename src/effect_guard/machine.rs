@@ -107,7 +107,6 @@ impl Seen {
     }
 
     /// What is to be done with a call.
-    #[must_use]
     pub fn admit(&self, call: &Call) -> Verdict {
         let other = |request: Option<RequestDigest>| matches!((request, call.digest()), (Some(one), Some(other)) if one != other);
         match self.entry {
@@ -122,7 +121,6 @@ impl Seen {
     }
 
     /// What is to be done with the undo of a call.
-    #[must_use]
     pub fn undo(&self, call: &Call) -> Undo {
         match self.entry {
             Some((State::Cancelled, _)) => Undo::AlreadyCancelled,
@@ -222,12 +220,10 @@ mod tests {
     const ONE: Option<RequestDigest> = Some(RequestDigest::new([1; 32]));
 
     fn call() -> Call {
-        #[expect(clippy::unwrap_used, reason = "a key of one letter")]
         Call::new(EffectKey::new("k").unwrap()).request(RequestDigest::new([1; 32]))
     }
 
     fn token(token: u64) -> Call {
-        #[expect(clippy::unwrap_used, reason = "a resource of one letter")]
         call().fence(Fence::new("r", token).unwrap())
     }
 
