@@ -37,6 +37,16 @@ need_compiler() {
     need_command "$1" build-essential
 }
 
+# need_postgres: the server that tests/journal_postgres starts. Debian keeps its programs out of PATH.
+need_postgres() {
+    local programs=/usr/lib/postgresql
+    if ! command -v initdb >/dev/null && ! compgen -G "$programs/*/bin/initdb" >/dev/null; then
+        # After the installation `psql` is in PATH, the server's programs are in that folder.
+        need_command psql postgresql
+        compgen -G "$programs/*/bin/initdb" >/dev/null || die "no PostgreSQL server: apt-get install postgresql"
+    fi
+}
+
 # tool CRATE VERSION [ARG...]: installs the cargo subcommand CRATE at exactly VERSION into the target folder. Built
 # without optimisation: they run for seconds, and optimising them would take minutes.
 tool() {

@@ -102,6 +102,12 @@ where
     tokio::spawn(future)
 }
 
+/// Lets whoever can run go first.
+#[cfg(feature = "postgres")]
+pub(crate) async fn yield_now() {
+    tokio::task::yield_now().await;
+}
+
 /// Runs `work` on a thread of its own, for backends that block.
 ///
 /// # Errors

@@ -10,9 +10,6 @@
     reason = "it starts a real server, and takes its seed from the environment"
 )]
 
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,126 +19,31 @@ use mainstay::effect_guard::{
 };
 use mainstay::rng::Rng;
 use mainstay::time::Timestamp;
+use mainstay_test_support::postgres::{Absent, Server};
 use tokio_postgres::{Client, NoTls, Transaction};
 
-/// A server on a socket in a folder of its own, stopped when it is dropped.
-struct Server {
-    folder: tempfile::TempDir,
-    programs: PathBuf,
-}
-
-impl Server {
-    /// `None` where PostgreSQL is not installed and need not be.
-    fn start() -> Option<Self> {
-        let required = std::env::var("MAINSTAY_REQUIRE_SERVICES").is_ok_and(|value| value == "1");
-        let Some(programs) = programs() else {
-            assert!(
-                !required,
-                "PostgreSQL is not installed (Debian: apt-get install postgresql)"
-            );
-            println!("passed by: PostgreSQL is not installed");
-            return None;
-        };
-        let folder = tempfile::tempdir().unwrap();
-        let everyone = std::fs::Permissions::from_mode(0o777);
-        std::fs::set_permissions(folder.path(), everyone).unwrap();
-        let server = Self { folder, programs };
-        let data = server.data();
-        server.run(
-            "initdb",
-            &["-A", "trust", "-U", "postgres", "-N", "-D", &data],
-        );
-        let socket = format!(
-            "-c listen_addresses= -c fsync=off -k {}",
-            server.folder.path().display()
-        );
-        let log = format!("{}/log", server.folder.path().display());
-        server.run(
-            "pg_ctl",
-            &["-w", "-D", &data, "-l", &log, "-o", &socket, "start"],
-        );
-        Some(server)
-    }
-
-    fn data(&self) -> String {
-        format!("{}/data", self.folder.path().display())
-    }
-
-    fn run(&self, program: &str, arguments: &[&str]) {
-        let output = self.output(program, arguments);
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{program}: {said}");
-    }
-
-    /// PostgreSQL does not run as root, so root hands it to the user that its package made.
-    fn output(&self, program: &str, arguments: &[&str]) -> Output {
-        let program = self.programs.join(program);
-        let owner =
-            std::fs::metadata("/proc/self").map(|own| std::os::unix::fs::MetadataExt::uid(&own));
-        let mut command = if owner.is_ok_and(|owner| owner == 0) {
-            let mut command = Command::new("runuser");
-            command.args(["-u", "postgres", "--"]).arg(program);
-            command
-        } else {
-            Command::new(program)
-        };
-        command.args(arguments).current_dir(self.folder.path());
-        // A server inherits what it is started with, and nobody would ever read the end of a pipe.
-        let said = self.folder.path().join("said");
-        let file = std::fs::File::create(&said).unwrap();
-        command.stdout(file.try_clone().unwrap()).stderr(file);
-        let status = command.status().unwrap();
-        Output {
-            status,
-            stdout: Vec::new(),
-            stderr: std::fs::read(said).unwrap_or_default(),
+/// A server for one test. `None` where PostgreSQL is not installed and need not be.
+fn server() -> Option<Arc<Server>> {
+    let required = std::env::var_os("MAINSTAY_REQUIRE_SERVICES").is_some_and(|value| value == "1");
+    match Server::start(&[("fsync", "off")]) {
+        Ok(server) => Some(Arc::new(server)),
+        Err(Absent::NotInstalled) if !required => {
+            println!("passed by: {}", Absent::NotInstalled);
+            None
         }
-    }
-
-    async fn connect(&self) -> Client {
-        let host = self.folder.path().display();
-        let (client, connection) =
-            tokio_postgres::connect(&format!("host={host} user=postgres dbname=postgres"), NoTls)
-                .await
-                .unwrap();
-        tokio::spawn(connection);
-        client
+        Err(absent) => panic!("{absent}"),
     }
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        let data = self.data();
-        self.output("pg_ctl", &["-D", &data, "-m", "immediate", "stop"]);
-    }
-}
-
-/// The folder with `initdb`, which Debian keeps out of the path.
-fn programs() -> Option<PathBuf> {
-    let in_path = std::env::var_os("PATH")
-        .map(|path| std::env::split_paths(&path).collect::<Vec<_>>())
-        .unwrap_or_default();
-    let debian = std::fs::read_dir("/usr/lib/postgresql")
-        .map(|versions| {
-            versions
-                .flatten()
-                .map(|version| version.path().join("bin"))
-                .collect()
-        })
-        .unwrap_or_else(|_| Vec::new());
-    in_path.into_iter().chain(debian).find(|folder: &PathBuf| {
-        ["initdb", "pg_ctl"]
-            .iter()
-            .all(|program| is_there(folder, program))
-    })
-}
-
-fn is_there(folder: &Path, program: &str) -> bool {
-    folder.join(program).is_file()
+async fn connect(server: &Server) -> Client {
+    let connected = tokio_postgres::connect(&server.address(), NoTls).await;
+    let (client, connection) = connected.unwrap();
+    tokio::spawn(connection);
+    client
 }
 
 async fn receiver(server: &Server) -> Client {
-    let client = server.connect().await;
+    let client = connect(server).await;
     client
         .batch_execute("CREATE TABLE IF NOT EXISTS effect (key text NOT NULL)")
         .await
@@ -218,7 +120,7 @@ async fn revert(tx: &Transaction<'_>, call: &Call) -> Result<&'static str, Guard
 /// The guard on SQLite is held against a naive model; here, the two are held against each other.
 #[tokio::test]
 async fn random_orders_are_those_of_sqlite() {
-    let Some(server) = Server::start() else {
+    let Some(server) = server() else {
         return;
     };
     let seed = std::env::var("MAINSTAY_SEED")
@@ -343,10 +245,9 @@ async fn random_orders_are_those_of_sqlite() {
 
 #[tokio::test]
 async fn a_second_call_waits_for_the_first_ones_transaction() {
-    let Some(server) = Server::start() else {
+    let Some(server) = server() else {
         return;
     };
-    let server = Arc::new(server);
     let mut one = receiver(&server).await;
     for (commits, expected) in [(true, "already"), (false, "apply")] {
         let key = format!("key-{commits}");
@@ -354,7 +255,7 @@ async fn a_second_call_waits_for_the_first_ones_transaction() {
         assert_eq!(apply(&first, &call(&key)).await.unwrap(), "apply");
 
         // One that does not wait for long is told that the key is busy.
-        let mut two = server.connect().await;
+        let mut two = connect(&server).await;
         let second = two.transaction().await.unwrap();
         second
             .batch_execute("SET LOCAL lock_timeout = '50ms'")
@@ -370,7 +271,7 @@ async fn a_second_call_waits_for_the_first_ones_transaction() {
         let waiting = Arc::clone(&server);
         let of = call(&key);
         let third = tokio::spawn(async move {
-            let mut three = waiting.connect().await;
+            let mut three = connect(&waiting).await;
             let third = three.transaction().await.unwrap();
             let word = apply(&third, &of).await.unwrap();
             third.commit().await.unwrap();
@@ -404,10 +305,9 @@ async fn blocked(client: &Client) {
 /// The undo overtakes the call while the call's transaction is open, and the other way round.
 #[tokio::test]
 async fn an_undo_under_way_and_its_call_end_as_one_after_the_other() {
-    let Some(server) = Server::start() else {
+    let Some(server) = server() else {
         return;
     };
-    let server = Arc::new(server);
     let mut one = receiver(&server).await;
     let look = receiver(&server).await;
     for undo_first in [true, false] {
@@ -421,7 +321,7 @@ async fn an_undo_under_way_and_its_call_end_as_one_after_the_other() {
         let other = Arc::clone(&server);
         let of = call(&key);
         let second = tokio::spawn(async move {
-            let mut two = other.connect().await;
+            let mut two = connect(&other).await;
             let second = two.transaction().await.unwrap();
             let word = if undo_first {
                 apply(&second, &of).await.unwrap()
@@ -444,12 +344,11 @@ async fn an_undo_under_way_and_its_call_end_as_one_after_the_other() {
 /// Two undos of one key, both of which find it applied: the second waits, and does not undo again.
 #[tokio::test]
 async fn an_effect_is_undone_once() {
-    let Some(server) = Server::start() else {
+    let Some(server) = server() else {
         return;
     };
-    let server = Arc::new(server);
     let mut one = receiver(&server).await;
-    let look = server.connect().await;
+    let look = connect(&server).await;
     let tx = one.transaction().await.unwrap();
     apply(&tx, &call("k")).await.unwrap();
     tx.commit().await.unwrap();
@@ -457,7 +356,7 @@ async fn an_effect_is_undone_once() {
     assert_eq!(revert(&first, &call("k")).await.unwrap(), "undo");
     let other = Arc::clone(&server);
     let second = tokio::spawn(async move {
-        let mut two = other.connect().await;
+        let mut two = connect(&other).await;
         let second = two.transaction().await.unwrap();
         revert(&second, &call("k")).await.unwrap()
     });
@@ -469,17 +368,16 @@ async fn an_effect_is_undone_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn senders_that_race_never_double_an_effect() {
-    let Some(server) = Server::start() else {
+    let Some(server) = server() else {
         return;
     };
-    let server = Arc::new(server);
     let look = receiver(&server).await;
     for isolation in ["read committed", "repeatable read", "serializable"] {
         let mut senders = Vec::new();
         for sender in 0..4_u32 {
             let server = Arc::clone(&server);
             senders.push(tokio::spawn(async move {
-                let mut db = server.connect().await;
+                let mut db = connect(&server).await;
                 let mut applied = 0_u32;
                 for number in 0..40_u32 {
                     let number = (number * 7 + sender * 11) % 40;
@@ -516,10 +414,9 @@ async fn senders_that_race_never_double_an_effect() {
 
 #[tokio::test]
 async fn a_later_token_waits_until_the_earlier_ones_transaction_is_over() {
-    let Some(server) = Server::start() else {
+    let Some(server) = server() else {
         return;
     };
-    let server = Arc::new(server);
     let (mut one, look) = (receiver(&server).await, receiver(&server).await);
     let of = |token| Fence::new("saga", token).unwrap();
     let first = one.transaction().await.unwrap();
@@ -529,7 +426,7 @@ async fn a_later_token_waits_until_the_earlier_ones_transaction_is_over() {
     );
     let other = Arc::clone(&server);
     let later = tokio::spawn(async move {
-        let mut two = other.connect().await;
+        let mut two = connect(&other).await;
         let second = two.transaction().await.unwrap();
         let passage = postgres::fence(&second, &of(2)).await.unwrap();
         second.commit().await.unwrap();
@@ -546,7 +443,7 @@ async fn a_later_token_waits_until_the_earlier_ones_transaction_is_over() {
 #[tokio::test]
 async fn keys_are_forgotten_when_nobody_may_send_them_any_more() {
     const HOUR: i64 = 3_600_000;
-    let Some(server) = Server::start() else {
+    let Some(server) = server() else {
         return;
     };
     let (mut db, mut other) = (receiver(&server).await, receiver(&server).await);
@@ -604,11 +501,10 @@ async fn keys_are_forgotten_when_nobody_may_send_them_any_more() {
         .await
         .unwrap();
     assert!(postgres::prune(&prunes, &retention, 100).await.unwrap() > 0);
-    let server = Arc::new(server);
     let asks = Arc::clone(&server);
     let of = sent("key-9", 11);
     let asked = tokio::spawn(async move {
-        let mut db = asks.connect().await;
+        let mut db = connect(&asks).await;
         let tx = db.transaction().await.unwrap();
         apply(&tx, &of).await.unwrap()
     });

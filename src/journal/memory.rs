@@ -144,7 +144,7 @@ impl Logs {
         self.by_id.get_mut(&id).ok_or(JournalError::Missing(id))
     }
 
-    /// Whether anybody may claim the log now.
+    /// Adds a record, and tells whether anybody may claim the log now.
     fn append(&mut self, append: Append, now: Tick) -> Result<bool, JournalError> {
         let kept = self.one(append.id)?;
         let log = &mut kept.log;
@@ -308,16 +308,21 @@ impl Logs {
     }
 
     fn prune(&mut self, prune: &Prune, now: Tick) -> usize {
-        let gone: Vec<LogId> = self
+        let mut over: Vec<(Tick, LogId)> = self
             .by_id
             .values()
             .filter(|kept| kept.log.head.status == Status::Ended)
             .filter(|kept| kept.written + prune.older_than < now)
-            .map(|kept| &kept.log.head)
-            .filter(|head| prune.kind.as_ref().is_none_or(|kind| *kind == head.kind))
-            .map(|head| head.id)
-            .take(prune.limit)
+            .filter(|kept| {
+                let kind = &kept.log.head.kind;
+                prune.kind.as_ref().is_none_or(|wanted| wanted == kind)
+            })
+            .map(|kept| (kept.written, kept.log.head.id))
             .collect();
+        // The oldest is the one that ended first.
+        over.sort_unstable();
+        over.truncate(prune.limit);
+        let gone: Vec<LogId> = over.into_iter().map(|(_, id)| id).collect();
         for id in &gone {
             if let Some(kept) = self.by_id.remove(id) {
                 self.by_key.remove(&BusinessKey::of(&kept.log.head));

@@ -10,8 +10,8 @@
 //! | `sqlite` (feature `sqlite`) | one process | `kill -9`, loss of power |
 //! | `postgres` (feature `postgres`) | several instances | the same, and the loss of an instance |
 //!
-//! Every store passes one contract suite, `tests/journal_contract.rs`. To watch or to disturb a store in a test, wrap
-//! it ([`pass_on`]): a journal is an object.
+//! Every store passes one suite, [`contract`], and so can yours. To watch or to disturb a store in a test, wrap it
+//! ([`pass_on`]): a journal is an object.
 //!
 //! # Example
 //!
@@ -37,6 +37,7 @@
 //! # }
 //! ```
 
+pub mod contract;
 mod error;
 mod log;
 pub mod memory;
@@ -55,3 +56,5 @@ pub use request::{
     Append, Beat, Begin, Begun, Claim, Join, Listing, Post, Posted, Prune, Pulse, Release,
 };
 pub use wrap::pass_on;
+
+pub use crate::journal_contract as contract;

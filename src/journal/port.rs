@@ -15,7 +15,7 @@ pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, JournalError>> + 
 
 /// Many append-only logs, each begun once per business key and written by one writer at a time.
 ///
-/// The rules that a store keeps, and that `tests/journal_contract.rs` checks for each:
+/// The rules that a store keeps, and that [`contract`](super::contract) checks of each:
 ///
 /// 1. `begin` creates one log per (tenant, kind, key); every later call gets that log's head and writes nothing.
 /// 2. `append` adds a record only where the log ends at `expect`, position and epoch both; else

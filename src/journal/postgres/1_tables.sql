@@ -56,6 +56,9 @@ CREATE INDEX log_owned  ON "{schema}".log (owner, id)  WHERE status = 'running' 
 CREATE INDEX log_mail   ON "{schema}".log (owner, id)  WHERE status = 'running' AND owner IS NOT NULL AND posted > read;
 CREATE INDEX log_ended  ON "{schema}".log (ended, id)  WHERE status = 'ended';
 
+-- What a claim compares, so that the planner knows how many logs will do.
+CREATE STATISTICS "{schema}".log_work ON (version::text || ' ' || kind) FROM "{schema}".log;
+
 CREATE TABLE "{schema}".record (
     log        bigint      NOT NULL,
     seq        bigint      NOT NULL,

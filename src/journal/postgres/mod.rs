@@ -20,7 +20,7 @@
 //! | a lost reply is no second record | the same append again finds its own record, and the same begin its log |
 //! | two instances never hold one log | a claim locks what it takes (`FOR UPDATE SKIP LOCKED`) and raises the epoch |
 //! | clocks of the instances do not matter | leases, parking and pruning go by the server's clock |
-//! | concurrent sagas share one commit | each writer drains its queue into one statement (group commit, no lingering) |
+//! | concurrent sagas share one commit | each writer drains its queue into one statement (group commit, no lingering); begins and appends of one batch are one transaction |
 //! | one record that the server refuses spoils no other | a batch that is refused is written again one by one |
 //! | ended logs cost nothing | claims and lists go by partial indexes that ended logs are not in |
 //! | nothing hangs | a call takes at most [`patience`](PostgresConfig::patience), then its connection is thrown away |
@@ -48,7 +48,7 @@
 //! ```sql
 //! SELECT id FROM mainstay.log
 //! WHERE status = 'running' AND owner IS NULL AND wake IS NULL AND id > $1
-//!   AND version || ' ' || kind = ANY ($2) AND tenant <> ALL ($3)
+//!   AND version::text || ' ' || kind = ANY ($2) AND tenant <> ALL ($3)
 //! ORDER BY id LIMIT $4 FOR UPDATE SKIP LOCKED
 //! ```
 //!
@@ -90,6 +90,7 @@
 //! ```
 
 mod calls;
+mod columns;
 mod config;
 mod fault;
 mod listen;
@@ -168,7 +169,7 @@ impl Store {
 pub struct Written {
     /// Begins and appends.
     pub operations: u64,
-    /// Statements that they shared, a commit each.
+    /// Batches that they shared, a commit each.
     pub commits: u64,
 }
 

@@ -112,17 +112,18 @@ impl Session<'_> {
         .await
     }
 
-    /// Runs statements that see one moment. They leave together, so whoever drops the future has left no transaction
-    /// open.
-    pub(super) async fn snapshot<const N: usize>(
+    /// Runs statements in one transaction, which `begin` begins. They leave together, so whoever drops the future has
+    /// left no transaction open.
+    pub(super) async fn together<const N: usize>(
         &self,
+        begin: &str,
         statements: [(&Statement, &[Value<'_>]); N],
     ) -> Result<Vec<Vec<Row>>, Fault> {
         self.race(async {
             let client = self.client()?;
             let mut prepared = Vec::with_capacity(N);
             for (statement, _) in &statements {
-                prepared.push(if self.store.prepared {
+                prepared.push(if self.store.prepared && statement.kept {
                     let made = client
                         .prepare_typed_cached(&statement.sql, statement.types)
                         .await;
@@ -143,14 +144,16 @@ impl Session<'_> {
                 },
             );
             let (begun, rows, ended) = futures::join!(
-                client.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"),
+                client.batch_execute(begin),
                 futures::future::join_all(queries),
                 client.batch_execute("COMMIT"),
             );
-            begun.and(ended).map_err(|error| self.fault(&error))?;
-            rows.into_iter()
-                .map(|rows| rows.map_err(|error| self.fault(&error)))
-                .collect()
+            begun.map_err(|error| self.fault(&error))?;
+            // The first that failed says why; those after it only say that one did, and the commit was none.
+            let rows: Result<Vec<Vec<Row>>, _> = rows.into_iter().collect();
+            let rows = rows.map_err(|error| self.fault(&error))?;
+            ended.map_err(|error| self.fault(&error))?;
+            Ok(rows)
         })
         .await
     }

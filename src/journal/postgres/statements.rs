@@ -1,4 +1,4 @@
-//! What each operation says to PostgreSQL. Each is one statement, and so one transaction, `load` apart.
+//! What each operation says to PostgreSQL: one statement each, and one transaction.
 
 use tokio_postgres::types::Type;
 
@@ -53,7 +53,7 @@ WITH item AS ({item}), moved AS (
     UPDATE "{schema}".log AS l
     SET records = l.records + 1, status = i.status, stage = coalesce(i.stage, l.stage), recoveries = 0, updated = i.at,
         owner = CASE WHEN i.status = 'running' AND i.park IS NULL THEN l.owner END,
-        read = greatest(l.read, least(l.posted, i.seen)),
+        read = greatest(l.read, least(l.posted, coalesce(i.seen, l.read))),
         wake = CASE WHEN l.posted <= greatest(l.read, i.seen) THEN now() + i.park * interval '1 microsecond' END,
         ended = CASE WHEN i.status = 'ended' THEN now() END
     FROM item AS i
@@ -105,9 +105,11 @@ JOIN "{schema}".log AS l ON l.key = i.key AND l.kind = i.kind AND l.tenant = i.t
 
 /// Three places hold logs that nobody carries on, each with an index of its own: free ones, parked ones that are due,
 /// and those of owners without a lease. `owners` hops from one owner to the next along the index, so that it reads as
-/// many rows as there are owners, and `dead` has those of them that are registered no more or whose lease is over.
-/// `lapsed` locks the leases that are over against a heartbeat that is just under way: it will find that it came late.
-/// The kinds are compared as one text ("1 invoice_payment"), which keeps the scans in the order of the ids.
+/// many rows as there are owners, and `dead` has those of them that are registered no more.
+/// `lapsed` removes the leases that are over. A heartbeat that is under way holds its row, so its lease stays; one that
+/// comes later waits for the claim, and finds that it has none.
+/// The kinds are compared as one text ("1 invoice_payment"), which keeps the scans in the order of the ids. There are
+/// statistics on it (`log_work`), without which the planner expects to read every log for a handful, and compiles.
 const CLAIM: &str = r#"
 WITH RECURSIVE owners (owner) AS (
     (SELECT l.owner FROM "{schema}".log AS l
@@ -117,7 +119,9 @@ WITH RECURSIVE owners (owner) AS (
             WHERE l.status = 'running' AND l.owner IS NOT NULL AND l.owner > o.owner ORDER BY l.owner LIMIT 1)
     FROM owners AS o WHERE o.owner IS NOT NULL
 ), lapsed AS (
-    SELECT id FROM "{schema}".instance WHERE until <= now() FOR SHARE SKIP LOCKED
+    DELETE FROM "{schema}".instance
+    WHERE id IN (SELECT id FROM "{schema}".instance WHERE until <= now() FOR UPDATE SKIP LOCKED)
+    RETURNING id
 ), dead AS (
     SELECT o.owner FROM owners AS o
     WHERE o.owner IS NOT NULL
@@ -126,18 +130,18 @@ WITH RECURSIVE owners (owner) AS (
 ), free AS (
     SELECT l.id FROM "{schema}".log AS l
     WHERE l.status = 'running' AND l.owner IS NULL AND l.wake IS NULL AND l.id > $1
-      AND l.version || ' ' || l.kind = ANY ($2) AND l.tenant <> ALL ($3)
+      AND l.version::text || ' ' || l.kind = ANY ($2) AND l.tenant <> ALL ($3)
     ORDER BY l.id LIMIT $4 FOR UPDATE SKIP LOCKED
 ), due AS (
     SELECT l.id FROM "{schema}".log AS l
     WHERE l.status = 'running' AND l.owner IS NULL AND l.wake IS NOT NULL AND l.wake <= now() AND l.id > $1
-      AND l.version || ' ' || l.kind = ANY ($2) AND l.tenant <> ALL ($3)
+      AND l.version::text || ' ' || l.kind = ANY ($2) AND l.tenant <> ALL ($3)
     ORDER BY l.id LIMIT $4 FOR UPDATE SKIP LOCKED
 ), orphaned AS (
     SELECT o.id FROM dead AS d CROSS JOIN LATERAL (
         SELECT l.id FROM "{schema}".log AS l
         WHERE l.status = 'running' AND l.owner = d.owner AND l.id > $1
-          AND l.version || ' ' || l.kind = ANY ($2) AND l.tenant <> ALL ($3)
+          AND l.version::text || ' ' || l.kind = ANY ($2) AND l.tenant <> ALL ($3)
         ORDER BY l.id LIMIT $4 FOR UPDATE SKIP LOCKED) AS o
 ), chosen AS (
     SELECT id FROM (SELECT id FROM free UNION ALL SELECT id FROM due UNION ALL SELECT id FROM orphaned) AS all_of_them
@@ -155,16 +159,10 @@ const MAIL: &str = r#"
 SELECT m.number, m.dedup, m.at, m.format, m.body FROM "{schema}".mail AS m
 WHERE m.log = $1 AND m.number > (SELECT l.read FROM "{schema}".log AS l WHERE l.id = $1) ORDER BY m.number"#;
 
-/// Whose lease is over is forgotten; what it owned is then without a lease for all the more reason.
 const JOIN: &str = r#"
-WITH gone AS (
-    DELETE FROM "{schema}".instance
-    WHERE id IN (SELECT id FROM "{schema}".instance WHERE until <= now() FOR UPDATE SKIP LOCKED)
-)
 INSERT INTO "{schema}".instance (name, until) VALUES ($1, clock_timestamp() + $2 * interval '1 microsecond')
 RETURNING id"#;
 
-/// The clock is read when the row is had, not when the statement began: it may have waited for a claim.
 const BEAT: &str = r#"
 UPDATE "{schema}".instance SET until = clock_timestamp() + $2 * interval '1 microsecond'
 WHERE id = $1 AND until > clock_timestamp() RETURNING id"#;

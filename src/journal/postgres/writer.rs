@@ -11,13 +11,18 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_postgres::Row;
 
 use super::Store;
+use super::columns::{Appendings, Beginnings};
 use super::fault;
 use super::row::{self, HEAD_COLUMNS, micros, signed, unsigned};
 use super::session::{Fault, Session, get};
 use crate::journal::{Append, Begin, Begun, Epoch, Head, JournalError, LogId, Place};
+use crate::rt;
 
 /// A batch ends when its records have so many bytes, so that one commit stays a matter of milliseconds.
 const BYTES: usize = 1 << 20;
+
+/// To each its own.
+type Answers<T> = Vec<Result<T, JournalError>>;
 
 pub(super) type Reply<T> = oneshot::Sender<Result<T, JournalError>>;
 
@@ -93,26 +98,85 @@ pub(super) async fn run(store: Arc<Store>, mut ops: mpsc::Receiver<Op>) {
             }
             next = ops.try_recv().ok();
         }
+        // Those whom the last batch answered are about to come with more. Not a pause: whoever can run runs first.
+        let busy = batch.len() > 1;
         // Counted before anybody is answered, so that who is answered sees it.
-        let (begins, appends) = (!batch.begins.is_empty(), !batch.appends.is_empty());
-        let commits = u64::from(begins).saturating_add(u64::from(appends));
         store
             .operations
             .fetch_add(batch.len() as u64, Ordering::Relaxed);
-        store.commits.fetch_add(commits, Ordering::Relaxed);
+        store.commits.fetch_add(1, Ordering::Relaxed);
         match store.session().await {
-            Ok(session) => {
-                // Two statements on one connection: they leave together.
-                futures::join!(
-                    begin_all(&session, &store, batch.begins),
-                    append_all(&session, &store, batch.appends),
-                );
-            }
+            Ok(session) => write(&session, &store, batch).await,
             Err(cause) => {
                 refuse(batch.begins, &cause);
                 refuse(batch.appends, &cause);
             }
         }
+        if busy {
+            rt::yield_now().await;
+        }
+    }
+}
+
+async fn write(session: &Session<'_>, store: &Store, batch: Batch) {
+    let Batch {
+        begins,
+        mut appends,
+        ..
+    } = batch;
+    // Two instances that write to the same logs then wait for each other, and not crosswise.
+    appends.sort_unstable_by_key(|(append, _)| append.id);
+    if begins.is_empty() || appends.is_empty() {
+        begin_all(session, store, begins).await;
+        append_all(session, store, appends).await;
+        return;
+    }
+    // One commit for both, so one sync.
+    let beginning: Vec<&Begin> = begins.iter().map(|(begin, _)| &**begin).collect();
+    let appending: Vec<&Append> = appends.iter().map(|(append, _)| &**append).collect();
+    let (made, written) = (Beginnings::of(&beginning), Appendings::of(&appending));
+    let rows = session
+        .together(
+            "BEGIN ISOLATION LEVEL READ COMMITTED",
+            [
+                (&store.say.begin, &made.values()[..]),
+                (&store.say.append_many, &written.values()[..]),
+            ],
+        )
+        .await;
+    match rows {
+        Ok(rows) => {
+            let mut rows = rows.into_iter();
+            let (made, moved) = (
+                rows.next().unwrap_or_default(),
+                rows.next().unwrap_or_default(),
+            );
+            let begun = finish_begin(session, store, &beginning, &made).await;
+            let appended = finish_append(session, store, &appending, &moved).await;
+            tell(begins, begun);
+            tell(appends, appended);
+        }
+        Err(fault) if fault.answer.is_transient() => {
+            refuse(begins, &fault.answer);
+            refuse(appends, &fault.answer);
+        }
+        // One of them cannot be written, and so none was.
+        Err(_) => {
+            begin_all(session, store, begins).await;
+            append_all(session, store, appends).await;
+        }
+    }
+}
+
+/// Gives everybody the answer.
+fn tell<T, A>(all: Vec<(T, Reply<A>)>, answers: Result<Answers<A>, Fault>) {
+    match answers {
+        Ok(answers) => {
+            for ((_, reply), answer) in all.into_iter().zip(answers) {
+                drop(reply.send(answer));
+            }
+        }
+        Err(fault) => refuse(all, &fault.answer),
     }
 }
 
@@ -157,32 +221,55 @@ async fn begin(
     session: &Session<'_>,
     store: &Store,
     all: &[&Begin],
-) -> Result<Vec<Result<Begun, JournalError>>, Fault> {
-    let mut answers: Vec<Option<Result<Begun, JournalError>>> = all.iter().map(|_| None).collect();
+) -> Result<Answers<Begun>, Fault> {
+    let rows = session
+        .query(&store.say.begin, &Beginnings::of(all).values())
+        .await?;
+    finish_begin(session, store, all, &rows).await
+}
+
+/// The answers, given what the statement said.
+async fn finish_begin(
+    session: &Session<'_>,
+    store: &Store,
+    all: &[&Begin],
+    rows: &[Row],
+) -> Result<Answers<Begun>, Fault> {
+    let made = made(store, all, rows)?;
+    let mut answers: Vec<Option<Result<Begun, JournalError>>> = made
+        .into_iter()
+        .map(|head| head.map(|head| Ok(Begun::Created(head))))
+        .collect();
     // A key that was taken when we came and free when we looked was pruned in between. That does not happen three times.
     for _ in 0..3 {
-        let open: Vec<usize> = (0..all.len())
-            .filter(|at| answers.get(*at).is_some_and(Option::is_none))
+        let open: Vec<usize> = answers
+            .iter()
+            .enumerate()
+            .filter_map(|(at, answer)| answer.is_none().then_some(at))
             .collect();
         let asked: Vec<&Begin> = open.iter().filter_map(|at| all.get(*at).copied()).collect();
         if asked.is_empty() {
             break;
         }
-        let made = create(session, store, &asked).await?;
-        let taken: Vec<&Begin> = asked
+        let found = existing(session, store, &asked).await?;
+        let gone: Vec<&Begin> = asked
             .iter()
-            .zip(&made)
-            .filter(|(_, made)| made.is_none())
-            .map(|(begin, _)| *begin)
+            .zip(&found)
+            .filter_map(|(begin, found)| found.is_none().then_some(*begin))
             .collect();
-        let mut existing = existing(session, store, &taken).await?.into_iter();
-        for (at, made) in open.into_iter().zip(made) {
-            let answer = match made {
-                Some(head) => Some(Ok(Begun::Created(head))),
-                None => existing
-                    .next()
-                    .flatten()
-                    .map(|head| head.map(Begun::Existing)),
+        let again = if gone.is_empty() {
+            Vec::new()
+        } else {
+            let rows = session
+                .query(&store.say.begin, &Beginnings::of(&gone).values())
+                .await?;
+            self::made(store, &gone, &rows)?
+        };
+        let mut again = again.into_iter();
+        for (at, found) in open.into_iter().zip(found) {
+            let answer = match found {
+                Some(head) => Some(head.map(Begun::Existing)),
+                None => again.next().flatten().map(|head| Ok(Begun::Created(head))),
             };
             if let Some(slot) = answers.get_mut(at) {
                 *slot = answer;
@@ -197,41 +284,9 @@ async fn begin(
 }
 
 /// The heads of those that are new.
-async fn create(
-    session: &Session<'_>,
-    store: &Store,
-    all: &[&Begin],
-) -> Result<Vec<Option<Head>>, Fault> {
-    let text = |of: fn(&Begin) -> &str| all.iter().map(|begin| of(begin)).collect::<Vec<_>>();
-    let maybe =
-        |of: fn(&Begin) -> Option<&str>| all.iter().map(|begin| of(begin)).collect::<Vec<_>>();
-    let number = |of: fn(&Begin) -> i64| all.iter().map(|begin| of(begin)).collect::<Vec<_>>();
-    let owners: Vec<Option<i64>> = all
-        .iter()
-        .map(|begin| begin.owner.map(|owner| signed(owner.get())))
-        .collect();
-    let formats: Vec<i32> = all.iter().map(|begin| i32::from(begin.format)).collect();
-    let rows = session
-        .query(
-            &store.say.begin,
-            &[
-                &text(|begin| &begin.labels.tenant),
-                &text(|begin| &begin.kind),
-                &number(|begin| i64::from(begin.version)),
-                &text(|begin| &begin.key),
-                &maybe(|begin| begin.labels.subject.as_deref()),
-                &maybe(|begin| begin.labels.key_id.as_deref()),
-                &text(|begin| &begin.digest),
-                &text(|begin| &begin.stage),
-                &owners,
-                &number(|begin| begin.at.as_millis()),
-                &formats,
-                &text(|begin| &begin.body),
-            ],
-        )
-        .await?;
+fn made(store: &Store, all: &[&Begin], rows: &[Row]) -> Result<Vec<Option<Head>>, Fault> {
     let mut ids = HashMap::with_capacity(rows.len());
-    for row in &rows {
+    for row in rows {
         ids.insert(get::<i64>(row, 0)?, LogId::new(unsigned(get(row, 1)?)));
     }
     let made = all
@@ -275,12 +330,10 @@ async fn existing(
 
 // === append ===
 
-async fn append_all(session: &Session<'_>, store: &Store, mut all: Vec<(Box<Append>, Reply<()>)>) {
+async fn append_all(session: &Session<'_>, store: &Store, all: Vec<(Box<Append>, Reply<()>)>) {
     if all.is_empty() {
         return;
     }
-    // Two instances that write to the same logs then wait for each other, and not crosswise.
-    all.sort_unstable_by_key(|(append, _)| append.id);
     let appends: Vec<&Append> = all.iter().map(|(append, _)| &**append).collect();
     match append(session, store, &appends).await {
         Ok(answers) => {
@@ -324,11 +377,26 @@ async fn append(
     session: &Session<'_>,
     store: &Store,
     all: &[&Append],
-) -> Result<Vec<Result<(), JournalError>>, Fault> {
-    let written = match all {
+) -> Result<Answers<()>, Fault> {
+    let rows = match all {
         [one] => append_one(session, store, one).await?,
-        many => append_many(session, store, many).await?,
+        many => {
+            session
+                .query(&store.say.append_many, &Appendings::of(many).values())
+                .await?
+        }
     };
+    finish_append(session, store, all, &rows).await
+}
+
+/// The answers, given what the statement said.
+async fn finish_append(
+    session: &Session<'_>,
+    store: &Store,
+    all: &[&Append],
+    rows: &[Row],
+) -> Result<Answers<()>, Fault> {
+    let written = moved(store, rows)?;
     if written.len() == all.len() {
         return Ok(all.iter().map(|_| Ok(())).collect());
     }
@@ -352,8 +420,8 @@ async fn append_one(
     session: &Session<'_>,
     store: &Store,
     append: &Append,
-) -> Result<HashSet<i64>, Fault> {
-    let rows = session
+) -> Result<Vec<Row>, Fault> {
+    session
         .query(
             &store.say.append,
             &[
@@ -372,43 +440,7 @@ async fn append_one(
                 &append.body,
             ],
         )
-        .await?;
-    moved(store, &rows)
-}
-
-async fn append_many(
-    session: &Session<'_>,
-    store: &Store,
-    all: &[&Append],
-) -> Result<HashSet<i64>, Fault> {
-    let text = |of: fn(&Append) -> &str| all.iter().map(|append| of(append)).collect::<Vec<_>>();
-    let maybe =
-        |of: fn(&Append) -> Option<&str>| all.iter().map(|append| of(append)).collect::<Vec<_>>();
-    let number = |of: fn(&Append) -> i64| all.iter().map(|append| of(append)).collect::<Vec<_>>();
-    let some =
-        |of: fn(&Append) -> Option<i64>| all.iter().map(|append| of(append)).collect::<Vec<_>>();
-    let formats: Vec<i32> = all.iter().map(|append| i32::from(append.format)).collect();
-    let rows = session
-        .query(
-            &store.say.append_many,
-            &[
-                &number(|append| signed(append.id.get())),
-                &number(|append| signed(append.expect.epoch.get())),
-                &number(|append| signed(append.expect.records)),
-                &text(|append| append.status.as_str()),
-                &maybe(|append| append.stage.as_deref()),
-                &some(|append| append.park.map(micros)),
-                &some(|append| append.read.map(signed)),
-                &text(|append| &append.labels.tenant),
-                &maybe(|append| append.labels.subject.as_deref()),
-                &maybe(|append| append.labels.key_id.as_deref()),
-                &number(|append| append.at.as_millis()),
-                &formats,
-                &text(|append| &append.body),
-            ],
-        )
-        .await?;
-    moved(store, &rows)
+        .await
 }
 
 /// Which of the items were written.
@@ -430,7 +462,7 @@ async fn elsewhere(
     session: &Session<'_>,
     store: &Store,
     all: &[&Append],
-) -> Result<Vec<Result<(), JournalError>>, Fault> {
+) -> Result<Answers<()>, Fault> {
     let ids: Vec<i64> = all.iter().map(|append| signed(append.id.get())).collect();
     let epochs: Vec<i64> = all
         .iter()

@@ -41,8 +41,10 @@
 //! ```
 
 mod file;
+mod rows;
 mod schema;
 mod statements;
+mod turns;
 mod writer;
 
 use std::fmt;

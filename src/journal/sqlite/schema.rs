@@ -15,7 +15,7 @@ const APPLICATION: i64 = 0x6d73_7479;
 
 /// Ids are never used again after pruning (`AUTOINCREMENT`), and records lie in the order of their logs, which is the
 /// order in which they are read back.
-pub(super) const TABLES: &str = "
+const LOGS: &str = "
 CREATE TABLE log (
     id         INTEGER PRIMARY KEY AUTOINCREMENT,
     tenant     TEXT    NOT NULL,
@@ -53,22 +53,6 @@ CREATE TABLE record (
     body       TEXT    NOT NULL,
     PRIMARY KEY (log, seq)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX log_ended ON log (written) WHERE status = 'ended';
-CREATE TABLE instance (
-    id         INTEGER PRIMARY KEY AUTOINCREMENT,
-    name       TEXT    NOT NULL,
-    until      INTEGER NOT NULL
-) STRICT;
-CREATE TABLE mail (
-    log        INTEGER NOT NULL,
-    number     INTEGER NOT NULL,
-    dedup      TEXT    NOT NULL,
-    at         INTEGER NOT NULL,
-    format     INTEGER NOT NULL,
-    body       TEXT    NOT NULL,
-    PRIMARY KEY (log, number),
-    UNIQUE (log, dedup)
-) STRICT, WITHOUT ROWID;
 ";
 
 /// From version 1, whose logs had one writer and no mail. What the head now says of a log, its records said before.
@@ -86,7 +70,16 @@ UPDATE log SET version = coalesce((SELECT CASE WHEN json_valid(body) THEN json_e
                                    FROM record WHERE log = id AND seq = 1), 1),
                updated = coalesce((SELECT max(at) FROM record WHERE log = id), begun);
 UPDATE log SET written = updated;
-CREATE INDEX log_ended ON log (written) WHERE status = 'ended';
+";
+
+/// What version 2 has besides. No question that is asked all the time reads logs that it does not answer with, however
+/// many there are: those whose turn it is are found by owner (nobody's too) and kind, the parked by when they wake,
+/// those with mail by owner, the ended by kind and age. Each index holds only the logs that it is about.
+const SINCE_2: &str = "
+CREATE INDEX log_turn ON log (owner, kind, version, wake, id) WHERE status = 'running';
+CREATE INDEX log_parked ON log (wake) WHERE wake > 0;
+CREATE INDEX log_mail ON log (owner, id) WHERE posted > read AND status = 'running';
+CREATE INDEX log_ended ON log (kind, written, id) WHERE status = 'ended';
 CREATE TABLE instance (
     id         INTEGER PRIMARY KEY AUTOINCREMENT,
     name       TEXT    NOT NULL,
@@ -103,6 +96,9 @@ CREATE TABLE mail (
     UNIQUE (log, dedup)
 ) STRICT, WITHOUT ROWID;
 ";
+
+/// How many prepared statements are kept: all of them, with the forms of a listing that a program uses.
+const STATEMENTS: usize = 64;
 
 /// Opens the file, creates or checks the tables, and checks that what is committed will stay.
 pub(super) fn open(path: &Path) -> Result<Connection, JournalError> {
@@ -138,6 +134,7 @@ pub(super) fn open(path: &Path) -> Result<Connection, JournalError> {
         });
     }
     migrate(&connection)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
     Ok(connection)
 }
 
@@ -159,15 +156,15 @@ fn check_owner(connection: &Connection) -> Result<(), JournalError> {
 
 fn migrate(connection: &Connection) -> Result<(), JournalError> {
     let found: i64 = read(connection, "PRAGMA user_version")?;
-    let change = match found {
-        0 => TABLES,
-        1 => FROM_1,
-        _ => "",
+    let (before, since) = match found {
+        0 => (LOGS, SINCE_2),
+        1 => (FROM_1, SINCE_2),
+        _ => ("", ""),
     };
     // One transaction: a crash leaves the file as it was or as it is to be. Whoever opens the file is alone with it, so
     // the leases that it finds are of processes that are gone.
     let all = format!(
-        "BEGIN IMMEDIATE; {change} PRAGMA application_id = {APPLICATION}; \
+        "BEGIN IMMEDIATE; {before} {since} PRAGMA application_id = {APPLICATION}; \
          PRAGMA user_version = {KNOWN}; DELETE FROM instance; COMMIT;"
     );
     connection
@@ -182,4 +179,28 @@ fn read<T: rusqlite::types::FromSql>(
     connection
         .query_row(statement, [], |row| row.get(0))
         .map_err(JournalError::backend)
+}
+
+/// The tables of a new journal, in memory.
+#[cfg(test)]
+pub(super) fn example() -> Connection {
+    let connection = Connection::open_in_memory().unwrap();
+    connection.execute_batch(LOGS).unwrap();
+    connection.execute_batch(SINCE_2).unwrap();
+    connection
+}
+
+/// How SQLite would answer, line by line.
+#[cfg(test)]
+pub(super) fn plan(connection: &Connection, statement: &str) -> String {
+    let mut prepared = connection
+        .prepare(&format!("EXPLAIN QUERY PLAN {statement}"))
+        .unwrap();
+    let values = (0..prepared.parameter_count()).map(|_| 7);
+    let lines = prepared
+        .query_map(rusqlite::params_from_iter(values), |row| {
+            row.get::<_, String>(3)
+        })
+        .unwrap();
+    lines.map(Result::unwrap).collect::<Vec<_>>().join("; ")
 }

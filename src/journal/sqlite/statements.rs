@@ -1,41 +1,15 @@
-//! What each operation says to SQLite. Everything here runs inside the writer's transaction.
+//! What is written to logs and read from them. Everything here runs inside the writer's transaction.
 
-use std::sync::Arc;
+use rusqlite::{Connection, ErrorCode, OptionalExtension as _, ToSql, params};
 
-use rusqlite::types::ValueRef;
-use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Row, params};
-
-use std::time::Duration;
-
-use crate::journal::{
-    Append, Beat, Begin, Begun, Claim, Epoch, Head, InstanceId, Join, JournalError, Labels,
-    Listing, Log, LogId, Mail, Place, Post, Postbox, Posted, Prune, Pulse, Record, Release, Status,
+use super::rows::{
+    Fault, HEAD, head, labels, later, limit, millis, now, one, signed, text, unsigned, with_status,
 };
-use crate::rt;
+use crate::journal::{
+    Append, Begin, Begun, Epoch, Head, JournalError, Labels, Listing, Log, LogId, Mail, Place,
+    Post, Posted, Prune, Record, Status,
+};
 use crate::time::Timestamp;
-
-/// Why an operation did not do its work: a rule of journals, or the store itself.
-pub(super) enum Fault {
-    /// A refusal; nothing was changed and the batch goes on.
-    Answer(JournalError),
-    /// The store failed; the batch is rolled back.
-    Store(rusqlite::Error),
-}
-
-impl From<rusqlite::Error> for Fault {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Store(error)
-    }
-}
-
-impl From<JournalError> for Fault {
-    fn from(refusal: JournalError) -> Self {
-        Self::Answer(refusal)
-    }
-}
-
-const HEAD: &str = "id, tenant, kind, key, subject, key_id, digest, status, epoch, records, claims, begun, \
-                    version, stage, owner, recoveries, posted, read, updated";
 
 pub(super) fn begin(connection: &Connection, begin: &Begin) -> Result<Begun, Fault> {
     let labels = &begin.labels;
@@ -126,9 +100,28 @@ pub(super) fn append(connection: &Connection, append: &Append) -> Result<(), Fau
 
 /// Says of a log what its new record says.
 fn follow(connection: &Connection, append: &Append) -> Result<(), Fault> {
+    let id = signed(append.id.get());
+    let (updated, stage) = (append.at.as_millis(), append.stage.as_deref());
+    let runs = append.status == Status::Running;
+    // Most records change nothing that an index knows of. SQLite takes a row out of an index and puts it back for
+    // every column of it that is named, the same value or not; so none is.
+    if runs && append.park.is_none() && append.read.is_none() {
+        let written = connection
+            .prepare_cached(
+                "UPDATE log SET records = records + 1, recoveries = 0, updated = ?2, stage = coalesce(?3, stage)
+                 WHERE id = ?1 AND status = 'running' AND wake = 0",
+            )?
+            .execute(params![id, updated, stage])?;
+        if written == 1 {
+            return Ok(());
+        }
+    }
     let at = now();
-    let wake = append.park.map_or(0, |delay| later(at, delay));
-    let free = append.status != Status::Running || append.park.is_some();
+    let wake = match append.park {
+        Some(delay) if runs => later(at, delay),
+        _ => 0,
+    };
+    let free = !runs || append.park.is_some();
     connection
         .prepare_cached(
             "UPDATE log SET records = records + 1, status = ?2, recoveries = 0, updated = ?3, written = ?4,
@@ -138,11 +131,11 @@ fn follow(connection: &Connection, append: &Append) -> Result<(), Fault> {
              WHERE id = ?1",
         )?
         .execute(params![
-            signed(append.id.get()),
+            id,
             append.status.as_str(),
-            append.at.as_millis(),
+            updated,
             at.as_millis(),
-            append.stage.as_deref(),
+            stage,
             free,
             append.read.map(signed),
             wake,
@@ -160,54 +153,6 @@ fn is_there(connection: &Connection, append: &Append, at: Place) -> Result<bool,
         )
         .optional()?;
     Ok(last.is_some_and(|(epoch, body)| unsigned(epoch) == at.epoch.get() && body == append.body))
-}
-
-pub(super) fn claim(connection: &Connection, claim: &Claim) -> Result<Vec<Head>, Fault> {
-    // Listed as JSON, so that the statement is the same however many there are.
-    let kinds: Vec<(&str, u32)> = claim
-        .kinds
-        .iter()
-        .map(|(kind, version)| (&**kind, *version))
-        .collect();
-    let kinds = serde_json::json!(kinds);
-    let except = serde_json::json!(claim.except);
-    let statement = format!(
-        "SELECT {HEAD} FROM log WHERE {} AND id > ?1 AND wake <= ?2
-           AND (owner IS NULL OR owner NOT IN (SELECT id FROM instance WHERE until > ?2))
-           AND (kind, version) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?3))
-           AND tenant NOT IN (SELECT value FROM json_each(?4))
-         ORDER BY id LIMIT ?5",
-        with_status(Status::Running),
-    );
-    let mut heads = Vec::new();
-    let mut prepared = connection.prepare_cached(&statement)?;
-    let mut rows = prepared.query(params![
-        claim.after.map_or(0, |id| signed(id.get())),
-        now().as_millis(),
-        kinds.to_string(),
-        except.to_string(),
-        limit(claim.limit),
-    ])?;
-    while let Some(row) = rows.next()? {
-        // One that cannot be read is handed out as well: who loads it is told that it is damaged, and can tell others.
-        heads.push(head(row)?.head);
-    }
-    for head in &mut heads {
-        connection
-            .prepare_cached(
-                "UPDATE log SET epoch = epoch + 1, claims = claims + 1, recoveries = recoveries + 1, owner = ?2
-                 WHERE id = ?1",
-            )?
-            .execute(params![
-                signed(head.id.get()),
-                claim.owner.map(|owner| signed(owner.get()))
-            ])?;
-        head.place.epoch = head.place.epoch.next();
-        head.owner = claim.owner;
-        head.claims = head.claims.saturating_add(1);
-        head.recoveries = head.recoveries.saturating_add(1);
-    }
-    Ok(heads)
 }
 
 pub(super) fn load(connection: &Connection, id: LogId) -> Result<Log, Fault> {
@@ -264,91 +209,48 @@ fn mail(connection: &Connection, head: &Head) -> Result<Vec<Mail>, Fault> {
     Ok(mail)
 }
 
-pub(super) fn list(connection: &Connection, listing: &Listing) -> Result<Vec<Head>, Fault> {
-    let statement = format!(
-        "SELECT {HEAD} FROM log WHERE {} AND id > ?1 AND (?3 IS NULL OR kind = ?3) AND (?4 IS NULL OR tenant = ?4)
-           AND (?5 IS NULL OR key = ?5) AND (?6 IS NULL OR stage = ?6) AND (?7 IS NULL OR begun < ?7)
-           AND (?8 IS NULL OR updated < ?8) ORDER BY id LIMIT ?2",
-        with_status(listing.status),
+/// The statement of a listing, and what it is told. Only what is asked for is in it, so that SQLite can take the index
+/// that answers it.
+fn listed(listing: &Listing) -> (String, Vec<Box<dyn ToSql>>) {
+    let mut statement = format!(
+        "SELECT {HEAD} FROM log WHERE {}",
+        with_status(listing.status)
     );
+    let mut values: Vec<Box<dyn ToSql>> = Vec::new();
+    let mut narrow = |condition: &str, value: Option<Box<dyn ToSql>>| {
+        if let Some(value) = value {
+            values.push(value);
+            statement.push_str(&format!(" AND {condition} ?{}", values.len()));
+        }
+    };
+    let word = |text: &str| -> Box<dyn ToSql> { Box::new(text.to_owned()) };
+    let time = |at: Timestamp| -> Box<dyn ToSql> { Box::new(at.as_millis()) };
+    narrow("tenant =", listing.tenant.as_deref().map(word));
+    narrow("kind =", listing.kind.as_deref().map(word));
+    narrow("key =", listing.key.as_deref().map(word));
+    narrow("stage =", listing.stage.as_deref().map(word));
+    narrow("begun <", listing.begun_before.map(time));
+    narrow("updated <", listing.updated_before.map(time));
+    narrow(
+        "id >",
+        listing
+            .after
+            .map(|id| -> Box<dyn ToSql> { Box::new(signed(id.get())) }),
+    );
+    values.push(Box::new(limit(listing.limit)));
+    statement.push_str(&format!(" ORDER BY id LIMIT ?{}", values.len()));
+    (statement, values)
+}
+
+pub(super) fn list(connection: &Connection, listing: &Listing) -> Result<Vec<Head>, Fault> {
+    let (statement, values) = listed(listing);
     let mut prepared = connection.prepare_cached(&statement)?;
-    let mut rows = prepared.query(params![
-        listing.after.map_or(0, |id| signed(id.get())),
-        limit(listing.limit),
-        listing.kind.as_deref(),
-        listing.tenant,
-        listing.key,
-        listing.stage.as_deref(),
-        listing.begun_before.map(Timestamp::as_millis),
-        listing.updated_before.map(Timestamp::as_millis),
-    ])?;
+    let mut rows = prepared.query(rusqlite::params_from_iter(values))?;
     let mut heads = Vec::new();
     while let Some(row) = rows.next()? {
         heads.push(head(row)?.head);
     }
     Ok(heads)
-}
-
-pub(super) fn join(connection: &Connection, join: &Join) -> Result<InstanceId, Fault> {
-    let at = now();
-    connection
-        .prepare_cached("DELETE FROM instance WHERE until <= ?1")?
-        .execute(params![at.as_millis()])?;
-    connection
-        .prepare_cached("INSERT INTO instance (name, until) VALUES (?1, ?2)")?
-        .execute(params![join.name, later(at, join.lease)])?;
-    Ok(InstanceId::new(unsigned(connection.last_insert_rowid())))
-}
-
-pub(super) fn beat(connection: &Connection, beat: &Beat) -> Result<Pulse, Fault> {
-    let at = now();
-    let instance = signed(beat.instance.get());
-    let renewed = connection
-        .prepare_cached("UPDATE instance SET until = ?2 WHERE id = ?1 AND until > ?3")?
-        .execute(params![instance, later(at, beat.lease), at.as_millis()])?;
-    if renewed == 0 {
-        return Err(JournalError::Lapsed(beat.instance).into());
-    }
-    let statement = format!(
-        "SELECT id FROM log WHERE {} AND owner = ?1 AND posted > read ORDER BY id LIMIT ?2",
-        with_status(Status::Running)
-    );
-    let mut prepared = connection.prepare_cached(&statement)?;
-    let mut rows = prepared.query(params![instance, limit(beat.limit)])?;
-    let mut mail = Vec::new();
-    while let Some(row) = rows.next()? {
-        mail.push(LogId::new(unsigned(row.get(0)?)));
-    }
-    Ok(Pulse::new(mail))
-}
-
-pub(super) fn leave(connection: &Connection, instance: InstanceId) -> Result<(), Fault> {
-    let instance = signed(instance.get());
-    connection
-        .prepare_cached("DELETE FROM instance WHERE id = ?1")?
-        .execute(params![instance])?;
-    let statement = format!(
-        "UPDATE log SET owner = NULL, recoveries = max(0, recoveries - 1) WHERE {} AND owner = ?1",
-        with_status(Status::Running)
-    );
-    connection
-        .prepare_cached(&statement)?
-        .execute(params![instance])?;
-    Ok(())
-}
-
-pub(super) fn release(connection: &Connection, release: &Release) -> Result<(), Fault> {
-    connection
-        .prepare_cached(
-            "UPDATE log SET owner = NULL, recoveries = max(0, recoveries - 1)
-             WHERE id = ?1 AND epoch = ?2 AND records = ?3 AND owner IS NOT NULL",
-        )?
-        .execute(params![
-            signed(release.id.get()),
-            signed(release.place.epoch.get()),
-            signed(release.place.records),
-        ])?;
-    Ok(())
 }
 
 pub(super) fn post(connection: &Connection, post: &Post) -> Result<Posted, Fault> {
@@ -383,18 +285,24 @@ pub(super) fn post(connection: &Connection, post: &Post) -> Result<Posted, Fault
     Ok(Posted::Added(number))
 }
 
+/// Removes what ended first, kind by kind: the index of the ended has them in this order.
 pub(super) fn prune(connection: &Connection, prune: &Prune) -> Result<usize, Fault> {
     let before = now().as_millis().saturating_sub(millis(prune.older_than));
-    let mut ids = Vec::new();
-    let mut prepared = connection.prepare_cached(
-        "SELECT id FROM log WHERE status = 'ended' AND written < ?1 AND (?2 IS NULL OR kind = ?2)
-         ORDER BY written LIMIT ?3",
-    )?;
-    let mut rows = prepared.query(params![before, prune.kind.as_deref(), limit(prune.limit)])?;
-    while let Some(row) = rows.next()? {
-        ids.push(row.get::<_, i64>(0)?);
+    let kinds = match &prune.kind {
+        Some(kind) => vec![kind.to_string()],
+        None => ended_kinds(connection)?,
+    };
+    let mut over: Vec<(i64, i64)> = Vec::new();
+    for kind in kinds {
+        let mut prepared = connection.prepare_cached(ENDED)?;
+        let mut rows = prepared.query(params![kind, before, limit(prune.limit)])?;
+        while let Some(row) = rows.next()? {
+            over.push((row.get(0)?, row.get(1)?));
+        }
     }
-    for id in &ids {
+    over.sort_unstable();
+    over.truncate(prune.limit);
+    for (_, id) in &over {
         for statement in [
             "DELETE FROM mail WHERE log = ?1",
             "DELETE FROM record WHERE log = ?1",
@@ -403,29 +311,36 @@ pub(super) fn prune(connection: &Connection, prune: &Prune) -> Result<usize, Fau
             connection.prepare_cached(statement)?.execute(params![id])?;
         }
     }
-    Ok(ids.len())
+    Ok(over.len())
 }
 
-/// The clock that parks, prunes and ends leases. It is one for all, since one process has the file.
-fn now() -> Timestamp {
-    rt::wall()
-}
+const ENDED: &str =
+    "SELECT written, id FROM log WHERE status = 'ended' AND kind = ?1 AND written < ?2
+                     ORDER BY written, id LIMIT ?3";
 
-fn later(at: Timestamp, delay: Duration) -> i64 {
-    at.as_millis().saturating_add(millis(delay))
-}
+/// One step from kind to kind, however many logs each has.
+const NEXT_KIND: &str = "SELECT min(kind) FROM log WHERE status = 'ended' AND kind > ?1";
 
-fn millis(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
-}
-
-fn one(connection: &Connection, id: LogId) -> Result<Head, Fault> {
-    let statement = format!("SELECT {HEAD} FROM log WHERE id = ?1");
-    let found = connection
-        .prepare_cached(&statement)?
-        .query_row(params![signed(id.get())], head)
-        .optional()?;
-    Ok(found.ok_or(JournalError::Missing(id))?.whole()?)
+fn ended_kinds(connection: &Connection) -> Result<Vec<String>, Fault> {
+    let mut kinds = Vec::new();
+    // Before every kind but the empty one, which no definition has.
+    let mut last = String::new();
+    loop {
+        let next: Option<String> =
+            connection
+                .prepare_cached(NEXT_KIND)?
+                .query_row(params![last], |row| match row.get_ref(0)? {
+                    rusqlite::types::ValueRef::Null => Ok(None),
+                    _ => Ok(Some(text(row, 0)?.0)),
+                })?;
+        match next {
+            Some(kind) if kind > last => {
+                kinds.push(kind.clone());
+                last = kind;
+            }
+            _ => return Ok(kinds),
+        }
+    }
 }
 
 fn write(
@@ -456,133 +371,42 @@ fn write(
     Ok(())
 }
 
-/// A head as it lies there.
-struct Found {
-    head: Head,
-    /// What of it cannot be read, and was replaced.
-    damage: Option<&'static str>,
-}
-
-impl Found {
-    /// The head, if all of it could be read.
-    fn whole(self) -> Result<Head, JournalError> {
-        match self.damage {
-            None => Ok(self.head),
-            Some(damage) => Err(JournalError::damaged(self.head.id, damage)),
-        }
-    }
-}
-
-/// Reads a head in the order of [`HEAD`].
-fn head(row: &Row<'_>) -> rusqlite::Result<Found> {
-    let (labels, labelled) = labels(row, [1, 4, 5])?;
-    let ((kind, a), (key, b), (digest, c)) = (text(row, 2)?, text(row, 3)?, text(row, 6)?);
-    let (stage, d) = text(row, 13)?;
-    let status = Status::parse(&text(row, 7)?.0);
-    let damage = match status {
-        None => Some("its status is no word that is known"),
-        Some(_) if !(labelled && a && b && c && d) => Some("its head is no text"),
-        Some(_) => None,
-    };
-    let epoch = Epoch::new(unsigned(row.get(8)?));
-    let head = Head {
-        id: LogId::new(unsigned(row.get(0)?)),
-        labels: Arc::new(labels),
-        kind: kind.into(),
-        version: u32::try_from(row.get::<_, i64>(12)?).unwrap_or(0),
-        key,
-        digest,
-        stage: stage.into(),
-        owner: row
-            .get::<_, Option<i64>>(14)?
-            .map(|owner| InstanceId::new(unsigned(owner))),
-        recoveries: u32::try_from(row.get::<_, i64>(15)?).unwrap_or(u32::MAX),
-        mail: Postbox::new(unsigned(row.get(16)?), unsigned(row.get(17)?)),
-        updated: Timestamp::from_millis(row.get(18)?),
-        // Nobody carries on what is held.
-        status: status.unwrap_or(Status::Held),
-        place: Place::new(epoch, unsigned(row.get(9)?)),
-        claims: unsigned(row.get(10)?),
-        begun: Timestamp::from_millis(row.get(11)?),
-    };
-    Ok(Found { head, damage })
-}
-
-/// Tenant, subject and key id, and whether they are the text that they should be.
-fn labels(row: &Row<'_>, at: [usize; 3]) -> rusqlite::Result<(Labels, bool)> {
-    let [tenant, subject, key_id] = at;
-    let (tenant, mut whole) = text(row, tenant)?;
-    let mut optional = |at| match row.get_ref(at)? {
-        ValueRef::Null => Ok::<_, rusqlite::Error>(None),
-        _ => text(row, at).map(|(value, readable)| {
-            whole &= readable;
-            Some(value)
-        }),
-    };
-    let mut labels = Labels::new(tenant);
-    labels.subject = optional(subject)?;
-    labels.key_id = optional(key_id)?;
-    Ok((labels, whole))
-}
-
-/// A text, and whether it is one: a disk, or a shell, can leave bytes in its place. That damages one log, and an error
-/// of the statement would stop the store for all.
-fn text(row: &Row<'_>, at: usize) -> rusqlite::Result<(String, bool)> {
-    let bytes = match row.get_ref(at)? {
-        ValueRef::Text(bytes) => bytes,
-        // The tables are strict.
-        other => {
-            let kind = other.data_type();
-            return Err(rusqlite::Error::InvalidColumnType(at, String::new(), kind));
-        }
-    };
-    let text = String::from_utf8_lossy(bytes);
-    let readable = matches!(text, std::borrow::Cow::Borrowed(_));
-    Ok((text.into_owned(), readable))
-}
-
-/// The condition on the status, said so that SQLite sees that the index of open logs will do.
-fn with_status(status: Status) -> String {
-    let is = format!("status = '{}'", status.as_str());
-    match status {
-        Status::Ended => is,
-        Status::Running | Status::Held => format!("{is} AND status <> 'ended'"),
-    }
-}
-
-/// SQLite's integers are signed. Ids, epochs and counts start at 1 and count up, so both ways are exact in practice,
-/// and saturate where they are not.
-fn signed(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
-}
-
-fn unsigned(number: i64) -> u64 {
-    u64::try_from(number).unwrap_or(0)
-}
-
-fn limit(limit: usize) -> i64 {
-    i64::try_from(limit).unwrap_or(i64::MAX)
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::schema;
     use super::*;
-    use crate::journal::sqlite::schema::TABLES;
 
     /// Ended logs outnumber the others by far: whoever looks for the others must not read them all.
     #[test]
-    fn open_logs_are_found_by_their_index() {
-        let connection = Connection::open_in_memory().unwrap();
-        connection.execute_batch(TABLES).unwrap();
-        for status in [Status::Running, Status::Held] {
-            let statement = format!(
-                "EXPLAIN QUERY PLAN SELECT {HEAD} FROM log WHERE {} AND id > 7 ORDER BY id LIMIT 9",
-                with_status(status)
-            );
-            let plan: String = connection
-                .query_row(&statement, [], |row| row.get(3))
-                .unwrap();
-            assert!(plan.contains("log_open"), "{plan}");
+    fn listings_and_prunings_have_their_index() {
+        let connection = schema::example();
+        let all = |status| Listing::new(status, 9);
+        for (listing, index) in [
+            (all(Status::Running).after(LogId::new(7)), "log_open"),
+            (all(Status::Held), "log_open"),
+            (all(Status::Held).stage("paying"), "log_open"),
+            (
+                all(Status::Ended).tenant("acme").kind("pay").key("1"),
+                "sqlite_autoindex_log_1",
+            ),
+            (
+                all(Status::Ended).after(LogId::new(7)),
+                "INTEGER PRIMARY KEY (rowid>?)",
+            ),
+        ] {
+            let plan = schema::plan(&connection, &listed(&listing).0);
+            assert!(plan.contains(index), "{listing:?}: {plan}");
+        }
+        for (statement, index) in [
+            (
+                ENDED,
+                "USING COVERING INDEX log_ended (kind=? AND written<?)",
+            ),
+            (NEXT_KIND, "USING COVERING INDEX log_ended (kind>?)"),
+        ] {
+            let plan = schema::plan(&connection, statement);
+            assert!(plan.contains(index), "{statement}: {plan}");
+            assert!(!plan.contains("TEMP B-TREE"), "{statement}: {plan}");
         }
     }
 }

@@ -7,7 +7,8 @@ use std::sync::mpsc::Receiver;
 use rusqlite::{Connection, ErrorCode};
 use tokio::sync::oneshot;
 
-use super::statements::{self, Fault};
+use super::rows::Fault;
+use super::{statements, turns};
 use crate::journal::{
     Append, Beat, Begin, Begun, Claim, Head, InstanceId, Join, JournalError, Listing, Log, LogId,
     Post, Posted, Prune, Pulse, Release,
@@ -121,13 +122,13 @@ fn perform(connection: &Connection, op: Op) -> Result<Waiting, rusqlite::Error> 
     Ok(match op {
         Op::Begin(begin, reply) => hold(reply, statements::begin(connection, &begin))?,
         Op::Append(append, reply) => hold(reply, statements::append(connection, &append))?,
-        Op::Claim(claim, reply) => hold(reply, statements::claim(connection, &claim))?,
+        Op::Claim(claim, reply) => hold(reply, turns::claim(connection, &claim))?,
         Op::Load(id, reply) => hold(reply, statements::load(connection, id))?,
         Op::List(listing, reply) => hold(reply, statements::list(connection, &listing))?,
-        Op::Join(join, reply) => hold(reply, statements::join(connection, &join))?,
-        Op::Beat(beat, reply) => hold(reply, statements::beat(connection, &beat))?,
-        Op::Leave(instance, reply) => hold(reply, statements::leave(connection, instance))?,
-        Op::Release(release, reply) => hold(reply, statements::release(connection, &release))?,
+        Op::Join(join, reply) => hold(reply, turns::join(connection, &join))?,
+        Op::Beat(beat, reply) => hold(reply, turns::beat(connection, &beat))?,
+        Op::Leave(instance, reply) => hold(reply, turns::leave(connection, instance))?,
+        Op::Release(release, reply) => hold(reply, turns::release(connection, &release))?,
         Op::Post(post, reply) => hold(reply, statements::post(connection, &post))?,
         Op::Prune(prune, reply) => hold(reply, statements::prune(connection, &prune))?,
     })

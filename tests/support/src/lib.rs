@@ -7,6 +7,8 @@
 //! static ALLOCATOR: mainstay_test_support::Counting = mainstay_test_support::Counting;
 //! ```
 
+pub mod postgres;
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 

@@ -1,0 +1,158 @@
+//! What the server does for a claim, a list and a heartbeat when ended logs outnumber all others: the plans that it
+//! really ran, from its log.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use mainstay::journal::postgres::PostgresJournal;
+use mainstay::journal::{Beat, Claim, Join, Journal, Listing, Post, Prune, Status};
+
+use super::Suite;
+use super::fixture::{Fixture, at, create, eventually, pool, record};
+
+pub(crate) fn add(suite: &mut Suite<'_>) {
+    suite.test("plans::ended_logs_cost_claims_and_lists_nothing", plans);
+}
+
+async fn plans(fixture: Fixture) {
+    fixture.migrated().await;
+    let (schema, client) = (&fixture.schema, fixture.psql().await);
+    let fill = format!(
+        "INSERT INTO {schema}.log (tenant, kind, version, key, digest, status, stage, epoch, records, claims,
+                                   recoveries, posted, read, begun, updated, ended)
+         SELECT 'acme', 'pay', 1, 'ended-' || n, '', 'ended', '', 1, 0, 0, 0, 0, 0, 0, 0, now() FROM generate_series(1, 200000) n;
+         INSERT INTO {schema}.log (tenant, kind, version, key, digest, status, stage, epoch, records, claims,
+                                   recoveries, posted, read, begun, updated, wake)
+         SELECT 'acme', 'pay', 1, 'parked-' || n, '', 'running', '', 1, 0, 0, 0, 0, 0, 0, 0, now() + interval '1 day'
+         FROM generate_series(1, 20000) n;
+         INSERT INTO {schema}.instance (name, until) VALUES ('alive', now() + interval '1 day');
+         INSERT INTO {schema}.log (tenant, kind, version, key, digest, status, stage, epoch, records, claims,
+                                   recoveries, posted, read, begun, updated, owner)
+         SELECT 'acme', 'pay', 1, 'owned-' || n, '', 'running', '', 1, 0, 0, 0, 0, 0, 0, 0, 1 FROM generate_series(1, 20000) n;"
+    );
+    client.batch_execute(&fill).await.unwrap();
+    client
+        .batch_execute(&format!("ANALYZE {schema}.log, {schema}.instance"))
+        .await
+        .unwrap();
+
+    let mut address = fixture.address();
+    address.options(
+        "-c session_preload_libraries=auto_explain -c auto_explain.log_min_duration=0 -c auto_explain.log_analyze=on \
+         -c auto_explain.log_timing=off",
+    );
+    let config = fixture.config().writers(NonZeroU32::MIN);
+    let journal = PostgresJournal::open(pool(address), config).await.unwrap();
+    let before = fixture.server().log().len();
+    let owner = journal
+        .join(Join::new("plans", Duration::from_secs(600)))
+        .await
+        .unwrap();
+    let mut heads = Vec::new();
+    for key in 0..40 {
+        heads.push(create(&journal, &key.to_string()).await);
+    }
+    let claim = Claim::new(vec![("pay".into(), 1), ("other".into(), 2)], 32).owner(owner);
+    assert_eq!(journal.claim(claim).await.unwrap().len(), 32);
+    journal
+        .post(Post::new(heads[0].id, "m", 1, "[]", at(1)))
+        .await
+        .unwrap();
+    assert_eq!(
+        journal
+            .beat(Beat::new(owner, Duration::from_secs(600), 10))
+            .await
+            .unwrap()
+            .mail,
+        [heads[0].id]
+    );
+    assert_eq!(
+        journal
+            .list(Listing::new(Status::Running, 100))
+            .await
+            .unwrap()
+            .len(),
+        100
+    );
+    assert!(
+        journal
+            .list(Listing::new(Status::Held, 100))
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    let mut by_key = Listing::new(Status::Ended, 10);
+    by_key.key = Some("ended-7".to_owned());
+    assert_eq!(journal.list(by_key).await.unwrap().len(), 1);
+    assert_eq!(
+        journal
+            .prune(Prune::new(Duration::from_secs(3600), 10))
+            .await
+            .unwrap(),
+        0
+    );
+    assert_eq!(
+        journal.prune(Prune::new(Duration::ZERO, 10)).await.unwrap(),
+        10
+    );
+    let appends = heads[32..]
+        .iter()
+        .map(|head| journal.append(record(head, head.place, "[2]")));
+    for answer in futures::future::join_all(appends).await {
+        answer.unwrap();
+    }
+    drop(journal);
+    let mut log = String::new();
+    let mine = format!("\"{schema}\".log");
+    eventually("the server writes its log", async || {
+        log = fixture.server().log()[before..].to_owned();
+        log.matches("DELETE FROM").count() >= 6
+    })
+    .await;
+    let mut plans = log
+        .split("LOG:  ")
+        .filter(|entry| entry.contains("plan:") && entry.contains(&mine));
+    for index in [
+        "log_free",
+        "log_parked",
+        "log_owned",
+        "log_open",
+        "log_mail",
+        "log_ended",
+        "log_pkey",
+    ] {
+        assert!(
+            log.contains(&format!("using {index} on")) || log.contains(&format!("on {index} ")),
+            "{index} is not used:\n{log}"
+        );
+    }
+    if let Some(scan) = plans.find(|plan| plan.contains("Seq Scan on log")) {
+        panic!("all logs are read:\n{scan}");
+    }
+    // The claim reads what it takes, not what others own or what is parked.
+    let claim = log
+        .split("LOG:  ")
+        .find(|entry| entry.contains("WITH RECURSIVE"))
+        .unwrap();
+    for line in claim
+        .lines()
+        .filter(|line| line.contains("Scan") && line.contains("actual rows="))
+    {
+        let rows: f64 = line
+            .split("actual rows=")
+            .nth(1)
+            .unwrap()
+            .split(' ')
+            .next()
+            .unwrap()
+            .parse()
+            .unwrap();
+        assert!(rows <= 32.0, "{line}\n{claim}");
+    }
+    for removed in claim.split("Rows Removed by Filter: ").skip(1) {
+        let rows: u32 = removed.split_whitespace().next().unwrap().parse().unwrap();
+        assert!(rows < 100, "{claim}");
+    }
+    // Compiling takes longer than the claim.
+    assert!(!claim.contains("JIT:"), "{claim}");
+}
