@@ -3,13 +3,22 @@
 //! Their Rust examples are documentation tests, see the end of `src/lib.rs`.
 
 #![expect(clippy::unwrap_used, reason = "a test panics to fail")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the environment says whether a server must be there"
+)]
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use deadpool_postgres::{Manager, Pool};
+use mainstay::journal::Journal;
+use mainstay::journal::postgres::{PostgresConfig, PostgresJournal};
 use mainstay::journal::sqlite::SqliteJournal;
 use mainstay::saga::{Cx, Ended, Saga, Sagas, StepError};
+use mainstay_test_support::postgres::{Absent, Server};
 use rusqlite::{Connection, OpenFlags};
+use tokio_postgres::NoTls;
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/saga")
@@ -35,13 +44,22 @@ async fn transfer(cx: Cx<(), u32>, (): ()) -> Result<(), StepError> {
     }
 }
 
-#[tokio::test]
-async fn the_statements_say_what_is_stuck() {
-    let statements = blocks("stuck.md", "sql");
-    assert_eq!(statements.len(), 6);
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("sagas.sqlite");
-    let journal = Arc::new(SqliteJournal::open(&path).unwrap());
+/// The statements of the page: for SQLite, for PostgreSQL, and for the guard's tables in either.
+fn statements() -> [Vec<String>; 3] {
+    let mut statements = [const { Vec::new() }; 3];
+    for statement in blocks("stuck.md", "sql") {
+        let of = match statement.lines().next().unwrap() {
+            line if line.starts_with("-- PostgreSQL") => 1,
+            line if line.starts_with("-- at the receiver") => 2,
+            _ => 0,
+        };
+        statements.get_mut(of).unwrap().push(statement);
+    }
+    statements
+}
+
+/// One saga that waits for an operator for the second time, and one that waits for an hour.
+async fn stuck(journal: Arc<dyn Journal>) -> Sagas<()> {
     let payment = Saga::builder("payment")
         .pivot("transfer", transfer)
         .build()
@@ -61,6 +79,16 @@ async fn the_statements_say_what_is_stuck() {
         tokio::task::yield_now().await;
     }
     sagas.start(&payment, "PAY-2", 2).await.unwrap();
+    sagas
+}
+
+#[tokio::test]
+async fn the_statements_say_what_is_stuck() {
+    let [statements, _, receiver] = statements();
+    assert_eq!((statements.len(), receiver.len()), (6, 1));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("sagas.sqlite");
+    let sagas = stuck(Arc::new(SqliteJournal::open(&path).unwrap())).await;
 
     let db = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
     let mut rows = Vec::new();
@@ -99,7 +127,47 @@ async fn the_statements_say_what_is_stuck() {
         "{decided}"
     );
     assert!(key.contains("held"), "{key}");
+
+    let of_receiver = Connection::open_in_memory().unwrap();
+    mainstay::effect_guard::sqlite::create(&of_receiver).unwrap();
+    for statement in &receiver {
+        of_receiver.prepare(statement).unwrap();
+    }
     // Cut off: it would wait for an hour.
+    sagas.shutdown(std::time::Duration::ZERO).await;
+}
+
+#[tokio::test]
+async fn so_do_those_for_postgres() {
+    let required = std::env::var_os("MAINSTAY_REQUIRE_SERVICES").is_some_and(|value| value == "1");
+    let server = match Server::start(&[("fsync", "on")]) {
+        Err(Absent::NotInstalled) if !required => return,
+        other => other.unwrap(),
+    };
+    let address: tokio_postgres::Config = server.address().parse().unwrap();
+    let pool = Pool::builder(Manager::new(address, NoTls)).build().unwrap();
+    let config = PostgresConfig::new();
+    PostgresJournal::migrate(&pool, &config).await.unwrap();
+    let journal = PostgresJournal::open(pool.clone(), config).await.unwrap();
+    let sagas = stuck(Arc::new(journal)).await;
+
+    let client = pool.get().await.unwrap();
+    let [_, statements, receiver] = statements();
+    let [held, running] = statements.try_into().unwrap();
+    let held = client.query(&held, &[]).await.unwrap();
+    assert_eq!(held.len(), 1);
+    let row = held.first().unwrap();
+    assert_eq!(row.get::<_, &str>("class"), "unknown_outcome");
+    assert_eq!(row.get::<_, &str>("key"), "PAY-1");
+    let running = client.query(&running, &[]).await.unwrap();
+    assert_eq!(running.len(), 1);
+    assert_eq!(running.first().unwrap().get::<_, &str>("key"), "PAY-2");
+    let tables = mainstay::effect_guard::postgres::TABLES;
+    client.batch_execute(tables).await.unwrap();
+    for statement in &receiver {
+        client.query(statement, &[]).await.unwrap();
+    }
+    drop(client);
     sagas.shutdown(std::time::Duration::ZERO).await;
 }
 
