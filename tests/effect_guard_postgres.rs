@@ -341,6 +341,61 @@ async fn an_undo_under_way_and_its_call_end_as_one_after_the_other() {
     }
 }
 
+/// The connection is cut at every place between the key and the commit, and after it.
+#[tokio::test]
+async fn a_cut_connection_leaves_the_effect_and_its_key_or_neither() {
+    let Some(server) = server() else { return };
+    let mut look = receiver(&server).await;
+    for (place, there) in [
+        ("admitted", 0),
+        ("applied", 0),
+        ("settled", 0),
+        ("committed", 1),
+    ] {
+        let mut cut = connect(&server).await;
+        let backend: i32 = cut
+            .query_one("SELECT pg_backend_pid()", &[])
+            .await
+            .unwrap()
+            .get(0);
+        let tx = cut.transaction().await.unwrap();
+        let Admitted::Apply(permit) = postgres::admit(&tx, &call(place)).await.unwrap() else {
+            panic!("{place} is known")
+        };
+        if place != "admitted" {
+            tx.execute("INSERT INTO effect VALUES ($1)", &[&place])
+                .await
+                .unwrap();
+        }
+        if !["admitted", "applied"].contains(&place) {
+            postgres::settle(&tx, permit, &place).await.unwrap();
+        }
+        if place == "committed" {
+            tx.commit().await.unwrap();
+            assert!(cut_off(&look, backend).await);
+        } else {
+            assert!(cut_off(&look, backend).await);
+            assert!(tx.commit().await.is_err());
+        }
+        assert_eq!(effects(&look, place).await, there, "{place}");
+        let tx = look.transaction().await.unwrap();
+        let again = apply(&tx, &call(place)).await.unwrap();
+        assert_eq!(
+            again,
+            if there == 1 { "already" } else { "apply" },
+            "{place}"
+        );
+        tx.commit().await.unwrap();
+        assert_eq!(effects(&look, place).await, 1, "{place}");
+    }
+}
+
+/// Ends a backend and waits until it is gone.
+async fn cut_off(client: &Client, backend: i32) -> bool {
+    let end = "SELECT pg_terminate_backend($1, 10000)";
+    client.query_one(end, &[&backend]).await.unwrap().get(0)
+}
+
 /// Two undos of one key, both of which find it applied: the second waits, and does not undo again.
 #[tokio::test]
 async fn an_effect_is_undone_once() {
