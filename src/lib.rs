@@ -12,6 +12,7 @@
 //! | have a worse answer rather than none | [`fallback`] |
 //! | bound how much may pass | [`limit`] |
 //! | run several effects in several services, all or none | `saga`, on a `journal` |
+//! | apply an effect once, however often it is asked for | [`effect_guard`] |
 //! | say what counts as a failure | [`outcome`] |
 //! | see what happens | [`observe`]: every metric, event and span, and the handles of the layers |
 //! | configure a service from one file, and again while it runs | `settings` |
@@ -47,6 +48,7 @@
 pub mod breaker;
 pub mod context;
 pub mod deadline;
+pub mod effect_guard;
 pub mod error;
 pub mod fallback;
 pub mod limit;
@@ -94,3 +96,8 @@ pub use outcome::{Classify, Outcome};
 #[cfg(all(doctest, feature = "reqwest", feature = "saga"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// The examples of the pages about sagas are tests.
+#[cfg(all(doctest, feature = "sqlite"))]
+#[doc = include_str!("../docs/saga/steps.md")]
+struct SagaSteps;

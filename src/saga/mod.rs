@@ -131,6 +131,9 @@
 //!
 //! [`testing::Trial`] drives a saga of yours through every one of these and checks what you say must hold.
 //!
+//! A receiver with a database of its own does its part with [`effect_guard`](crate::effect_guard). `docs/saga/steps.md`
+//! says the rest: which error to return, what an undo meets, and what to do about others who look at the data meanwhile.
+//!
 //! # Running many instances
 //!
 //! Any number of engines share a journal, each under a [lease]. A killed instance's sagas continue elsewhere when
