@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::FutureExt as _;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::AbortHandle;
 
 use super::SagaId;
@@ -48,6 +48,10 @@ pub(super) struct Engine<App> {
     pub(super) app: Arc<App>,
     pub(super) definitions: HashMap<Edition, Arc<dyn Registered<App>>>,
     pub(super) probe: Option<Arc<dyn Probe>>,
+    /// How often a saga over which processes died is run, before an operator must look.
+    pub(super) crash_limit: u32,
+    /// One at a time of those sagas, so that it is known which of them it is.
+    suspects: Arc<Semaphore>,
     permits: Arc<Semaphore>,
     stop: watch::Sender<bool>,
     live: watch::Sender<usize>,
@@ -88,6 +92,8 @@ impl BusinessKey {
 pub(super) struct Cell {
     pub(super) digest: String,
     pub(super) phase: watch::Sender<Phase>,
+    /// Told, with `notify_one`, when something was posted to the saga's log; its run then reads the mail.
+    pub(super) mail: Notify,
 }
 
 impl Cell {
@@ -95,6 +101,7 @@ impl Cell {
         Arc::new(Self {
             digest,
             phase: watch::Sender::new(phase),
+            mail: Notify::new(),
         })
     }
 }
@@ -106,12 +113,15 @@ impl<App: Send + Sync + 'static> Engine<App> {
         definitions: HashMap<Edition, Arc<dyn Registered<App>>>,
         probe: Option<Arc<dyn Probe>>,
         in_flight: usize,
+        crash_limit: u32,
     ) -> Self {
         Self {
             journal,
             app,
             definitions,
             probe,
+            crash_limit,
+            suspects: Arc::new(Semaphore::new(1)),
             permits: Arc::new(Semaphore::new(in_flight)),
             stop: watch::Sender::new(false),
             live: watch::Sender::new(0),
@@ -209,6 +219,19 @@ impl<App: Send + Sync + 'static> Engine<App> {
         }
     }
 
+    /// The place of the one suspected saga that runs; `None` when the engine stops first.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`permit`](Self::permit).
+    pub(super) async fn alone(&self) -> Option<OwnedSemaphorePermit> {
+        tokio::select! {
+            biased;
+            () = self.stopping() => None,
+            permit = Arc::clone(&self.suspects).acquire_owned() => permit.ok(),
+        }
+    }
+
     // === who runs ===
 
     pub(super) fn cell(&self, key: &BusinessKey) -> Option<Arc<Cell>> {
@@ -280,9 +303,9 @@ impl<App: Send + Sync + 'static> Engine<App> {
         let leaving = Leaving {
             engine: Arc::clone(&self),
             key: BusinessKey::of(&head),
-            cell,
+            cell: Arc::clone(&cell),
         };
-        let phase = Run::new(self, head, permit).carry(facts).await;
+        let phase = Run::new(self, head, cell, permit).carry(facts).await;
         leaving.tell(phase);
     }
 
@@ -298,7 +321,7 @@ impl<App: Send + Sync + 'static> Engine<App> {
         };
         match wish {
             Wish::Crash => Err(Leave::Stopped(SagaError::Stopping)),
-            Wish::Go | Wish::End(_) | Wish::Twice => Ok(()),
+            Wish::Go | Wish::Cancel | Wish::End(_) | Wish::Twice => Ok(()),
         }
     }
 }
@@ -342,9 +365,11 @@ impl<App: Send + Sync + 'static> Drop for Leaving<App> {
         let unfinished = match &*self.cell.phase.borrow() {
             Phase::Starting => Phase::Refused(SagaError::Stopping),
             Phase::Running(id) => Phase::Stopped(*id, SagaError::Stopping),
-            Phase::Rested(..) | Phase::Elsewhere(_) | Phase::Refused(_) | Phase::Stopped(..) => {
-                return;
-            }
+            Phase::Rested(..)
+            | Phase::Elsewhere(_)
+            | Phase::Parked(_)
+            | Phase::Refused(_)
+            | Phase::Stopped(..) => return,
         };
         self.tell(unfinished);
     }

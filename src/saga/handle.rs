@@ -31,6 +31,8 @@ pub(super) enum Phase {
     Rested(SagaId, Rest),
     /// It is in the journal, and carried on by somebody else or by nobody.
     Elsewhere(SagaId),
+    /// It is in the journal and waits there, so long that nobody carries it on meanwhile.
+    Parked(SagaId),
     /// It was not started.
     Refused(SagaError),
     /// This process will not carry it on; the journal has it.
@@ -57,7 +59,8 @@ impl Phase {
                 observe::saga_left(saga, id.get(), "the engine stops");
             }
             Self::Stopped(id, _) => observe::saga_left(saga, id.get(), "the journal refused"),
-            Self::Starting | Self::Running(_) | Self::Refused(_) => {}
+            // The wait was told when it began.
+            Self::Starting | Self::Running(_) | Self::Parked(_) | Self::Refused(_) => {}
         }
     }
 }
@@ -124,7 +127,9 @@ impl<T: DeserializeOwned> Handle<T> {
             // Another may have been since.
             Ok(Phase::Rested(_, Rest::Incident(_))) => self.watched().await,
             Ok(Phase::Rested(_, rest)) => rest.typed(),
-            Ok(Phase::Elsewhere(_) | Phase::Starting | Phase::Running(_)) => self.watched().await,
+            Ok(
+                Phase::Elsewhere(_) | Phase::Parked(_) | Phase::Starting | Phase::Running(_),
+            ) => self.watched().await,
         }
     }
 

@@ -153,6 +153,7 @@
 
 mod action;
 mod builder;
+mod cancel;
 mod codec;
 mod cx;
 mod definition;
@@ -162,6 +163,7 @@ mod engine;
 pub mod entry;
 mod error;
 mod handle;
+mod heed;
 mod history;
 mod id;
 mod key;
@@ -178,13 +180,15 @@ mod setup;
 mod shape;
 mod start;
 pub mod testing;
+mod tries;
 
 pub use action::{Action, Recorded};
-pub use builder::{After, Before, Builder, WithoutUndo};
+pub use builder::{After, AfterStep, Before, Builder, Onward, WithoutUndo};
+pub use cancel::CancelAnswer;
 pub use cx::Cx;
 pub use definition::Saga;
 pub use ended::{Ended, Incident};
-pub use error::{DefinitionError, SagaError, StepError};
+pub use error::{DefinitionError, Reconciled, SagaError, StepError};
 pub use handle::Handle;
 pub use id::SagaId;
 pub use key::Key;

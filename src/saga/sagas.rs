@@ -191,6 +191,7 @@ impl<App: Send + Sync + 'static> Sagas<App> {
             Phase::Running(id)
             | Phase::Rested(id, _)
             | Phase::Elsewhere(id)
+            | Phase::Parked(id)
             | Phase::Stopped(id, _) => id,
         };
         if cell.digest != digest {

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
 
 use super::action::Recorded;
@@ -26,6 +26,7 @@ pub struct SagasBuilder<App> {
     ambiguous: Option<Edition>,
     probe: Option<Arc<dyn Probe>>,
     in_flight: NonZeroUsize,
+    crash_limit: NonZeroU32,
 }
 
 impl<App: Send + Sync + 'static> SagasBuilder<App> {
@@ -38,6 +39,8 @@ impl<App: Send + Sync + 'static> SagasBuilder<App> {
             probe: None,
             // 256 is not zero.
             in_flight: NonZeroUsize::MIN.saturating_add(255),
+            // 3 is not zero.
+            crash_limit: NonZeroU32::MIN.saturating_add(2),
         }
     }
 
@@ -64,6 +67,17 @@ impl<App: Send + Sync + 'static> SagasBuilder<App> {
     /// syncs of a disk, few enough not to flood what lies below. A saga that waits between attempts does not count.
     pub const fn in_flight(mut self, sagas: NonZeroUsize) -> Self {
         self.in_flight = sagas;
+        self
+    }
+
+    /// How often a saga is run that has already been taken over twice without getting further, before it is an incident
+    /// of class [`CrashLoop`](super::entry::Class::CrashLoop). Defaults to 3: with the two before, five processes died.
+    ///
+    /// From the second takeover on a saga is suspected. That is written down before it runs, and suspected sagas make
+    /// their first attempt one after the other, so that those that ran beside the one that ends the process get further
+    /// and are cleared, and only that one runs out of its tries.
+    pub const fn crash_limit(mut self, runs: NonZeroU32) -> Self {
+        self.crash_limit = runs;
         self
     }
 
@@ -100,6 +114,7 @@ impl<App: Send + Sync + 'static> SagasBuilder<App> {
             self.definitions,
             self.probe,
             self.in_flight.get(),
+            self.crash_limit.get(),
         );
         let engine = Arc::new(engine);
         let sagas = Sagas::of(Arc::clone(&engine));

@@ -238,6 +238,20 @@ impl Execution {
         Ok(execution)
     }
 
+    /// A saga that has just begun here: as [`replay`](Self::replay), and this process knows that nothing has run.
+    ///
+    /// # Errors
+    ///
+    /// As [`replay`](Self::replay).
+    pub fn fresh<'a>(
+        shape: Arc<Shape>,
+        facts: impl IntoIterator<Item = (&'a Fact, Timestamp)>,
+    ) -> Result<Self, Illegal> {
+        let mut execution = Self::replay(shape, facts)?;
+        execution.uncertain = false;
+        Ok(execution)
+    }
+
     /// What is to be done next.
     #[must_use]
     pub fn next(&self) -> Next {

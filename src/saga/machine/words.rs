@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::saga::entry::{Fact, Finish, Operation};
+use crate::saga::error::cut;
 use crate::saga::payload::Payload;
 
 /// What is to be done next.
@@ -52,6 +53,24 @@ pub enum Ending {
     Unrecordable(Box<str>),
     /// It was asked, and no attempt has had an effect or will.
     NotApplied,
+}
+
+impl Ending {
+    /// What it said; nothing where it is done.
+    pub(crate) fn said(&self) -> Box<str> {
+        match self {
+            Self::Done(_) => "".into(),
+            other => super::decide::words(other.clone()),
+        }
+    }
+
+    /// How long it asked to wait.
+    pub(crate) const fn hint(&self) -> Duration {
+        match self {
+            Self::RetryAfter(_, after) => *after,
+            _ => Duration::ZERO,
+        }
+    }
 }
 
 /// Which attempt ended.
@@ -116,19 +135,27 @@ pub struct Decision {
 }
 
 impl Decision {
-    /// Signed by an actor, with a reason.
-    pub fn new(
-        operation: Operation,
-        actor: impl Into<Box<str>>,
-        reason: impl Into<Box<str>>,
-    ) -> Self {
+    /// Signed by an actor, with a reason; long texts are cut.
+    #[must_use]
+    pub fn new(operation: Operation, actor: &str, reason: &str) -> Self {
         Self {
             operation,
             output: None,
-            actor: actor.into(),
-            reason: reason.into(),
+            actor: cut(actor),
+            reason: cut(reason),
             approver: None,
         }
+    }
+
+    /// What is to be done.
+    #[must_use]
+    pub const fn operation(&self) -> Operation {
+        self.operation
+    }
+
+    /// Whether there is an actor and a reason.
+    pub(crate) fn is_signed(&self) -> bool {
+        !self.actor.trim().is_empty() && !self.reason.trim().is_empty()
     }
 
     /// With the output that [`Operation::SupplyOutput`] needs.
