@@ -162,7 +162,10 @@ impl Liar {
             return vec![];
         }
         let last = append.body.contains("finished");
-        let unwinding = append.body.contains("\"unwind\"") || append.body.contains("undone");
+        let body = &append.body;
+        let unwinding = ["\"unwind\"", "undone", "\"undo\":true", "\"unwinding\""]
+            .iter()
+            .any(|word| body.contains(word));
         let now = match self.lie {
             Lie::KeepsUnwinding if unwinding && !last => vec![],
             _ => std::mem::take(held),
