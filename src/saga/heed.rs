@@ -79,15 +79,15 @@ impl<App: Send + Sync + 'static> Run<App> {
         Ok(false)
     }
 
-    /// Waits, and heeds meanwhile. Returns whether something else is next now.
+    /// Waits, and heeds meanwhile. Returns whether something else than this is next now.
     ///
     /// Waiting sagas do not count as in flight, so that they hold up no others.
     pub(super) async fn pause(
         &mut self,
         execution: &mut Execution,
+        next: Next,
         delay: Duration,
     ) -> Result<bool, Leave> {
-        let next = execution.next();
         let until = rt::now() + delay;
         loop {
             let over = self.over.filter(|over| *over > rt::now());
@@ -95,7 +95,7 @@ impl<App: Send + Sync + 'static> Run<App> {
             self.wait(over.map_or(until, |over| over.min(until))).await?;
             self.heed(execution).await?;
             execution.check_key(rt::wall());
-            if execution.next() != next || matches!(next, Next::Hold | Next::End(_)) {
+            if execution.next() != next {
                 return Ok(true);
             }
             if rt::now() >= until {

@@ -74,10 +74,11 @@ impl<App: Send + Sync + 'static> Run<App> {
         let over = policy
             .deadline
             .map(|deadline| rt::now() + deadline.saturating_sub(now.since(since)));
+        let next = execution.next();
         let mut delay = Duration::ZERO;
         for number in tried.saturating_add(1).. {
             if let Some(due) = due.take()
-                && self.pause(execution, due).await?
+                && self.pause(execution, next, due).await?
             {
                 return Ok(());
             }
