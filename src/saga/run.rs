@@ -24,8 +24,8 @@ use super::engine::{Cell, Engine};
 use super::entry::{Class, FORMAT, Fact, Started};
 use super::error::SagaError;
 use super::handle::Phase;
-use super::history::History;
 use super::heed::Letter;
+use super::history::History;
 use super::machine::{Execution, Next};
 use super::probe::{Site, What};
 use crate::journal::{Append, Head, JournalError, Place};
@@ -280,11 +280,7 @@ impl<App: Send + Sync + 'static> Run<App> {
             .map_err(|illegal| Leave::Unreadable(illegal.to_string()))
     }
 
-    async fn write(
-        &mut self,
-        facts: &[Fact],
-        park: Option<Duration>,
-    ) -> Result<Timestamp, Leave> {
+    async fn write(&mut self, facts: &[Fact], park: Option<Duration>) -> Result<Timestamp, Leave> {
         let body = codec::encode(facts).map_err(|error| {
             Leave::Unreadable(format!("a record that cannot be written: {error}"))
         })?;

@@ -39,8 +39,8 @@ impl<App: Send + Sync + 'static> SagasBuilder<App> {
             probe: None,
             // 256 is not zero.
             in_flight: NonZeroUsize::MIN.saturating_add(255),
-            // 3 is not zero.
-            crash_limit: NonZeroU32::MIN.saturating_add(2),
+            // 5 is not zero.
+            crash_limit: NonZeroU32::MIN.saturating_add(4),
         }
     }
 
@@ -71,7 +71,8 @@ impl<App: Send + Sync + 'static> SagasBuilder<App> {
     }
 
     /// How often a saga is run that has already been taken over twice without getting further, before it is an incident
-    /// of class [`CrashLoop`](super::entry::Class::CrashLoop). Defaults to 3: with the two before, five processes died.
+    /// of class [`CrashLoop`](super::entry::Class::CrashLoop). Defaults to 5: with the two before, seven processes
+    /// died. Fewer would take a saga for deadly that was unlucky while processes were killed in quick succession.
     ///
     /// From the second takeover on a saga is suspected. That is written down before it runs, and suspected sagas make
     /// their first attempt one after the other, so that those that ran beside the one that ends the process get further

@@ -33,7 +33,11 @@ impl<App: Send + Sync + 'static> Run<App> {
     ) -> Result<(), Leave> {
         let (Some(policy), Some(name)) = (
             work.definition.policy(step, task),
-            work.definition.shape().steps.get(step).map(|step| &step.name),
+            work.definition
+                .shape()
+                .steps
+                .get(step)
+                .map(|step| &step.name),
         ) else {
             return Err(Leave::Unreadable(
                 "a step that the definition does not have".into(),

@@ -13,9 +13,7 @@ impl Execution {
             return false;
         };
         // Rules 6 and 17.
-        step.kind != Kind::Check
-            && self.uncertain
-            && (!step.at_most_once || self.tries.intents > 0)
+        step.kind != Kind::Check && self.uncertain && (!step.at_most_once || self.tries.intents > 0)
     }
 
     /// Takes note of the time before an attempt: a step whose receiver may have forgotten the key is in doubt (rule 18).

@@ -175,7 +175,10 @@ impl Execution {
     }
 
     fn turn_back(&mut self, what: &'static str, failure: Failure) -> Result<(), Illegal> {
-        let Some(next) = self.frontier().filter(|_| self.is_next(&failure.step, false)) else {
+        let Some(next) = self
+            .frontier()
+            .filter(|_| self.is_next(&failure.step, false))
+        else {
             return Err(Illegal::new(
                 what,
                 "another step was next, or the saga unwinds",
@@ -198,7 +201,10 @@ impl Execution {
         };
         let operation = resolution.operation;
         if !self.permits(&held, operation) {
-            return Err(Illegal::new("resolved", "this operation is not allowed here"));
+            return Err(Illegal::new(
+                "resolved",
+                "this operation is not allowed here",
+            ));
         }
         // What stopped may have had its effect meanwhile, or before.
         self.uncertain = true;

@@ -95,8 +95,7 @@ impl Execution {
                     } else {
                         Effect::None
                     },
-                    error: format!("turned back by {}: {}", decision.actor, decision.reason)
-                        .into(),
+                    error: format!("turned back by {}: {}", decision.actor, decision.reason).into(),
                     attempts: held.attempts,
                 };
                 let nothing_to_undo = self.undo_order(&failure).is_empty();

@@ -12,10 +12,7 @@ fn replay<'a>(
     shape: &Arc<Shape>,
     facts: impl IntoIterator<Item = &'a Fact>,
 ) -> Result<Execution, Illegal> {
-    Execution::replay(
-        Arc::clone(shape),
-        facts.into_iter().map(|fact| (fact, NOW)),
-    )
+    Execution::replay(Arc::clone(shape), facts.into_iter().map(|fact| (fact, NOW)))
 }
 
 fn shape() -> Arc<Shape> {
@@ -283,7 +280,7 @@ fn rule_11_after_the_pivot_only_forward() {
         assert_eq!(live.end(ending.clone(), 1), Verdict::Again);
         live.end(ending, 2);
         assert_eq!(class(&live), Class::Exhausted);
-            live.decide(Operation::Retry);
+        live.decide(Operation::Retry);
         assert_eq!(live.machine.next(), Next::Run(4));
     }
 }
@@ -366,16 +363,10 @@ fn rule_15_an_illegal_log_is_refused() {
     for gone in 0..facts.len() - 1 {
         let mut holed = facts.clone();
         let fact = holed.remove(gone);
-        assert!(
-            replay(&shape(), &holed).is_err(),
-            "without {fact:?}"
-        );
+        assert!(replay(&shape(), &holed).is_err(), "without {fact:?}");
         let mut doubled = facts.clone();
         doubled.insert(gone, fact);
-        assert!(
-            replay(&shape(), &doubled).is_err(),
-            "twice fact {gone}"
-        );
+        assert!(replay(&shape(), &doubled).is_err(), "twice fact {gone}");
     }
     // Without its end, which rides with the last fact.
     let ending = facts.len() - 1;
@@ -459,7 +450,11 @@ fn rule_17_the_intent_is_durable_before_the_step_and_a_crash_after_it_is_a_doubt
     assert_eq!(live.machine.next(), Next::Run(0), "nothing was written");
     live.done(1);
     live.write(&live.machine.due());
-    assert_eq!(live.machine.next(), Next::Run(1), "in this process it may run");
+    assert_eq!(
+        live.machine.next(),
+        Next::Run(1),
+        "in this process it may run"
+    );
     live.crash();
     assert_eq!(live.machine.next(), Next::Write, "in the next it may not");
     live.write(&live.machine.due());
@@ -544,7 +539,11 @@ fn rule_18_a_key_that_may_be_forgotten_is_not_used_again() {
     let mut live = Live::of(Arc::clone(&remembers));
     live.done(3);
     live.machine.check_key(after);
-    assert_eq!(live.machine.next(), Next::Run(3), "no attempt can have been made");
+    assert_eq!(
+        live.machine.next(),
+        Next::Run(3),
+        "no attempt can have been made"
+    );
     live.crash().machine.check_key(within);
     assert_eq!(live.machine.next(), Next::Run(3));
     live.machine.check_key(after);
@@ -568,14 +567,21 @@ fn rule_19_a_wait_survives_and_so_do_its_numbers() {
     let at = NOW.after(Duration::from_secs(60));
     let wait = live.machine.postpone(1, "503", NOW, at).unwrap();
     live.write(&wait);
-    assert!(live.machine.postpone(1, "503", NOW, at).is_err(), "it is written");
+    assert!(
+        live.machine.postpone(1, "503", NOW, at).is_err(),
+        "it is written"
+    );
     live.crash();
     let (again, delay) = live.machine.waiting().unwrap();
     assert_eq!((again.attempt, again.since, again.at), (1, NOW, at));
     assert_eq!(delay, Duration::from_secs(60));
     assert_eq!(live.machine.next(), Next::Run(3));
     live.end(fail(), 2);
-    assert_eq!(class(&live), Class::UnknownOutcome, "the first may have had it");
+    assert_eq!(
+        class(&live),
+        Class::UnknownOutcome,
+        "the first may have had it"
+    );
     let mut live = Live::new();
     live.done(2).end(retry(), 1);
     live.write(&live.machine.postpone(1, "503", NOW, at).unwrap());
@@ -651,7 +657,10 @@ fn rule_21_a_pivot_in_doubt_is_asked_or_held_and_not_cancelled() {
     assert_eq!(live.machine.next(), Next::Reconcile(3));
     live.end(Ending::NotApplied, 1);
     let facts = live.machine.cancel("ann", "because").unwrap();
-    assert!(matches!(facts.as_slice(), [Fact::Cancelled(_), Fact::Unwind]));
+    assert!(matches!(
+        facts.as_slice(),
+        [Fact::Cancelled(_), Fact::Unwind]
+    ));
 }
 
 #[test]
@@ -722,8 +731,14 @@ fn rule_24_each_decision_is_legal_where_it_makes_sense_and_nowhere_else() {
     };
     let cases = [
         (halted(0), vec![Abandon, Retry, SupplyOutput, Unwind]),
-        (halted(2), vec![Abandon, Retry, RetryAsNew, SupplyOutput, Unwind]),
-        (halted(3), vec![Abandon, Retry, RetryAsNew, SupplyOutput, Unwind]),
+        (
+            halted(2),
+            vec![Abandon, Retry, RetryAsNew, SupplyOutput, Unwind],
+        ),
+        (
+            halted(3),
+            vec![Abandon, Retry, RetryAsNew, SupplyOutput, Unwind],
+        ),
         (halted(4), vec![Abandon, Retry, RetryAsNew, SupplyOutput]),
         (undoing(), vec![Abandon, Retry, RetryAsNew, SkipUndo]),
     ];
@@ -753,7 +768,11 @@ fn rule_24_each_decision_is_legal_where_it_makes_sense_and_nowhere_else() {
     assert_eq!(live.crash().machine.next(), Next::Undo(2), "not the pivot");
     let mut live = halted(2);
     live.decide(Unwind);
-    assert_eq!(live.crash().machine.next(), Next::Undo(2), "the step as well");
+    assert_eq!(
+        live.crash().machine.next(),
+        Next::Undo(2),
+        "the step as well"
+    );
     let mut live = undoing();
     live.decide(SkipUndo);
     assert_eq!(live.crash().machine.next(), Next::Undo(1));

@@ -51,9 +51,7 @@ impl Execution {
     #[must_use]
     pub fn is_revocable(&self) -> bool {
         self.course == Course::Forward
-            && self
-                .frontier()
-                .is_some_and(|step| step.kind != Kind::Then)
+            && self.frontier().is_some_and(|step| step.kind != Kind::Then)
     }
 
     /// Whether the deadline of the whole means anything now (rule 22).

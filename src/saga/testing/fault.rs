@@ -80,11 +80,9 @@ impl Disturbance {
                 continue;
             };
             if step.kind == Kind::Step {
-                all.extend(
-                    UNDO_FAULTS.map(|fault| {
-                        Self::step(&breaks.name, Fault::Fails).and_undo(&step.name, fault)
-                    }),
-                );
+                all.extend(UNDO_FAULTS.map(|fault| {
+                    Self::step(&breaks.name, Fault::Fails).and_undo(&step.name, fault)
+                }));
             }
         }
         all
