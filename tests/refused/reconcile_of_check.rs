@@ -8,5 +8,7 @@ async fn found(_: Cx<(), ()>, (): ()) -> Result<Reconciled<u32>, StepError> {
     Ok(Reconciled::Applied(1))
 }
 
-// A check has no effect that could be asked about.
-let _ = Saga::builder("refused").check("look", look).reconcile(found);
+fn main() {
+    // A check has no effect that could be asked about.
+    let _ = Saga::builder("refused").check("look", look).reconcile(found);
+}

@@ -8,5 +8,7 @@ async fn found(_: Cx<(), ()>, (): ()) -> Result<Reconciled<String>, StepError> {
     Ok(Reconciled::NotApplied)
 }
 
-// The answer must be what the step itself returns.
-let _ = Saga::builder("refused").pivot("pay", pay).reconcile(found);
+fn main() {
+    // The answer must be what the step itself returns.
+    let _ = Saga::builder("refused").pivot("pay", pay).reconcile(found);
+}
