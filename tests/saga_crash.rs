@@ -12,7 +12,7 @@ use mainstay::journal::memory::MemoryJournal;
 use mainstay::journal::sqlite::SqliteJournal;
 use mainstay::journal::{Answer, Append, Journal, LogId, Place};
 use mainstay::saga::testing::{Opener, Survey, Trial};
-use mainstay::saga::{Ended, Saga};
+use mainstay::saga::{Cx, Ended, Reconciled, Saga, Step, StepError};
 use saga_support::{Erp, Invoice, books_hold, documented, invoice, recommended};
 
 fn trial(saga: &Saga<Erp, Invoice, String>) -> Trial<Erp, Invoice, String> {
@@ -115,6 +115,94 @@ async fn two_crashes() {
     assert!(survey.crashed > 2_000, "{survey:?}");
 }
 
+/// Pays once for each call: a receiver without keys, and a list in which a transfer can be found.
+#[derive(Default)]
+struct Counter {
+    calls: Mutex<HashMap<String, usize>>,
+    undone: Mutex<Vec<String>>,
+}
+
+async fn pay(cx: Cx<Counter, ()>, (): ()) -> Result<(), StepError> {
+    let mut calls = cx.app().calls.lock().unwrap();
+    *calls.entry(cx.idempotency_key().into()).or_default() += 1;
+    Ok(())
+}
+
+async fn void(cx: Cx<Counter, ()>, _: Option<()>) -> Result<(), StepError> {
+    let key = cx.undoes().unwrap_or_default().to_owned();
+    cx.app().undone.lock().unwrap().push(key);
+    Ok(())
+}
+
+async fn find(cx: Cx<Counter, ()>, (): ()) -> Result<Reconciled<()>, StepError> {
+    let calls = cx.app().calls.lock().unwrap();
+    Ok(match calls.get(cx.idempotency_key()) {
+        Some(_) => Reconciled::Applied(()),
+        None => Reconciled::NotApplied,
+    })
+}
+
+/// No step was called twice, and what was called is undone or stands, as the end says.
+fn paid_once(counter: &Counter, ended: &Ended<()>) -> Result<(), String> {
+    let calls = counter.calls.lock().unwrap();
+    if let Some((key, times)) = calls.iter().find(|(_, times)| **times > 1) {
+        return Err(format!("{key} was paid {times} times"));
+    }
+    let undone = counter.undone.lock().unwrap();
+    let left = calls.keys().filter(|key| !undone.contains(key)).count();
+    match ended {
+        Ended::Completed(()) if left == 3 && undone.is_empty() => Ok(()),
+        Ended::Compensated { .. } if left == 0 => Ok(()),
+        Ended::Incident(_) => Ok(()),
+        _ => Err(format!("{ended:?} with {left} left, {undone:?} undone")),
+    }
+}
+
+/// Crashes at every place, two of them as well, and no receiver that knows a key: nothing is done twice.
+#[tokio::test(start_paused = true)]
+async fn steps_that_run_at_most_once() {
+    let once = || Step::new(pay).at_most_once();
+    let guessed = Saga::builder("guessed")
+        .step("a", once())
+        .undo(void)
+        .pivot("b", once())
+        .then("c", once())
+        .build()
+        .unwrap();
+    let asked = Saga::builder("asked")
+        .step("a", once())
+        .reconcile(find)
+        .undo(void)
+        .pivot("b", once())
+        .reconcile(find)
+        .then("c", once())
+        .reconcile(find)
+        .build()
+        .unwrap();
+    for (saga, sure) in [(guessed, false), (asked, true)] {
+        let trial = Trial::new(&saga, (), Counter::default).holds(paid_once);
+        let survey = trial.double_crashes().run().await.unwrap();
+        println!("{}: {survey:?}", saga.name());
+        assert!(survey.crashed > 500, "{survey:?}");
+        assert_eq!(survey.incidents == 0, sure, "{survey:?}");
+    }
+}
+
+/// The negative control: the same steps without the setting are done twice, and it is seen.
+#[tokio::test(start_paused = true)]
+async fn steps_that_run_again_without_keys_are_caught() {
+    let saga = Saga::builder("again")
+        .step("a", pay)
+        .undo(void)
+        .pivot("b", pay)
+        .then("c", pay)
+        .build()
+        .unwrap();
+    let trial = Trial::new(&saga, (), Counter::default).holds(paid_once);
+    let violation = trial.run().await.unwrap_err();
+    assert!(violation.reason.contains("times"), "{violation}");
+}
+
 // === journals that lie ===
 
 /// How a journal lies.
@@ -131,6 +219,8 @@ enum Lie {
     LosesUndone,
     /// It does not write that a step is done.
     LosesDone,
+    /// It acknowledges intents, and never writes them.
+    LosesIntents,
 }
 
 /// A journal in memory behind a liar. What the liar holds back dies with it.
@@ -148,6 +238,7 @@ impl Liar {
             Lie::AcknowledgesEarly | Lie::KeepsUnwinding => false,
             Lie::LosesUnwind => append.body.contains("\"unwind\""),
             Lie::LosesUndone => append.body.contains("undone") && !append.body.contains("finished"),
+            Lie::LosesIntents => append.body.contains("\"intent\""),
             Lie::LosesDone => append.body.contains("done\":{\"step\":\"create_payment"),
         }
     }
@@ -162,7 +253,10 @@ impl Liar {
             return vec![];
         }
         let last = append.body.contains("finished");
-        let unwinding = append.body.contains("\"unwind\"") || append.body.contains("undone");
+        let body = &append.body;
+        let unwinding = ["\"unwind\"", "undone", "\"undo\":true", "\"unwinding\""]
+            .iter()
+            .any(|word| body.contains(word));
         let now = match self.lie {
             Lie::KeepsUnwinding if unwinding && !last => vec![],
             _ => std::mem::take(held),
@@ -195,17 +289,38 @@ impl Journal for Liar {
     mainstay::journal::pass_on!(inner: begin claim load list join beat leave release post prune changed);
 }
 
-async fn caught(lie: Lie) -> String {
-    let store = move || -> Opener {
-        let inner = MemoryJournal::new();
-        Box::new(move || {
-            Arc::new(Liar {
-                inner: inner.clone(),
-                lie,
-                state: Mutex::default(),
-            })
+fn liar(lie: Lie) -> Opener {
+    let inner = MemoryJournal::new();
+    Box::new(move || {
+        Arc::new(Liar {
+            inner: inner.clone(),
+            lie,
+            state: Mutex::default(),
         })
-    };
+    })
+}
+
+/// The negative control of the intent: what was done without one is no legal log.
+#[tokio::test(start_paused = true)]
+async fn a_journal_that_loses_intents_is_caught() {
+    let saga = Saga::builder("once")
+        .pivot("a", Step::new(pay).at_most_once())
+        .build()
+        .unwrap();
+    let trial = Trial::new(&saga, (), Counter::default)
+        .store(|| liar(Lie::LosesIntents))
+        .holds(
+            |counter, _| match counter.calls.lock().unwrap().values().max() {
+                Some(2..) => Err("paid twice".into()),
+                _ => Ok(()),
+            },
+        );
+    let violation = trial.run().await.unwrap_err();
+    assert!(violation.reason.contains("intent first"), "{violation}");
+}
+
+async fn caught(lie: Lie) -> String {
+    let store = move || liar(lie);
     let violation = trial(&documented().unwrap())
         .store(store)
         .run()
@@ -246,7 +361,7 @@ async fn a_receiver_without_keys_is_caught() {
     // A receiver without keys: the second delivery is a second effect.
     static PAID: AtomicUsize = AtomicUsize::new(0);
     let saga = Saga::builder("careless")
-        .pivot("pay", |_cx: mainstay::saga::Cx<(), ()>, (): ()| async {
+        .pivot("pay", |_cx: Cx<(), ()>, (): ()| async {
             PAID.fetch_add(1, Ordering::SeqCst);
             Ok(())
         })

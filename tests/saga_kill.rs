@@ -15,6 +15,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -150,6 +151,8 @@ fn child_pays() {
         };
         let sagas = Sagas::builder(journal, World { effects })
             .register(&saga)
+            // Killed faster than a step is written, an innocent saga would be suspected for long enough.
+            .crash_limit(NonZeroU32::MAX)
             .start()
             .await
             .unwrap();

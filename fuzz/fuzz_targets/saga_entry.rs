@@ -8,6 +8,7 @@ use libfuzzer_sys::fuzz_target;
 use mainstay::saga::entry::Fact;
 use mainstay::saga::machine::{Execution, Next};
 use mainstay::saga::{Kind, Shape, StepShape};
+use mainstay::time::Timestamp;
 
 fuzz_target!(|bytes: &[u8]| {
     // One record a line, as `sqlite3` prints them.
@@ -28,11 +29,13 @@ fuzz_target!(|bytes: &[u8]| {
         vec![
             StepShape::new("check", Kind::Check),
             StepShape::new("create", Kind::Step),
-            StepShape::new("post", Kind::Pivot),
-            StepShape::new("notify", Kind::Then),
+            StepShape::new("post", Kind::Pivot).reconciles(true),
+            StepShape::new("notify", Kind::Then).at_most_once(true),
         ],
     ));
-    let Ok(execution) = Execution::replay(shape, &facts) else {
+    let at = Timestamp::from_millis(0);
+    let dated = facts.iter().map(|fact| (fact, at));
+    let Ok(execution) = Execution::replay(shape, dated) else {
         return;
     };
     match execution.next() {

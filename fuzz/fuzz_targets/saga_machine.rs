@@ -9,8 +9,12 @@ use std::sync::Arc;
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use mainstay::saga::entry::{Fact, Finish, Operation};
-use mainstay::saga::machine::{Attempt, Ending, Execution, Next, Verdict};
+use mainstay::saga::machine::{Attempt, Decision, Ending, Execution, Next, Verdict};
 use mainstay::saga::{Kind, Payload, Shape, StepShape};
+use mainstay::time::Timestamp;
+
+/// Time says nothing here: no key is forgotten.
+const NOW: Timestamp = Timestamp::from_millis(0);
 
 #[derive(Arbitrary, Debug)]
 struct Case {
@@ -73,7 +77,10 @@ fn run(case: Case) {
     loop {
         match world.execution.next() {
             Next::End(finish) => return world.ended(finish),
-            Next::Write => world.record(&[], Crash::Never),
+            Next::Write => {
+                let due = world.execution.due();
+                world.record(&due, Crash::Never);
+            }
             Next::Hold => {
                 let Some(event) = events.next() else { return };
                 let operation = if event.abandon {
@@ -81,11 +88,11 @@ fn run(case: Case) {
                 } else {
                     Operation::Retry
                 };
-                let held = world
+                let decision = Decision::new(operation, "ann", "because");
+                let facts = world
                     .execution
-                    .held()
-                    .expect("it holds because of something");
-                let facts = Execution::resolve(held, operation, "ann", "because");
+                    .decide(&decision)
+                    .expect("both are always allowed");
                 world.record(&facts, event.crash);
             }
             Next::Run(index) => {
@@ -138,7 +145,7 @@ impl World {
         let shape = Arc::new(Shape::new("fuzzed", 1, steps));
         let durable = Execution::begin(&shape, "nonce", payload());
         let mut execution = Execution::new(Arc::clone(&shape));
-        execution.written(&durable).expect("a saga begins");
+        execution.written(&durable, NOW).expect("a saga begins");
         Some(Self {
             shape,
             execution,
@@ -219,7 +226,7 @@ impl World {
         }
         self.durable.extend(entry);
         self.execution
-            .written(facts)
+            .written(facts, NOW)
             .expect("what the machine said can follow");
         self.attempt = 1;
         let replayed = self.replayed();
@@ -234,7 +241,8 @@ impl World {
     }
 
     fn replayed(&self) -> Execution {
-        Execution::replay(Arc::clone(&self.shape), &self.durable)
+        let dated = self.durable.iter().map(|fact| (fact, NOW));
+        Execution::replay(Arc::clone(&self.shape), dated)
             .expect("what was written can be read")
     }
 

@@ -4,10 +4,11 @@ use std::collections::HashSet;
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::action::{Action, Recorded};
-use super::definition::{Backward, Definition, Forward, Saga, Stage};
-use super::error::DefinitionError;
+use super::definition::{Asking, Backward, Definition, Forward, Saga, Stage};
+use super::error::{DefinitionError, Reconciled};
 use super::policy::Policy;
 use super::shape::{Kind, Shape, StepShape};
 
@@ -21,10 +22,28 @@ pub enum Before {}
 #[non_exhaustive]
 pub enum After {}
 
+/// After the pivot, directly behind a step that was given a `Given`: it can still be told how it is
+/// [reconciled](Builder::reconcile).
+pub struct AfterStep<Given> {
+    given: PhantomData<fn(Given)>,
+}
+
+impl<Given> fmt::Debug for AfterStep<Given> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AfterStep")
+    }
+}
+
+/// The phases after the pivot. No other type is of use as one: nothing makes a builder in it.
+pub trait Onward {}
+
+impl Onward for After {}
+impl<Given> Onward for AfterStep<Given> {}
+
 /// A chain under construction, whose last step returns `Given`.
 ///
-/// In the phase [`Before`] the pivot one can add checks, steps with their undo, and one pivot; [`After`] it only steps
-/// that go forward. A step is not part of the chain until its undo is there ([`WithoutUndo`]).
+/// In the phase [`Before`] the pivot one can add checks, steps with their undo, and one pivot; [`After`] it (and
+/// [`AfterStep`]) only steps that go forward. A step is not part of the chain until its undo is there ([`WithoutUndo`]).
 #[must_use = "a chain defines nothing until it is built"]
 pub struct Builder<App, Input, Given, Phase> {
     draft: Draft<App, Input>,
@@ -36,14 +55,15 @@ pub struct Builder<App, Input, Given, Phase> {
 /// What cannot be undone is a [`pivot`](Builder::pivot), or comes [after](Builder::then) one. What changes nothing is a
 /// [`check`](Builder::check).
 #[must_use = "a step before the pivot needs its undo"]
-pub struct WithoutUndo<App, Input, Output> {
+pub struct WithoutUndo<App, Input, Given, Output> {
     draft: Draft<App, Input>,
-    chain: PhantomData<fn(Output)>,
+    chain: PhantomData<fn(Given) -> Output>,
 }
 
 struct Draft<App, Input> {
     name: String,
     version: u32,
+    deadline: Option<Duration>,
     shapes: Vec<StepShape>,
     stages: Vec<Stage<App, Input>>,
     /// The first thing that is wrong; the chain goes on so that its types do.
@@ -56,6 +76,7 @@ impl<App, Input> Builder<App, Input, (), Before> {
         let draft = Draft {
             name,
             version: 1,
+            deadline: None,
             shapes: Vec::new(),
             stages: Vec::new(),
             wrong,
@@ -75,6 +96,21 @@ impl<App, Input> Builder<App, Input, (), Before> {
             self.draft.refuse(DefinitionError::NoVersion);
         }
         self.draft.version = version;
+        self
+    }
+
+    /// How long a saga may take until its pivot is done, from its start. Defaults to no limit.
+    ///
+    /// When that is over, the attempt that runs may end, no further one begins, and what was done is undone. A pivot
+    /// that may have had its effect by then is asked, or an operator is. After the pivot, while the saga undoes, and
+    /// once an operator let it go on, the deadline does nothing. In this process it is counted by the monotonic clock,
+    /// over restarts by the wall clock.
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        if deadline.is_zero() {
+            let name = self.draft.name.clone();
+            self.draft.refuse(DefinitionError::NoTime(name));
+        }
+        self.draft.deadline = Some(deadline);
         self
     }
 }
@@ -106,7 +142,7 @@ where
         mut self,
         name: impl Into<String>,
         action: A,
-    ) -> WithoutUndo<App, Input, A::Output>
+    ) -> WithoutUndo<App, Input, Given, A::Output>
     where
         A: Action<App, Input, Given>,
         A::Output: Recorded,
@@ -123,7 +159,7 @@ where
         self,
         name: impl Into<String>,
         action: A,
-    ) -> Builder<App, Input, A::Output, After>
+    ) -> Builder<App, Input, A::Output, AfterStep<Given>>
     where
         A: Action<App, Input, Given>,
         A::Output: Recorded,
@@ -132,12 +168,27 @@ where
     }
 }
 
-impl<App, Input, Output> WithoutUndo<App, Input, Output>
+impl<App, Input, Given, Output> WithoutUndo<App, Input, Given, Output>
 where
     App: Send + Sync + 'static,
     Input: Recorded + Sync,
+    Given: Recorded,
     Output: Recorded,
 {
+    /// How to find out whether the step had its effect, after an attempt whose end is not known.
+    ///
+    /// It is given what the step was given, and has the step's idempotency key. It is asked where the engine would
+    /// have to guess: when attempts ended without an answer, after a crash in a step that runs
+    /// [at most once](super::Step::at_most_once), and when the [key](super::Step::key_valid_for) may be forgotten. It
+    /// is tried as an undo is, in memory; without an answer the step is undone with `None`.
+    pub fn reconcile<R>(mut self, reconcile: R) -> Self
+    where
+        R: Action<App, Input, Given, Output = Reconciled<Output>>,
+    {
+        self.draft.reconcile::<R, Given, Output>(reconcile);
+        self
+    }
+
     /// How the step is undone.
     ///
     /// The undo is given what the step returned, or `None` when that is not known: then the step may have happened,
@@ -155,18 +206,40 @@ where
     }
 }
 
-impl<App, Input, Given> Builder<App, Input, Given, After>
+impl<App, Input, Given, Output> Builder<App, Input, Output, AfterStep<Given>>
 where
     App: Send + Sync + 'static,
     Input: Recorded + Sync,
     Given: Recorded,
+    Output: Recorded,
+{
+    /// How to find out whether the pivot, or the step after it, had its effect; see [`WithoutUndo::reconcile`]. Without
+    /// an answer it is an incident.
+    pub fn reconcile<R>(mut self, reconcile: R) -> Builder<App, Input, Output, After>
+    where
+        R: Action<App, Input, Given, Output = Reconciled<Output>>,
+    {
+        self.draft.reconcile::<R, Given, Output>(reconcile);
+        Builder {
+            draft: self.draft,
+            chain: PhantomData,
+        }
+    }
+}
+
+impl<App, Input, Given, Phase> Builder<App, Input, Given, Phase>
+where
+    App: Send + Sync + 'static,
+    Input: Recorded + Sync,
+    Given: Recorded,
+    Phase: Onward,
 {
     /// Adds a step after the pivot. It is tried until it is done, and never undone.
     pub fn then<A>(
         self,
         name: impl Into<String>,
         action: A,
-    ) -> Builder<App, Input, A::Output, After>
+    ) -> Builder<App, Input, A::Output, AfterStep<Given>>
     where
         A: Action<App, Input, Given>,
         A::Output: Recorded,
@@ -224,12 +297,16 @@ impl<App, Input> Draft<App, Input> {
         }
         match Policy::of_step(&name, kind, &action.settings()) {
             Ok(policy) => {
-                self.shapes
-                    .push(StepShape::new(name, kind).attempts(policy.attempts));
+                let shape = StepShape::new(name, kind)
+                    .attempts(policy.attempts)
+                    .at_most_once(policy.at_most_once)
+                    .key_valid_for(policy.key_valid_for);
+                self.shapes.push(shape);
                 self.stages.push(Stage {
                     run: Arc::new(Forward::new(action)),
                     policy,
                     undo: None,
+                    reconcile: None,
                 });
             }
             Err(error) => self.refuse(error),
@@ -256,6 +333,27 @@ impl<App, Input> Draft<App, Input> {
         }
     }
 
+    fn reconcile<R, Given, Output>(&mut self, reconcile: R)
+    where
+        App: Send + Sync + 'static,
+        Input: Recorded + Sync,
+        Given: Recorded,
+        Output: Recorded,
+        R: Action<App, Input, Given, Output = Reconciled<Output>>,
+    {
+        let (Some(shape), Some(stage)) = (self.shapes.pop(), self.stages.last_mut()) else {
+            return;
+        };
+        match Policy::of_undo(&shape.name, &reconcile.settings()) {
+            Ok(policy) => {
+                self.shapes.push(shape.reconciles(true));
+                let asking = Asking::<R, Given, Output>::new(reconcile);
+                stage.reconcile = Some((Arc::new(asking), policy));
+            }
+            Err(error) => self.refuse(error),
+        }
+    }
+
     fn finish(self) -> Result<Definition<App, Input>, DefinitionError> {
         if let Some(wrong) = self.wrong {
             return Err(wrong);
@@ -273,6 +371,7 @@ impl<App, Input> Draft<App, Input> {
             shape: Arc::new(shape),
             fingerprint,
             stages: self.stages,
+            deadline: self.deadline,
         })
     }
 }
@@ -291,7 +390,7 @@ impl<App, Input, Given, Phase> fmt::Debug for Builder<App, Input, Given, Phase> 
     }
 }
 
-impl<App, Input, Output> fmt::Debug for WithoutUndo<App, Input, Output> {
+impl<App, Input, Given, Output> fmt::Debug for WithoutUndo<App, Input, Given, Output> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WithoutUndo")
             .field("steps", &self.draft.shapes)

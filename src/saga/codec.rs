@@ -1,7 +1,8 @@
 //! Facts to text and back.
 
-use super::entry::{FORMAT, Fact};
-use crate::journal::{Log, Status};
+use super::entry::{FORMAT, Fact, Message};
+use crate::journal::{Log, Mail, Status};
+use crate::time::Timestamp;
 
 /// The record of these facts.
 pub(crate) fn encode(facts: &[Fact]) -> Result<String, serde_json::Error> {
@@ -10,6 +11,12 @@ pub(crate) fn encode(facts: &[Fact]) -> Result<String, serde_json::Error> {
 
 /// All facts of a log, or why it cannot be read. The reason quotes no payload.
 pub(crate) fn decode(log: &Log) -> Result<Vec<Fact>, String> {
+    let dated = decode_dated(log)?;
+    Ok(dated.into_iter().map(|(fact, _)| fact).collect())
+}
+
+/// The same, each with the time at which it was written.
+pub(crate) fn decode_dated(log: &Log) -> Result<Vec<(Fact, Timestamp)>, String> {
     let mut all = Vec::with_capacity(log.records.len());
     for record in &log.records {
         if record.format != FORMAT {
@@ -25,9 +32,31 @@ pub(crate) fn decode(log: &Log) -> Result<Vec<Fact>, String> {
                 error.column()
             )
         })?;
-        all.extend(facts);
+        all.extend(facts.into_iter().map(|fact| (fact, record.at)));
     }
     Ok(all)
+}
+
+/// The text of a message.
+pub(crate) fn letter(message: &Message) -> Result<String, serde_json::Error> {
+    serde_json::to_string(message)
+}
+
+/// A message, or why it cannot be read. The reason does not quote it.
+pub(crate) fn open(mail: &Mail) -> Result<Message, String> {
+    if mail.format != FORMAT {
+        return Err(format!(
+            "message {} has format {}, this program reads {FORMAT}",
+            mail.number, mail.format
+        ));
+    }
+    serde_json::from_str(&mail.body).map_err(|error| {
+        format!(
+            "message {} is not a known one, at column {}",
+            mail.number,
+            error.column()
+        )
+    })
 }
 
 /// What a log is after these facts.
@@ -45,7 +74,7 @@ mod tests {
 
     /// What version 1 of the format looks like. Journals of today are read by the programs of tomorrow: a line that no
     /// longer reads, or is no longer written like this, is a new version of the format.
-    const VERSION_1: [&str; 7] = [
+    const VERSION_1: [&str; 15] = [
         r#"[{"started":{"definition":"invoice_payment","version":1,"fingerprint":"9c","nonce":"51","input":{"no":"INV-1","minor":129900}}}]"#,
         r#"[{"done":{"step":"validate","output":null}},{"done":{"step":"budget","output":18446744073709551616}}]"#,
         r#"[{"failed":{"step":"post_gl","effect":"possible","error":"it took too long","attempts":3}},"unwind"]"#,
@@ -53,6 +82,15 @@ mod tests {
         r#"[{"undone":{"step":"create_payment"}},{"finished":"compensated"}]"#,
         r#"[{"incident":{"number":1,"class":"undo_failed","step":"create_payment","error":"shut","attempts":10}}]"#,
         r#"[{"resolved":{"incident":1,"operation":"abandon","actor":"ann","reason":"by hand"}},{"finished":"abandoned"}]"#,
+        // Added in the same version, so that a program from before them refuses the log.
+        r#"[{"intent":{"step":"pay","number":1}}]"#,
+        r#"[{"retry_at":{"step":"pay","attempt":4,"since":1764129600000,"at":1764133200000,"error":"503"}}]"#,
+        r#"[{"retry_at":{"step":"pay","undo":true,"attempt":4,"since":1,"at":2,"error":"503"}}]"#,
+        r#"[{"cancelled":{"step":"pay","effect":"possible","actor":"ann","reason":"paid by card"}},"unwind"]"#,
+        r#"[{"cancel_refused":{"actor":"ann","reason":"paid by card","because":"too_late"}}]"#,
+        r#"[{"suspected":{"run":2}}]"#,
+        r#"[{"incident":{"number":2,"class":"crash_loop","step":"pay","error":"","attempts":0,"allowed":["abandon","retry","retry_as_new","supply_output","unwind"]}}]"#,
+        r#"[{"resolved":{"incident":2,"operation":"retry_as_new","actor":"ann","reason":"lost","approver":"bob","generation":1}}]"#,
     ];
 
     #[test]

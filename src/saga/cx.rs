@@ -54,7 +54,9 @@ impl<App, Input> Cx<App, Input> {
     /// 32 hexadecimal letters that name this step of this saga, or its undo.
     ///
     /// The same on every attempt, instance and restart, and different for every saga, step and undo. Send it with
-    /// every effect; a receiver that applies a key once makes the effect happen once.
+    /// every effect; a receiver that applies a key once makes the effect happen once. Where a step is asked whether it
+    /// had its effect, it is the key of the step. Only an operator's
+    /// [`RetryAsNew`](super::entry::Operation::RetryAsNew) changes it.
     #[must_use]
     pub fn idempotency_key(&self) -> &str {
         &self.call.key
@@ -69,7 +71,10 @@ impl<App, Input> Cx<App, Input> {
         self.call.undoes.as_deref()
     }
 
-    /// Which attempt this is, from 1, counted since this process took the saga up. Never part of the key.
+    /// Which attempt this is, from 1. Never part of the key.
+    ///
+    /// Counted from the first one where the waits between them were long enough to be written down, a second or more;
+    /// attempts in quick succession that nothing was written about are counted since this process took the saga up.
     #[must_use]
     pub fn attempt(&self) -> u32 {
         self.call.attempt
@@ -153,19 +158,23 @@ pub(crate) fn idempotency_key(
     started: &Started,
     step: &str,
     purpose: Purpose,
+    generation: u32,
 ) -> String {
     let purpose: &[u8] = match purpose {
         Purpose::Do => b"do",
         Purpose::Undo => b"undo",
     };
-    Digest::new()
+    let digest = Digest::new()
         .field(b"mainstay key 1")
         .field(started.definition.as_bytes())
         .field(&saga.get().to_be_bytes())
         .field(started.nonce.as_bytes())
         .field(step.as_bytes())
-        .field(purpose)
-        .hex(16)
+        .field(purpose);
+    match generation {
+        0 => digest.hex(16),
+        later => digest.field(&later.to_be_bytes()).hex(16),
+    }
 }
 
 #[cfg(test)]
@@ -186,21 +195,23 @@ mod tests {
             input: Payload::unit(),
         };
         let id = |number| LogId::new(number).into();
-        let one = idempotency_key(id(1), &started("pay", "n", 1), "a", Purpose::Do);
+        let one = idempotency_key(id(1), &started("pay", "n", 1), "a", Purpose::Do, 0);
         let mut keys = HashSet::from([one.clone()]);
         for other in [
-            idempotency_key(id(1), &started("pay", "n", 1), "a", Purpose::Undo),
-            idempotency_key(id(1), &started("pay", "n", 1), "b", Purpose::Do),
-            idempotency_key(id(2), &started("pay", "n", 1), "a", Purpose::Do),
-            idempotency_key(id(1), &started("pay", "m", 1), "a", Purpose::Do),
-            idempotency_key(id(1), &started("refund", "n", 1), "a", Purpose::Do),
+            idempotency_key(id(1), &started("pay", "n", 1), "a", Purpose::Undo, 0),
+            idempotency_key(id(1), &started("pay", "n", 1), "b", Purpose::Do, 0),
+            idempotency_key(id(2), &started("pay", "n", 1), "a", Purpose::Do, 0),
+            idempotency_key(id(1), &started("pay", "m", 1), "a", Purpose::Do, 0),
+            idempotency_key(id(1), &started("refund", "n", 1), "a", Purpose::Do, 0),
+            idempotency_key(id(1), &started("pay", "n", 1), "a", Purpose::Do, 1),
+            idempotency_key(id(1), &started("pay", "n", 1), "a", Purpose::Do, 2),
         ] {
             assert!(keys.insert(other));
         }
         // A migrated saga keeps its keys.
         assert_eq!(
             one,
-            idempotency_key(id(1), &started("pay", "n", 2), "a", Purpose::Do)
+            idempotency_key(id(1), &started("pay", "n", 2), "a", Purpose::Do, 0)
         );
         // A key of today is the key of every later version of this crate: a receiver remembers it.
         assert_eq!(one, "569f16332c65a72834ae77eb2c240829");

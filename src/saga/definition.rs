@@ -4,6 +4,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
@@ -11,7 +12,7 @@ use futures::future::BoxFuture;
 use super::action::{Action, Recorded};
 use super::builder::{Before, Builder};
 use super::cx::{Call, Cx};
-use super::error::{StepError, cut};
+use super::error::{Reconciled, StepError, cut};
 use super::machine::Ending;
 use super::payload::{Payload, PayloadError};
 use super::policy::Policy;
@@ -89,6 +90,15 @@ pub(super) struct Definition<App, Input> {
     pub(super) shape: Arc<Shape>,
     pub(super) fingerprint: String,
     pub(super) stages: Vec<Stage<App, Input>>,
+    pub(super) deadline: Option<Duration>,
+}
+
+/// What is done of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Task {
+    Reconcile,
+    Run,
+    Undo,
 }
 
 /// What the engine knows of one step.
@@ -96,6 +106,7 @@ pub(super) struct Stage<App, Input> {
     pub(super) run: Arc<dyn Erased<App, Input>>,
     pub(super) policy: Policy,
     pub(super) undo: Option<(Arc<dyn Erased<App, Input>>, Policy)>,
+    pub(super) reconcile: Option<(Arc<dyn Erased<App, Input>>, Policy)>,
 }
 
 /// A step or an undo that reads what it is given and writes what it returns.
@@ -105,6 +116,9 @@ pub(super) trait Erased<App, Input>: Send + Sync {
         cx: Cx<App, Input>,
         given: Option<Payload>,
     ) -> BoxFuture<'static, Ending>;
+
+    /// Whether an operator's word for the output reads as one.
+    fn fits(&self, output: &Payload) -> Result<(), PayloadError>;
 }
 
 /// A step: given the payload of the step before.
@@ -117,6 +131,21 @@ pub(super) struct Forward<A, Given> {
 pub(super) struct Backward<A, Given> {
     action: A,
     given: PhantomData<fn(Given)>,
+}
+
+/// The question whether a step had its effect: given what the step was given.
+pub(super) struct Asking<A, Given, Output> {
+    action: A,
+    given: PhantomData<fn(Given) -> Output>,
+}
+
+impl<A, Given, Output> Asking<A, Given, Output> {
+    pub(super) const fn new(action: A) -> Self {
+        Self {
+            action,
+            given: PhantomData,
+        }
+    }
 }
 
 impl<A, Given> Forward<A, Given> {
@@ -158,6 +187,48 @@ where
             }
         }))
     }
+
+    fn fits(&self, output: &Payload) -> Result<(), PayloadError> {
+        read_whole::<A::Output>(output)
+    }
+}
+
+impl<App, Input, A, Given, Output> Erased<App, Input> for Asking<A, Given, Output>
+where
+    App: Send + Sync + 'static,
+    Input: Send + Sync + 'static,
+    Given: Recorded,
+    Output: Recorded,
+    A: Action<App, Input, Given, Output = Reconciled<Output>>,
+{
+    fn attempt(
+        self: Arc<Self>,
+        cx: Cx<App, Input>,
+        given: Option<Payload>,
+    ) -> BoxFuture<'static, Ending> {
+        let deadline = cx.deadline();
+        Box::pin(guard(deadline, async move {
+            match given.unwrap_or_else(Payload::unit).read() {
+                Ok(given) => match self.action.call(cx, given).await {
+                    Ok(Reconciled::Applied(output)) => ending(Ok(output)),
+                    Ok(Reconciled::NotApplied) => Ending::NotApplied,
+                    Ok(Reconciled::Unknown) => Ending::Unknown("it cannot tell".into()),
+                    Err(error) => ending::<Output>(Err(error)),
+                },
+                Err(error) => Ending::Unreadable(error.0.into()),
+            }
+        }))
+    }
+
+    fn fits(&self, output: &Payload) -> Result<(), PayloadError> {
+        read_whole::<Output>(output)
+    }
+}
+
+/// A panic while the user's type is read must not end the task that reads it.
+fn read_whole<T: Recorded>(payload: &Payload) -> Result<(), PayloadError> {
+    std::panic::catch_unwind(AssertUnwindSafe(|| payload.read::<T>().map(drop)))
+        .unwrap_or_else(|_| Err(PayloadError("reading it panicked".into())))
 }
 
 impl<App, Input, A, Given> Erased<App, Input> for Backward<A, Given>
@@ -179,6 +250,10 @@ where
                 Err(error) => Ending::Unreadable(error.0.into()),
             }
         }))
+    }
+
+    fn fits(&self, output: &Payload) -> Result<(), PayloadError> {
+        output.read()
     }
 }
 
@@ -222,8 +297,12 @@ async fn guard(deadline: Tick, attempt: impl Future<Output = Ending> + Send) -> 
 pub(super) trait Registered<App>: Send + Sync {
     fn shape(&self) -> &Arc<Shape>;
     fn fingerprint(&self) -> &str;
-    /// The policy of a step, or of its undo.
-    fn policy(&self, step: usize, undo: bool) -> Option<&Policy>;
+    /// How long a saga may take until its pivot is done.
+    fn deadline(&self) -> Option<Duration>;
+    /// The policy of a step, of its undo, or of the question about it.
+    fn policy(&self, step: usize, task: Task) -> Option<&Policy>;
+    /// Whether an operator's word for the output of a step reads as one.
+    fn fits(&self, step: usize, output: &Payload) -> Result<(), PayloadError>;
     /// Reads the input, once for all steps of a run.
     fn open(
         self: Arc<Self>,
@@ -234,11 +313,11 @@ pub(super) trait Registered<App>: Send + Sync {
 
 /// A definition with an application and an input: what one run calls.
 pub(super) trait Opened: Send + Sync {
-    /// Begins an attempt of a step or its undo.
+    /// Begins an attempt of a step, its undo, or the question about it.
     fn attempt(
         &self,
         step: usize,
-        undo: bool,
+        task: Task,
         call: Call,
         given: Option<Payload>,
     ) -> BoxFuture<'static, Ending>;
@@ -263,12 +342,23 @@ where
         &self.fingerprint
     }
 
-    fn policy(&self, step: usize, undo: bool) -> Option<&Policy> {
+    fn deadline(&self) -> Option<Duration> {
+        self.deadline
+    }
+
+    fn policy(&self, step: usize, task: Task) -> Option<&Policy> {
         let stage = self.stages.get(step)?;
-        if undo {
-            stage.undo.as_ref().map(|(_, policy)| policy)
-        } else {
-            Some(&stage.policy)
+        match task {
+            Task::Run => Some(&stage.policy),
+            Task::Undo => stage.undo.as_ref().map(|(_, policy)| policy),
+            Task::Reconcile => stage.reconcile.as_ref().map(|(_, policy)| policy),
+        }
+    }
+
+    fn fits(&self, step: usize, output: &Payload) -> Result<(), PayloadError> {
+        match self.stages.get(step) {
+            Some(stage) => stage.run.fits(output),
+            None => Err(PayloadError("there is no such step".into())),
         }
     }
 
@@ -297,18 +387,16 @@ where
     fn attempt(
         &self,
         step: usize,
-        undo: bool,
+        task: Task,
         call: Call,
         given: Option<Payload>,
     ) -> BoxFuture<'static, Ending> {
         let stage = self.definition.stages.get(step);
-        let action = if undo {
-            stage
-                .and_then(|stage| stage.undo.as_ref())
-                .map(|(action, _)| action)
-        } else {
-            stage.map(|stage| &stage.run)
-        };
+        let action = stage.and_then(|stage| match task {
+            Task::Run => Some(&stage.run),
+            Task::Undo => stage.undo.as_ref().map(|(action, _)| action),
+            Task::Reconcile => stage.reconcile.as_ref().map(|(action, _)| action),
+        });
         let Some(action) = action else {
             // The machine walks the shape, and the builder makes shape and stages of one piece.
             return Box::pin(async { Ending::Halt("the definition has no such step".into()) });

@@ -57,21 +57,20 @@ pub struct Incident {
     pub unwinding: bool,
     /// What the step or the engine said.
     pub error: Box<str>,
-    /// How often it was tried, since the process last took the saga up.
+    /// How often it was tried: from the first time where that was written, else since the process last took the saga
+    /// up.
     pub attempts: u32,
     /// When the saga began.
     pub begun: Timestamp,
+    /// What an operator can do about it; [`Operation::hint`] says what each does.
+    pub allowed: Vec<Operation>,
 }
 
 impl Incident {
-    /// What an operator can do about it.
+    /// What an operator can do about it. Nothing where the log cannot be read: nothing can be added to it.
     #[must_use]
-    pub const fn operations(&self) -> &'static [Operation] {
-        match self.class {
-            // Nothing can be added to a log that cannot be read.
-            Class::Unreadable if self.number == 0 => &[],
-            _ => &[Operation::Abandon, Operation::Retry],
-        }
+    pub fn operations(&self) -> &[Operation] {
+        &self.allowed
     }
 
     /// An incident of a log that cannot be read, so that it is not in the log.
@@ -88,6 +87,7 @@ impl Incident {
             error: reason.into(),
             attempts: 0,
             begun: head.begun,
+            allowed: Vec::new(),
         }
     }
 
@@ -101,6 +101,11 @@ impl Incident {
             unwinding: history.failure.is_some(),
             error: held.error.clone(),
             attempts: held.attempts,
+            allowed: if held.allowed.is_empty() {
+                vec![Operation::Abandon, Operation::Retry]
+            } else {
+                held.allowed.clone()
+            },
             ..Self::unreadable(head, "")
         })
     }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::FutureExt as _;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::{AbortHandle, JoinHandle};
 
 use super::SagaId;
@@ -56,6 +56,10 @@ pub(super) struct Engine<App> {
     pub(super) probe: Option<Arc<dyn Probe>>,
     pub(super) backlog: Backlog,
     room: Arc<Room>,
+    /// How often a saga over which processes died is run, before an operator must look.
+    pub(super) crash_limit: u32,
+    /// One at a time of those sagas, so that it is known which of them it is.
+    suspects: Arc<Semaphore>,
     stop: watch::Sender<bool>,
     live: watch::Sender<usize>,
     /// Who this engine is in the journal.
@@ -109,7 +113,7 @@ impl BusinessKey {
 pub(super) struct Cell {
     pub(super) digest: String,
     pub(super) phase: watch::Sender<Phase>,
-    /// There may be mail in the log.
+    /// Told, with `notify_one`, when something was posted to the saga's log; its run then reads the mail.
     pub(super) mail: Notify,
 }
 
@@ -149,6 +153,7 @@ impl<App: Send + Sync + 'static> Engine<App> {
         probe: Option<Arc<dyn Probe>>,
         room: Arc<Room>,
         backlog: usize,
+        crash_limit: u32,
     ) -> Self {
         Self {
             journal,
@@ -157,6 +162,8 @@ impl<App: Send + Sync + 'static> Engine<App> {
             probe,
             backlog: Backlog::new(backlog),
             room,
+            crash_limit,
+            suspects: Arc::new(Semaphore::new(1)),
             stop: watch::Sender::new(false),
             live: watch::Sender::new(0),
             standing: watch::Sender::default(),
@@ -259,6 +266,19 @@ impl<App: Send + Sync + 'static> Engine<App> {
         }
     }
 
+    /// The place of the one suspected saga that runs; `None` when the engine stops first.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`permit`](Self::permit).
+    pub(super) async fn alone(&self) -> Option<OwnedSemaphorePermit> {
+        tokio::select! {
+            biased;
+            () = self.stopping() => None,
+            permit = Arc::clone(&self.suspects).acquire_owned() => permit.ok(),
+        }
+    }
+
     // === who runs ===
 
     pub(super) fn cell(&self, key: &BusinessKey) -> Option<Arc<Cell>> {
@@ -352,10 +372,10 @@ impl<App: Send + Sync + 'static> Engine<App> {
         let leaving = Leaving {
             engine: Arc::clone(&self),
             key: BusinessKey::of(&head),
-            cell,
+            cell: Arc::clone(&cell),
         };
         let _counted = Carried::new(&head.kind);
-        let phase = Run::new(self, head, permit).carry(facts).await;
+        let phase = Run::new(self, head, cell, permit).carry(facts).await;
         leaving.tell(phase);
     }
 
@@ -388,7 +408,7 @@ impl<App: Send + Sync + 'static> Engine<App> {
         };
         match wish {
             Wish::Crash => Err(self.die()),
-            Wish::Go | Wish::End(_) | Wish::Twice => Ok(()),
+            Wish::Go | Wish::Cancel | Wish::End(_) | Wish::Twice => Ok(()),
         }
     }
 }

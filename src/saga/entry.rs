@@ -8,15 +8,29 @@
 //! [{"done":{"step":"create_payment","output":"PAY-1"}}]
 //! [{"failed":{"step":"post_gl","effect":"possible","error":"timed out","attempts":3}},"unwind"]
 //! [{"undone":{"step":"create_payment"}},{"finished":"compensated"}]
+//! [{"retry_at":{"step":"notify","attempt":7,"since":1764129600000,"at":1764133200000,"error":"503"}}]
+//! [{"cancelled":{"step":"post_gl","effect":"none","actor":"ann","reason":"paid by card"}},"unwind"]
 //! ```
 //!
-//! The version of this format stands beside each record ([`FORMAT`]). Kinds of facts that later versions add (timers,
-//! signals, branches, children, migrations, intents) are new names in the same list; a reader that meets a name or a
-//! version that it does not know refuses the log, because a fact that is skipped may be the one that matters.
+//! The version of this format stands beside each record ([`FORMAT`]). Kinds of facts that later versions add are new
+//! names in the same list, and new fields of known facts are left out where they say nothing; a reader that meets a name
+//! or a version that it does not know refuses the log, because a fact that is skipped may be the one that matters.
+//!
+//! # Room for what is to come
+//!
+//! - **Branches** that run side by side: `done`, `failed`, `undone`, `intent` and `retry_at` name their step already, so
+//!   the facts stay; the machine keeps a frontier of several steps, and what is undone is the reverse of the order in
+//!   which `done` was written.
+//! - **Timers**: a step of a new kind whose `retry_at` is written at once, without an attempt; parking is the same.
+//! - **Signals**: a second name beside `cancel` in [`Message`], and a fact that says which message it took.
+//! - **Children**: a fact with the child's id before the child is started under a key made of its parent's; its end comes
+//!   as a message.
+//! - **Migrations**: a fact with the fingerprint from which, and the one to which.
 
 use serde::{Deserialize, Serialize};
 
 use super::payload::Payload;
+use crate::time::Timestamp;
 
 /// The version of the record format that this crate writes.
 pub const FORMAT: u16 = 1;
@@ -48,8 +62,37 @@ pub enum Fact {
     },
     /// It waits for an operator.
     Incident(Trouble),
-    /// An operator decided about the incident.
+    /// An operator decided about the incident. Followed in the same record by what the decision makes true.
     Resolved(Resolution),
+    /// A step that runs at most once may run from here on.
+    #[non_exhaustive]
+    Intent {
+        /// Its name.
+        step: Box<str>,
+        /// Counts the intents of this step from 1; a second one follows an answer that the first had no effect, or an
+        /// operator's decision.
+        number: u32,
+    },
+    /// An attempt ended, and the next one is some time away.
+    RetryAt(Again),
+    /// Somebody asked for it to be undone, and it is. Followed in the same record by [`Unwind`](Self::Unwind).
+    Cancelled(Cancellation),
+    /// Somebody asked for it to be undone, and it goes on.
+    #[non_exhaustive]
+    CancelRefused {
+        /// Who asked.
+        actor: Box<str>,
+        /// Why they asked.
+        reason: Box<str>,
+        /// Why not.
+        because: Refusal,
+    },
+    /// Processes died over it, and it is run once more, alone among those of which that is so.
+    #[non_exhaustive]
+    Suspected {
+        /// Counts such runs from 1, without anything else written in between.
+        run: u32,
+    },
     /// It is over. The last fact of every saga.
     Finished(Finish),
 }
@@ -83,8 +126,89 @@ pub struct Failure {
     pub effect: Effect,
     /// What the step said.
     pub error: Box<str>,
-    /// How often it was tried, since the process last took the saga up.
+    /// How often it was tried: from the first time where that was [written](Again), else since the process last took
+    /// the saga up.
     pub attempts: u32,
+}
+
+/// A wait between two attempts that is long enough to be written down.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Again {
+    /// The step.
+    pub step: Box<str>,
+    /// Whether it is undone.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub undo: bool,
+    /// The number of the attempt that ended.
+    pub attempt: u32,
+    /// When the first attempt began, by the writer's wall clock.
+    pub since: Timestamp,
+    /// When the next one is made, by the writer's wall clock.
+    pub at: Timestamp,
+    /// What the attempt said.
+    pub error: Box<str>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+const fn is_false(value: &bool) -> bool {
+    !*value
+}
+
+/// A wish that a saga be undone, granted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Cancellation {
+    /// The step that would have been next.
+    pub step: Box<str>,
+    /// Whether it may have had an effect.
+    pub effect: Effect,
+    /// Who asked.
+    pub actor: Box<str>,
+    /// Why.
+    pub reason: Box<str>,
+}
+
+impl Cancellation {
+    /// The same as a reason to turn back.
+    pub(crate) fn failure(&self) -> Failure {
+        Failure {
+            step: self.step.clone(),
+            effect: self.effect,
+            error: format!("cancelled by {}: {}", self.actor, self.reason).into(),
+            attempts: 0,
+        }
+    }
+}
+
+/// Why a saga is not cancelled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Refusal {
+    /// The pivot may have had its effect or not; an operator must find out first.
+    InDoubt,
+    /// The pivot is done.
+    TooLate,
+    /// It is being undone already.
+    Unwinding,
+}
+
+/// What is posted to a saga, beside its records.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[non_exhaustive]
+pub enum Message {
+    /// A wish that it be undone.
+    #[non_exhaustive]
+    Cancel {
+        /// Who asks.
+        actor: Box<str>,
+        /// Why.
+        reason: Box<str>,
+    },
 }
 
 /// Whether a step that failed had an effect.
@@ -111,8 +235,12 @@ pub struct Trouble {
     pub step: Option<Box<str>>,
     /// What the step or the engine said.
     pub error: Box<str>,
-    /// How often it was tried, since the process last took the saga up.
+    /// How often it was tried: from the first time where that was [written](Again), else since the process last took
+    /// the saga up.
     pub attempts: u32,
+    /// What an operator can do about it. Empty in logs from before this was written.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allowed: Vec<Operation>,
 }
 
 /// What kind of trouble an incident is.
@@ -120,6 +248,8 @@ pub struct Trouble {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Class {
+    /// One process after the other died while it ran this saga.
+    CrashLoop,
     /// The program's definition is not the one that the saga began with.
     DefinitionChanged,
     /// A step after the pivot used up its attempts.
@@ -128,7 +258,8 @@ pub enum Class {
     Halted,
     /// An undo used up its attempts.
     UndoFailed,
-    /// The pivot ended without an answer, so the saga can go neither forward nor back.
+    /// The pivot, or a step after it that must not simply be run again, ended without an answer, so the saga can go
+    /// neither forward nor back.
     UnknownOutcome,
     /// What the journal holds cannot be read as a saga.
     Unreadable,
@@ -141,6 +272,7 @@ impl Class {
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::CrashLoop => "crash_loop",
             Self::DefinitionChanged => "definition_changed",
             Self::Exhausted => "exhausted",
             Self::Halted => "halted",
@@ -165,6 +297,12 @@ pub struct Resolution {
     pub actor: Box<str>,
     /// Why.
     pub reason: Box<str>,
+    /// Who agreed, where two must.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approver: Option<Box<str>>,
+    /// With [`Operation::RetryAsNew`]: how many keys the step or its undo has had before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<u32>,
 }
 
 /// What an operator can decide.
@@ -176,6 +314,54 @@ pub enum Operation {
     Abandon,
     /// Go on where it stopped.
     Retry,
+    /// Go on where it stopped, under a new idempotency key.
+    RetryAsNew,
+    /// Take the undo for done.
+    SkipUndo,
+    /// Take the step for done, with an output that the operator gives.
+    SupplyOutput,
+    /// Turn back and undo what was done.
+    Unwind,
+}
+
+impl Operation {
+    /// The word for it, in records and events.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Abandon => "abandon",
+            Self::Retry => "retry",
+            Self::RetryAsNew => "retry_as_new",
+            Self::SkipUndo => "skip_undo",
+            Self::SupplyOutput => "supply_output",
+            Self::Unwind => "unwind",
+        }
+    }
+
+    /// What it does, and what the operator answers for.
+    #[must_use]
+    pub const fn hint(self) -> &'static str {
+        match self {
+            Self::Abandon => {
+                "ends the saga as it is: nothing more is done or undone, and what is wrong is put right by hand"
+            }
+            Self::Retry => {
+                "goes on where it stopped, in the same direction and under the same key: for when the cause is gone"
+            }
+            Self::RetryAsNew => {
+                "goes on where it stopped under a new key: only when no call under the old one had an effect or will"
+            }
+            Self::SkipUndo => {
+                "takes the undo for done and goes on with the next: only when it was done by hand"
+            }
+            Self::SupplyOutput => {
+                "takes the step for done with this output and goes on: only when its effect is there"
+            }
+            Self::Unwind => {
+                "turns back and undoes what was done: at the pivot only when it had no effect and will have none"
+            }
+        }
+    }
 }
 
 /// How a saga ended.

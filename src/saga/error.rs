@@ -108,6 +108,49 @@ pub(crate) fn cut(text: &str) -> Box<str> {
     text.chars().take(LONGEST).collect::<String>().into()
 }
 
+/// What a step says when it is asked whether it had its effect, whatever became of its attempts.
+///
+/// # Example
+///
+/// ```
+/// use mainstay::saga::{Cx, DefinitionError, Reconciled, Saga, Step, StepError};
+///
+/// /// The bank knows no keys, but lists transfers by reference.
+/// struct Bank;
+///
+/// impl Bank {
+///     async fn transfer(&self, _reference: &str) -> Result<u64, std::io::Error> { Ok(7) }
+///     async fn find(&self, _reference: &str) -> Result<Option<u64>, std::io::Error> { Ok(Some(7)) }
+/// }
+///
+/// async fn pay(cx: Cx<Bank, u64>, (): ()) -> Result<u64, StepError> {
+///     Ok(cx.app().transfer(cx.idempotency_key()).await?)
+/// }
+///
+/// async fn find(cx: Cx<Bank, u64>, (): ()) -> Result<Reconciled<u64>, StepError> {
+///     Ok(match cx.app().find(cx.idempotency_key()).await? {
+///         Some(transfer) => Reconciled::Applied(transfer),
+///         None => Reconciled::NotApplied,
+///     })
+/// }
+///
+/// let payment = Saga::builder("payment")
+///     .pivot("pay", Step::new(pay).at_most_once())
+///     .reconcile(find)
+///     .build()?;
+/// # Ok::<(), DefinitionError>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Reconciled<Output> {
+    /// It had its effect, and this is what it returned or would have.
+    Applied(Output),
+    /// No attempt has had an effect, and none that may still be on its way will.
+    NotApplied,
+    /// It cannot tell.
+    Unknown,
+}
+
 /// Why a definition is none.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -122,8 +165,17 @@ pub enum DefinitionError {
     #[error("two steps have the name `{0}`")]
     Duplicate(String),
     /// A time that has passed before it begins.
-    #[error("`{0}` has no time, its timeout and deadline must be longer than zero")]
+    #[error("`{0}` has no time, its timeout, deadline and key validity must be longer than zero")]
     NoTime(String),
+    /// A setting for effects on an undo, a check or a question.
+    #[error("`{setting}` of `{step}` stands on no step, pivot or then: only they have it")]
+    #[non_exhaustive]
+    Misplaced {
+        /// The step.
+        step: String,
+        /// The setting.
+        setting: &'static str,
+    },
     /// Versions count from 1.
     #[error("versions count from 1")]
     NoVersion,
@@ -178,6 +230,15 @@ pub enum SagaError {
     /// An operator's word without a name or a reason to it.
     #[error("an operator's decision needs an actor and a reason")]
     Unsigned,
+    /// An operator's decision that makes no sense for this incident.
+    #[error("saga {id}: {reason}")]
+    #[non_exhaustive]
+    NotAllowed {
+        /// The saga.
+        id: SagaId,
+        /// Why not.
+        reason: String,
+    },
     /// Going on is not possible, because the reason to stop is still there.
     #[error("saga {id} cannot go on: {class:?}")]
     #[non_exhaustive]

@@ -82,6 +82,7 @@ impl Phase {
                 observe::saga_left(saga, id.get(), "the engine stops");
             }
             Self::Stopped(id, _) => observe::saga_left(saga, id.get(), "the journal refused"),
+            // The wait was told when it began.
             Self::Starting
             | Self::Running(_)
             | Self::Refused(_)

@@ -18,13 +18,14 @@ pub(crate) struct History {
 }
 
 impl History {
-    pub(crate) fn of(facts: &[Fact]) -> Self {
+    pub(crate) fn of<'a>(facts: impl IntoIterator<Item = &'a Fact>) -> Self {
         let mut history = Self::default();
         for fact in facts {
             match fact {
                 Fact::Started(started) => history.started = Some(started.clone()),
                 Fact::Done { output, .. } => history.last_output = Some(output.clone()),
                 Fact::Failed(failure) => history.failure = Some(failure.clone()),
+                Fact::Cancelled(cancellation) => history.failure = Some(cancellation.failure()),
                 Fact::Incident(trouble) => {
                     history.incidents = trouble.number;
                     history.held = Some(trouble.clone());
@@ -34,7 +35,12 @@ impl History {
                     history.resolution = Some(resolution.clone());
                 }
                 Fact::Finished(finish) => history.finish = Some(*finish),
-                Fact::Unwind | Fact::Undone { .. } => {}
+                Fact::Unwind
+                | Fact::Undone { .. }
+                | Fact::Intent { .. }
+                | Fact::RetryAt(_)
+                | Fact::CancelRefused { .. }
+                | Fact::Suspected { .. } => {}
             }
         }
         history
@@ -55,6 +61,7 @@ impl History {
             step: None,
             error: error.into(),
             attempts: 0,
+            allowed: vec![Operation::Abandon, Operation::Retry],
         }
     }
 

@@ -11,6 +11,16 @@
 //! | [`pivot`](Builder::pivot) | the point of no return, at most one | as a step while it surely had no effect, else an operator decides |
 //! | [`then`](Builder::then) | what must follow | it is tried again until it is done |
 //!
+//! What a step can be told beside its function:
+//!
+//! | setting | says |
+//! |---|---|
+//! | [`Step::attempts`], [`backoff`](Step::backoff), [`timeout`](Step::timeout), [`deadline`](Step::deadline) | how often, how far apart and how long it is tried |
+//! | [`reconcile`](WithoutUndo::reconcile) | how to find out whether it had its effect |
+//! | [`at_most_once`](Step::at_most_once) | that its receiver knows no keys |
+//! | [`key_valid_for`](Step::key_valid_for) | how long its receiver remembers them |
+//! | [`Builder::deadline`] | how long the saga may take until its pivot is done |
+//!
 //! Use a saga where several systems must agree in the end and none of them can be asked to wait. For one database use
 //! its transactions; for a call that may simply be made again use [`retry`](crate::retry).
 //!
@@ -100,6 +110,10 @@
 //! A saga costs one durable record for its start, one for each effect, and one for a run of checks that an effect
 //! follows. What must be true together is one record: a failure and the decision to unwind, the last step and the end.
 //!
+//! A step that runs [at most once](Step::at_most_once) costs one record more, its intent; a wait of a second or more
+//! between attempts, an answer to a [wish to cancel](Sagas::cancel), and each run of a saga over which processes died,
+//! one each. Nothing else is written: what runs, attempts in quick succession, and questions about a step are not.
+//!
 //! | crash | the journal says | the next engine |
 //! |---|---|---|
 //! | before the start is durable | nothing | nothing; `start` had not returned |
@@ -111,7 +125,16 @@
 //! | after the decision to unwind | failed, unwind | undoes, and never runs forward again |
 //! | before, in or after an undo that is not recorded | the undo before it is done | runs the undo again, with the same key |
 //! | between two undos | undone | goes on with the next one |
-//! | in an incident | incident | waits for the operator |
+//! | before the intent of a step that runs at most once | the step before it is done | writes the intent and runs the step: it surely never ran |
+//! | after the intent, before the step's end is recorded | intent | does not run the step: asks [`reconcile`](WithoutUndo::reconcile), or undoes it with `None`, or holds it from the pivot on |
+//! | while a step is asked whether it had its effect | as before it | asks again, or runs the step again if it may |
+//! | in a wait between attempts that is not written down (under 1 s) | the step before it is done | runs the step again, and counts its attempts anew |
+//! | in a wait that is | retry at | waits for the rest, and goes on counting; from 30 s on the saga is parked, and nobody has it in memory |
+//! | later than the receiver remembers the key | the step before it is done, long ago | does not run the step: as after an intent |
+//! | after a wish to cancel was posted, before it is answered | the wish, beside the records | reads it before anything else is done |
+//! | after it is answered | cancelled, unwind; or cancel refused | undoes; or goes on |
+//! | again and again while one saga runs | suspected | runs it once more, alone among the suspected; after [so many](SagasBuilder::crash_limit) times an operator must look |
+//! | in an incident | incident | waits for the operator; wishes to cancel wait too |
 //! | after the last record, before anybody is told | finished | tells whoever starts the same key |
 //!
 //! Fewer records would not do. Without a record per effect a crash would repeat effects long past; the start cannot
@@ -146,9 +169,20 @@
 //! # Incidents
 //!
 //! Where the engine cannot go on without guessing, the saga is held: an undo that keeps failing, a pivot without an
-//! answer, a changed definition, a log that cannot be read. It stays visible in [`Sagas::incidents`], over restarts,
-//! until an operator [retries](Sagas::retry) or [abandons](Sagas::abandon) it, by name and with a reason; both are in
-//! its history. Other sagas go on.
+//! answer, a changed definition, a log that cannot be read, a saga over which one process after the other dies. It stays
+//! visible in [`Sagas::incidents`], over restarts, until an operator [decides](Sagas::decide), by name and with a reason;
+//! both are in its history. What can be decided depends on where it stopped ([`Incident::operations`]):
+//!
+//! | operation | does | where |
+//! |---|---|---|
+//! | `Retry` | goes on, same direction, same key | everywhere |
+//! | `RetryAsNew` | goes on under a new key | a step or an undo that stopped |
+//! | `SupplyOutput` | takes the step for done, with this output | a step that stopped |
+//! | `SkipUndo` | takes the undo for done | an undo that stopped |
+//! | `Unwind` | turns back | before the pivot is done |
+//! | `Abandon` | ends it as it is | everywhere |
+//!
+//! Other sagas go on.
 //!
 //! # Changing a definition
 //!
@@ -165,6 +199,7 @@
 
 mod action;
 mod builder;
+mod cancel;
 mod codec;
 mod cx;
 mod definition;
@@ -174,6 +209,7 @@ mod engine;
 pub mod entry;
 mod error;
 mod handle;
+mod heed;
 mod history;
 mod id;
 mod instance;
@@ -194,13 +230,15 @@ mod setup;
 mod shape;
 mod start;
 pub mod testing;
+mod tries;
 
 pub use action::{Action, Recorded};
-pub use builder::{After, Before, Builder, WithoutUndo};
+pub use builder::{After, AfterStep, Before, Builder, Onward, WithoutUndo};
+pub use cancel::CancelAnswer;
 pub use cx::Cx;
 pub use definition::Saga;
 pub use ended::{Ended, Incident};
-pub use error::{DefinitionError, SagaError, StepError};
+pub use error::{DefinitionError, Reconciled, SagaError, StepError};
 pub use handle::Handle;
 pub use id::SagaId;
 pub use key::Key;

@@ -6,11 +6,11 @@ use super::SagaId;
 use super::codec;
 use super::ended::Incident;
 use super::engine::{BusinessKey, Cell, Engine, Leaving};
-use super::entry::{Class, FORMAT, Operation};
-use super::error::{SagaError, cut};
+use super::entry::{Class, FORMAT, Fact, Operation};
+use super::error::SagaError;
 use super::handle::{Away, Phase};
 use super::history::History;
-use super::machine::Execution;
+use super::machine::{Decision, Execution, give_up};
 use super::sagas::Sagas;
 use crate::journal::{Append, Head, JournalError, Listing, Log, Status};
 use crate::observe;
@@ -94,7 +94,8 @@ impl<App: Send + Sync + 'static> Sagas<App> {
     ///
     /// Dropping the future may leave the decision recorded; the saga then goes on at once or with the next engine.
     pub async fn retry(&self, saga: SagaId, actor: &str, reason: &str) -> Result<(), SagaError> {
-        self.resolve(saga, Operation::Retry, actor, reason).await
+        self.decide(saga, Decision::new(Operation::Retry, actor, reason))
+            .await
     }
 
     /// Ends a saga that waits, as it is. What was done stays done, and nothing is undone.
@@ -107,29 +108,33 @@ impl<App: Send + Sync + 'static> Sagas<App> {
     ///
     /// Dropping the future may leave the decision recorded.
     pub async fn abandon(&self, saga: SagaId, actor: &str, reason: &str) -> Result<(), SagaError> {
-        self.resolve(saga, Operation::Abandon, actor, reason).await
+        self.decide(saga, Decision::new(Operation::Abandon, actor, reason))
+            .await
     }
 
-    async fn resolve(
-        &self,
-        saga: SagaId,
-        operation: Operation,
-        actor: &str,
-        reason: &str,
-    ) -> Result<(), SagaError> {
-        if actor.trim().is_empty() || reason.trim().is_empty() {
+    /// Carries out an operator's decision about a saga that waits: any of [`Incident::operations`].
+    ///
+    /// # Errors
+    ///
+    /// As [`retry`](Self::retry); [`SagaError::NotAllowed`] when the operation makes no sense there, or its output does
+    /// not read as the step's.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future may leave the decision recorded; the saga then goes on at once or with the next engine.
+    pub async fn decide(&self, saga: SagaId, decision: Decision) -> Result<(), SagaError> {
+        if !decision.is_signed() {
             return Err(SagaError::Unsigned);
         }
         if self.engine().is_stopping() {
             return Err(SagaError::Stopping);
         }
         let sagas = self.clone();
-        let (actor, reason) = (cut(actor), cut(reason));
         let (answer, answered) = tokio::sync::oneshot::channel();
         // On a task of its own: a caller that goes away must not leave a decision that nobody carries out.
         let engine = Arc::clone(self.engine());
         self.engine().spawn(async move {
-            let result = decide(&sagas, saga, operation, &actor, &reason).await;
+            let result = decide(&sagas, saga, &decision).await;
             drop(sagas);
             drop(engine);
             // A caller that no longer listens finds the decision in the history.
@@ -147,6 +152,15 @@ async fn read(
     journal: &dyn crate::journal::Journal,
     id: SagaId,
 ) -> Result<(Log, History), SagaError> {
+    let (log, facts) = load(journal, id).await?;
+    Ok((log, History::of(&facts)))
+}
+
+/// A log and its facts.
+pub(super) async fn load(
+    journal: &dyn crate::journal::Journal,
+    id: SagaId,
+) -> Result<(Log, Vec<Fact>), SagaError> {
     let log = match journal.load(id.log()).await {
         Err(JournalError::Damaged { reason, .. }) => {
             return Err(SagaError::Unreadable { id, reason });
@@ -154,7 +168,7 @@ async fn read(
         other => other?,
     };
     let facts = codec::decode(&log).map_err(|reason| SagaError::Unreadable { id, reason })?;
-    Ok((log, History::of(&facts)))
+    Ok((log, facts))
 }
 
 /// Whether this very record is where it was to be.
@@ -172,29 +186,45 @@ async fn is_written<App: Send + Sync + 'static>(
 async fn decide<App: Send + Sync + 'static>(
     sagas: &Sagas<App>,
     saga: SagaId,
-    operation: Operation,
-    actor: &str,
-    reason: &str,
+    decision: &Decision,
 ) -> Result<(), SagaError> {
     let engine = sagas.engine();
     let (log, history) = read(&*engine.journal, saga).await?;
     let Some(held) = &history.held else {
         return Err(SagaError::NotHeld(saga));
     };
-    if operation == Operation::Retry {
+    let facts = if decision.operation() == Operation::Abandon {
+        give_up(held, decision)
+    } else {
         let started = history.started.as_ref();
-        let same = started.is_some_and(|started| {
-            engine
-                .definition(&started.definition, started.version)
-                .is_some_and(|known| known.fingerprint() == &*started.fingerprint)
-        });
-        if !same {
-            return Err(SagaError::StillHeld {
+        let known = started
+            .and_then(|started| engine.definition(&started.definition, started.version))
+            .filter(|known| {
+                started.is_some_and(|started| known.fingerprint() == &*started.fingerprint)
+            })
+            .ok_or(SagaError::StillHeld {
                 id: saga,
                 class: Class::DefinitionChanged,
-            });
+            })?;
+        let unreadable = |reason| SagaError::Unreadable { id: saga, reason };
+        let facts = codec::decode_dated(&log).map_err(unreadable)?;
+        let dated = facts.iter().map(|(fact, at)| (fact, *at));
+        let execution = Execution::replay(Arc::clone(known.shape()), dated)
+            .map_err(|illegal| unreadable(illegal.to_string()))?;
+        let not_allowed = |reason| SagaError::NotAllowed { id: saga, reason };
+        let facts = execution
+            .decide(decision)
+            .map_err(|illegal| not_allowed(illegal.to_string()))?;
+        for fact in &facts {
+            if let Fact::Done { step, output } = fact {
+                let mut steps = known.shape().steps.iter();
+                let index = steps.position(|known| known.name == *step).unwrap_or(0);
+                let fits = known.fits(index, output);
+                fits.map_err(|error| not_allowed(format!("the output: {}", error.0)))?;
+            }
         }
-    }
+        facts
+    };
     let head = log.head;
     let cell = Cell::new(head.digest.clone(), Phase::Running(saga));
     let business = BusinessKey::of(&head);
@@ -203,7 +233,6 @@ async fn decide<App: Send + Sync + 'static>(
         return Err(SagaError::NotHeld(saga));
     }
     let leaving = Leaving::new(Arc::clone(engine), business, cell);
-    let facts = Execution::resolve(held, operation, actor, reason);
     let body = codec::encode(&facts).map_err(|error| SagaError::Unreadable {
         id: saga,
         reason: error.to_string(),
@@ -227,7 +256,7 @@ async fn decide<App: Send + Sync + 'static>(
             return Err(error.into());
         }
     }
-    if operation == Operation::Retry {
+    if codec::status(&facts) == Status::Running {
         // Nobody's now. Whoever claims it first carries it on, this engine most likely.
         leaving.tell(Phase::Elsewhere(saga, Away::Taken));
         engine.look();

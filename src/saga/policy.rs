@@ -15,6 +15,8 @@ pub struct Settings {
     backoff: Option<Backoff>,
     timeout: Option<Duration>,
     deadline: Option<Duration>,
+    at_most_once: bool,
+    key_valid_for: Option<Duration>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -95,11 +97,36 @@ impl<A> Step<A> {
         self
     }
 
-    /// How long all attempts may take together, from the first one in this process. Defaults to no limit. A step
-    /// after the pivot becomes an incident then.
+    /// How long all attempts may take together, from the first one. Defaults to no limit. A step after the pivot
+    /// becomes an incident then. A restart begins anew, unless a wait of a second or more was written down before it:
+    /// then the first attempt is that of the earlier process.
     #[must_use]
     pub const fn deadline(mut self, deadline: Duration) -> Self {
         self.settings.deadline = Some(deadline);
+        self
+    }
+
+    /// Never runs it again after an attempt whose end is not known: for a receiver that does not know keys.
+    ///
+    /// Costs one more durable write, the intent, before the step runs. It is attempted once, whatever
+    /// [`attempts`](Self::attempts) says. Where its end is not known, also after a crash, it is
+    /// [asked](super::WithoutUndo::reconcile) if it can be; else it is undone with `None` before the pivot, and an
+    /// operator decides from the pivot on. For a step, a pivot, and what follows it.
+    #[must_use]
+    pub const fn at_most_once(mut self) -> Self {
+        self.settings.at_most_once = true;
+        self
+    }
+
+    /// How long the receiver remembers an idempotency key. Defaults to for ever.
+    ///
+    /// A step that may have been attempted longer ago, because of a crash or a long wait, is not run again under the
+    /// key: its end counts as not known. Counted by the wall clock from the record before the first possible attempt,
+    /// so state less than the receiver promises: by as much as clocks may differ, and an attempt may take. For a step,
+    /// a pivot, and what follows it.
+    #[must_use]
+    pub const fn key_valid_for(mut self, time: Duration) -> Self {
+        self.settings.key_valid_for = Some(time);
         self
     }
 }
@@ -111,6 +138,8 @@ pub(crate) struct Policy {
     pub(crate) backoff: Backoff,
     pub(crate) timeout: Duration,
     pub(crate) deadline: Option<Duration>,
+    pub(crate) at_most_once: bool,
+    pub(crate) key_valid_for: Option<Duration>,
 }
 
 impl Policy {
@@ -119,6 +148,9 @@ impl Policy {
         kind: Kind,
         settings: &Settings,
     ) -> Result<Self, DefinitionError> {
+        if kind == Kind::Check {
+            only_effects(name, settings)?;
+        }
         match kind {
             Kind::Check | Kind::Step => resolve(
                 name,
@@ -132,7 +164,9 @@ impl Policy {
         }
     }
 
+    /// Of an undo, and of the question whether a step had its effect.
     pub(crate) fn of_undo(name: &str, settings: &Settings) -> Result<Self, DefinitionError> {
+        only_effects(name, settings)?;
         resolve(
             name,
             settings,
@@ -142,6 +176,19 @@ impl Policy {
     }
 }
 
+/// What an undo must not be told: it runs until it is done. Nor a check, which has no effect.
+fn only_effects(name: &str, settings: &Settings) -> Result<(), DefinitionError> {
+    let setting = match (settings.at_most_once, settings.key_valid_for) {
+        (true, _) => "at_most_once",
+        (_, Some(_)) => "key_valid_for",
+        _ => return Ok(()),
+    };
+    Err(DefinitionError::Misplaced {
+        step: name.to_owned(),
+        setting,
+    })
+}
+
 fn resolve(
     name: &str,
     settings: &Settings,
@@ -149,11 +196,13 @@ fn resolve(
     longest: Duration,
 ) -> Result<Policy, DefinitionError> {
     let attempts = match settings.attempts.unwrap_or(attempts) {
+        _ if settings.at_most_once => Some(NonZeroU32::MIN),
         Limit::Forever => None,
         Limit::Times(times) => NonZeroU32::new(times.get()),
     };
     let timeout = settings.timeout.unwrap_or(Duration::from_secs(30));
-    if timeout.is_zero() || settings.deadline.is_some_and(|deadline| deadline.is_zero()) {
+    let times = [Some(timeout), settings.deadline, settings.key_valid_for];
+    if times.into_iter().flatten().any(|time| time.is_zero()) {
         return Err(DefinitionError::NoTime(name.to_owned()));
     }
     let backoff = settings
@@ -164,5 +213,7 @@ fn resolve(
         backoff,
         timeout,
         deadline: settings.deadline,
+        at_most_once: settings.at_most_once,
+        key_valid_for: settings.key_valid_for,
     })
 }

@@ -14,6 +14,8 @@ pub(crate) struct Site {
 /// What is about to be done, or is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum What {
+    /// The function that finds out whether a step had its effect.
+    Ask,
     /// A step's or a check's function.
     Run,
     /// An undo's function.
@@ -31,6 +33,8 @@ pub(crate) enum Wish {
     Crash,
     /// The attempt ends like this: before it is made, so that it is not, or after it.
     End(Ending),
+    /// The saga is cancelled while the attempt is made.
+    Cancel,
     /// The attempt is made once more, with the same key.
     Twice,
 }

@@ -20,6 +20,8 @@ refused! {
     output_cannot_be_recorded,
     output_does_not_fit,
     pivot_after_step_without_undo,
+    reconcile_of_check,
+    reconcile_wants_the_output,
     second_pivot,
     step_after_pivot,
     step_without_undo,

@@ -7,27 +7,35 @@
 //! 3. The decision to unwind is durable before the first undo: the same.
 //! 4. An undo is durable before the one that follows it: the same.
 //! 5. The end is durable before anybody is told: the phase changes after the last `record`.
+//! 6. The intent of a step that runs at most once is durable before it runs: the machine asks for it (`Next::Write`).
+//! 7. A long wait is durable before it begins, so that a restart goes on waiting and counting where it was.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::OwnedSemaphorePermit;
+
 use super::SagaId;
 use super::codec;
-use super::cx::{Call, Purpose, idempotency_key};
-use super::definition::{Opened, Registered};
+use super::definition::{Opened, Registered, Task};
 use super::ended::{Incident, Rest};
-use super::engine::{Engine, in_step};
+use super::engine::{Cell, Engine};
 use super::entry::{Class, FORMAT, Fact, Started};
 use super::error::SagaError;
 use super::handle::{Away, Phase};
+use super::heed::Letter;
 use super::history::History;
-use super::machine::{Attempt, Ending, Execution, Next, Verdict};
-use super::probe::{Site, What, Wish};
+use super::machine::{Execution, Next};
+use super::probe::{Site, What};
 use super::room::Seat;
 use crate::journal::{Append, Head, JournalError, Place, Release};
-use crate::observe;
 use crate::rng::Rng;
 use crate::rt;
+use crate::time::{Tick, Timestamp};
+
+/// A saga that was taken over so often without a record in between is suspected (rule 23): once is any crash.
+const SUSPICIOUS: u32 = 2;
 
 /// Why a run ends before its saga does.
 pub(super) enum Leave {
@@ -39,7 +47,6 @@ pub(super) enum Leave {
     /// begun here.
     Lapsed,
     /// Nothing is to be done for so long; then whoever claims the saga carries it on.
-    #[expect(dead_code, reason = "steps that park come with durable delays")]
     Parked(Duration),
     /// Its log cannot be read; nothing may be added to it.
     Unreadable(String),
@@ -57,26 +64,53 @@ impl From<JournalError> for Leave {
 
 /// One saga, taken up.
 pub(super) struct Run<App> {
-    engine: Arc<Engine<App>>,
-    head: Head,
-    place: Place,
-    permit: Option<Seat>,
-    rng: Rng,
+    pub(super) engine: Arc<Engine<App>>,
+    pub(super) head: Head,
+    pub(super) cell: Arc<Cell>,
+    pub(super) place: Place,
+    pub(super) permit: Option<Seat>,
+    /// While it makes the first attempt of a suspected saga.
+    pub(super) alone: Option<OwnedSemaphorePermit>,
+    pub(super) rng: Rng,
+    /// Messages that were read and not answered, oldest first.
+    pub(super) letters: VecDeque<Letter>,
+    /// The number of the last message that was read.
+    pub(super) seen: u64,
+    /// The number of the last message that was answered; the next record says so.
+    pub(super) answered: u64,
+    /// Whether the mail is to be read before anything else is done.
+    pub(super) posted: bool,
+    /// When the time of the whole is over.
+    pub(super) over: Option<Tick>,
+}
+
+/// What one run of a saga works with.
+pub(super) struct Work<'a, App> {
+    pub(super) definition: &'a dyn Registered<App>,
+    pub(super) opened: &'a dyn Opened,
+    pub(super) started: &'a Started,
 }
 
 impl<App: Send + Sync + 'static> Run<App> {
-    pub(super) fn new(engine: Arc<Engine<App>>, head: Head, permit: Seat) -> Self {
+    pub(super) fn new(engine: Arc<Engine<App>>, head: Head, cell: Arc<Cell>, permit: Seat) -> Self {
         let place = head.place;
         Self {
             engine,
             head,
+            cell,
             place,
             permit: Some(permit),
+            alone: None,
             rng: Rng::new(rt::entropy()),
+            letters: VecDeque::new(),
+            seen: 0,
+            answered: 0,
+            posted: false,
+            over: None,
         }
     }
 
-    fn id(&self) -> SagaId {
+    pub(super) fn id(&self) -> SagaId {
         self.head.id.into()
     }
 
@@ -122,10 +156,13 @@ impl<App: Send + Sync + 'static> Run<App> {
     async fn go(&mut self, facts: Option<Vec<Fact>>) -> Result<Rest, Leave> {
         let fresh = facts.is_some();
         let facts = match facts {
-            Some(facts) => facts,
+            Some(facts) => {
+                let begun = self.head.begun;
+                facts.into_iter().map(|fact| (fact, begun)).collect()
+            }
             None => self.read().await?,
         };
-        let mut history = History::of(&facts);
+        let mut history = History::of(facts.iter().map(|(fact, _)| fact));
         if let Some(rest) = Rest::of(&self.head, &history) {
             return Ok(rest);
         }
@@ -149,31 +186,38 @@ impl<App: Send + Sync + 'static> Run<App> {
                 }
             };
         let shape = Arc::clone(definition.shape());
+        let dated = facts.iter().map(|(fact, at)| (fact, *at));
         let mut execution = if fresh {
-            let mut execution = Execution::new(shape);
-            execution.written(&facts).map(|()| execution)
+            Execution::fresh(shape, dated)
         } else {
-            Execution::replay(shape, &facts)
+            Execution::replay(shape, dated)
         }
         .map_err(|illegal| Leave::Unreadable(illegal.to_string()))?;
         drop(facts);
+        let since = rt::wall().since(self.head.begun);
+        let deadline = definition.deadline();
+        self.over = deadline.map(|deadline| rt::now() + deadline.saturating_sub(since));
+        if !fresh && (self.head.recoveries >= SUSPICIOUS || execution.is_suspected()) {
+            self.suspect(&mut execution).await?;
+        }
         self.steps(&mut execution, &*definition, &*opened, &started)
             .await
     }
 
-    async fn read(&self) -> Result<Vec<Fact>, Leave> {
+    async fn read(&mut self) -> Result<Vec<(Fact, Timestamp)>, Leave> {
         let log = self
             .engine
             .ask(|journal| journal.load(self.head.id))
             .await?;
-        codec::decode(&log).map_err(Leave::Unreadable)
+        self.take_mail(&log)?;
+        codec::decode_dated(&log).map_err(Leave::Unreadable)
     }
 
     /// Stops before anything is done, for a reason that concerns the saga as a whole.
     async fn hold(&mut self, history: History, class: Class, error: String) -> Result<Rest, Leave> {
         let trouble = history.trouble(class, error);
         let facts = [Fact::Incident(trouble.clone())];
-        self.write(&facts).await?;
+        self.write(&facts, None).await?;
         let held = History {
             held: Some(trouble),
             ..history
@@ -189,161 +233,38 @@ impl<App: Send + Sync + 'static> Run<App> {
         opened: &dyn Opened,
         started: &Started,
     ) -> Result<Rest, Leave> {
+        let work = Work {
+            definition,
+            opened,
+            started,
+        };
         loop {
-            let next = execution.next();
             // What is durable is told, also by an engine that stops.
-            if !matches!(next, Next::Hold | Next::End(_)) {
-                self.go_on()?;
+            if matches!(execution.next(), Next::Hold | Next::End(_)) {
+                return Rest::reached(&self.head, execution)
+                    .ok_or_else(|| Leave::Unreadable("an end that is none".into()));
             }
-            match next {
-                Next::Write => self.record(execution, &[]).await?,
-                Next::Run(step) => {
-                    self.step(execution, definition, opened, started, step, false)
-                        .await?
-                }
-                Next::Undo(step) => {
-                    self.step(execution, definition, opened, started, step, true)
-                        .await?
-                }
-                Next::Hold | Next::End(_) => {
-                    return Rest::reached(&self.head, execution)
-                        .ok_or_else(|| Leave::Unreadable("an end that is none".into()));
-                }
-            }
-        }
-    }
-
-    /// Makes attempts of one step or undo until something about it is durable, or may wait for the next record.
-    async fn step(
-        &mut self,
-        execution: &mut Execution,
-        definition: &dyn Registered<App>,
-        opened: &dyn Opened,
-        started: &Started,
-        step: usize,
-        undo: bool,
-    ) -> Result<(), Leave> {
-        let (Some(policy), Some(name)) = (
-            definition.policy(step, undo),
-            definition.shape().steps.get(step).map(|step| &step.name),
-        ) else {
-            return Err(Leave::Unreadable(
-                "a step that the definition does not have".into(),
-            ));
-        };
-        let purpose = if undo { Purpose::Undo } else { Purpose::Do };
-        let site = Site {
-            what: if undo { What::Undo } else { What::Run },
-            step: name.clone(),
-        };
-        let key = idempotency_key(self.id(), started, name, purpose);
-        let undoes = undo.then(|| idempotency_key(self.id(), started, name, Purpose::Do));
-        let business_key: Arc<str> = self.head.key.as_str().into();
-        let given = if undo {
-            execution.output_of(step)
-        } else {
-            execution.input_of(step)
-        }
-        .cloned();
-        let first = rt::now();
-        let over = policy.deadline.map(|deadline| first + deadline);
-        let mut delay = Duration::ZERO;
-        for number in 1_u32.. {
             self.go_on()?;
-            self.engine.may_begin(self.head.owner).await?;
-            let until = rt::now() + policy.timeout;
-            let call = || Call {
-                saga: self.id(),
-                step: name.clone(),
-                key: key.clone(),
-                undoes: undoes.clone(),
-                attempt: number,
-                epoch: self.place.epoch,
-                labels: Arc::clone(&self.head.labels),
-                business_key: Arc::clone(&business_key),
-                deadline: over.map_or(until, |over| over.min(until)),
-            };
-            let attempt = || in_step(opened.attempt(step, undo, call(), given.clone()));
-            let ending = if over.is_some_and(|over| rt::now() >= over) {
-                // The wait before this attempt took the rest of the time.
-                Ending::TimedOut
-            } else {
-                self.attempt(&site, attempt).await?
-            };
-            let hint = match &ending {
-                Ending::RetryAfter(_, after) => *after,
-                _ => Duration::ZERO,
-            };
-            let last = over.is_some_and(|over| rt::now() >= over);
-            match execution.settle(ending, Attempt::new(number, last)) {
-                Ok(Verdict::Ride) => return Ok(()),
-                Ok(Verdict::Record(facts)) => return self.record(execution, &facts).await,
-                Ok(Verdict::Again) => {
-                    delay = policy.backoff.delay(number, delay, &mut self.rng);
-                    // No longer than there is time: its end is to be noticed when it comes.
-                    let left = over.map_or(Duration::MAX, |over| over.since(rt::now()));
-                    let after = delay.max(hint).min(left);
-                    let id = self.head.id.get();
-                    observe::saga_retried(&self.head.kind, id, name, undo, number, after);
-                    self.wait(after).await?;
+            if self.heed(execution).await? {
+                continue;
+            }
+            execution.check_key(rt::wall());
+            match execution.next() {
+                Next::Write => {
+                    let due = execution.due();
+                    self.record(execution, &due).await?;
                 }
-                Err(illegal) => return Err(Leave::Unreadable(illegal.to_string())),
-            }
-        }
-        // 2³² attempts take longer than the backoff of any policy lets a process live.
-        Err(Leave::Stopped(SagaError::Stopping))
-    }
-
-    /// One attempt, and what a probe wants around it.
-    async fn attempt<F: Future<Output = Ending>>(
-        &self,
-        site: &Site,
-        attempt: impl Fn() -> F,
-    ) -> Result<Ending, Leave> {
-        let Some(probe) = &self.engine.probe else {
-            return Ok(attempt().await);
-        };
-        let mut ending = match probe.before(site) {
-            Wish::Crash => return Err(self.engine.die()),
-            Wish::End(ending) => return Ok(ending),
-            Wish::Go => attempt().await,
-            Wish::Twice => {
-                drop(attempt().await);
-                attempt().await
-            }
-        };
-        match probe.after(site) {
-            Wish::Crash => return Err(self.engine.die()),
-            Wish::End(other) => ending = other,
-            Wish::Twice => ending = attempt().await,
-            Wish::Go => {}
-        }
-        Ok(ending)
-    }
-
-    /// Waits between attempts. Waiting sagas do not count as in flight, so that they hold up no others.
-    async fn wait(&mut self, delay: Duration) -> Result<(), Leave> {
-        drop(self.permit.take());
-        let engine = Arc::clone(&self.engine);
-        let woken = async {
-            rt::sleep(delay).await;
-            engine
-                .permit(&self.head.labels.tenant, &self.head.kind)
-                .await
-        };
-        tokio::select! {
-            biased;
-            () = self.engine.stopping() => Err(Leave::Stopped(SagaError::Stopping)),
-            // Whoever has it now, perhaps this very engine, need not wait for the end of the delay.
-            () = self.engine.lapse_of(self.head.owner) => Err(Leave::Lapsed),
-            permit = woken => {
-                self.permit = Some(permit.ok_or(Leave::Stopped(SagaError::Stopping))?);
-                Ok(())
+                Next::Run(step) => self.step(execution, &work, step, Task::Run).await?,
+                Next::Undo(step) => self.step(execution, &work, step, Task::Undo).await?,
+                Next::Reconcile(step) => {
+                    self.step(execution, &work, step, Task::Reconcile).await?;
+                }
+                Next::Hold | Next::End(_) => {}
             }
         }
     }
 
-    fn go_on(&self) -> Result<(), Leave> {
+    pub(super) fn go_on(&self) -> Result<(), Leave> {
         if self.engine.is_stopping() {
             Err(Leave::Stopped(SagaError::Stopping))
         } else {
@@ -352,27 +273,48 @@ impl<App: Send + Sync + 'static> Run<App> {
     }
 
     /// Makes the facts durable, together with those that waited, and only then true.
-    async fn record(&mut self, execution: &mut Execution, facts: &[Fact]) -> Result<(), Leave> {
+    pub(super) async fn record(
+        &mut self,
+        execution: &mut Execution,
+        facts: &[Fact],
+    ) -> Result<(), Leave> {
+        self.record_and(execution, facts, None).await
+    }
+
+    /// The same, and nobody carries the saga on for a while if `park` says so; the run must then end.
+    pub(super) async fn record_and(
+        &mut self,
+        execution: &mut Execution,
+        facts: &[Fact],
+        park: Option<Duration>,
+    ) -> Result<(), Leave> {
         let entry = execution.entry(facts);
-        self.write(&entry).await?;
+        let at = self.write(&entry, park).await?;
         execution
-            .written(facts)
+            .written(facts, at)
             .map_err(|illegal| Leave::Unreadable(illegal.to_string()))
     }
 
-    async fn write(&mut self, facts: &[Fact]) -> Result<(), Leave> {
+    async fn write(&mut self, facts: &[Fact], park: Option<Duration>) -> Result<Timestamp, Leave> {
         let body = codec::encode(facts).map_err(|error| {
             Leave::Unreadable(format!("a record that cannot be written: {error}"))
         })?;
-        let append = Append::new(
+        let at = rt::wall();
+        let mut append = Append::new(
             self.head.id,
             self.place,
             codec::status(facts),
             Arc::clone(&self.head.labels),
             FORMAT,
             body,
-            rt::wall(),
+            at,
         );
+        if let Some(delay) = park {
+            append = append.park(delay);
+        }
+        if self.answered > 0 {
+            append = append.read(self.answered);
+        }
         let site = Site {
             what: What::Write,
             step: "".into(),
@@ -383,7 +325,10 @@ impl<App: Send + Sync + 'static> Run<App> {
             .ask(|journal| journal.append(append.clone()))
             .await?;
         self.place = self.place.after();
-        self.engine.probed(&site, false)
+        // It got further, so whatever ends the process is not this alone.
+        self.alone = None;
+        self.engine.probed(&site, false)?;
+        Ok(at)
     }
 }
 

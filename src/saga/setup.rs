@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
 
 use super::action::Recorded;
@@ -34,6 +34,7 @@ pub struct SagasBuilder<App> {
     in_flight_of: HashMap<Box<str>, usize>,
     backlog: Option<NonZeroUsize>,
     retention: Option<Period>,
+    crash_limit: NonZeroU32,
 }
 
 impl<App: Send + Sync + 'static> SagasBuilder<App> {
@@ -52,6 +53,8 @@ impl<App: Send + Sync + 'static> SagasBuilder<App> {
             in_flight_of: HashMap::new(),
             backlog: None,
             retention: None,
+            // 5 is not zero.
+            crash_limit: NonZeroU32::MIN.saturating_add(4),
         }
     }
 
@@ -132,6 +135,18 @@ impl<App: Send + Sync + 'static> SagasBuilder<App> {
         self
     }
 
+    /// How often a saga is run that has already been taken over twice without getting further, before it is an incident
+    /// of class [`CrashLoop`](super::entry::Class::CrashLoop). Defaults to 5: with the two before, seven processes
+    /// died. Fewer would take a saga for deadly that was unlucky while processes were killed in quick succession.
+    ///
+    /// From the second takeover on a saga is suspected. That is written down before it runs, and suspected sagas make
+    /// their first attempt one after the other, so that those that ran beside the one that ends the process get further
+    /// and are cleared, and only that one runs out of its tries.
+    pub const fn crash_limit(mut self, runs: NonZeroU32) -> Self {
+        self.crash_limit = runs;
+        self
+    }
+
     pub(super) fn probe(mut self, probe: Arc<dyn Probe>) -> Self {
         self.probe = Some(probe);
         self
@@ -172,6 +187,7 @@ impl<App: Send + Sync + 'static> SagasBuilder<App> {
             self.probe,
             Room::new(self.in_flight.get(), self.in_flight_of),
             self.backlog.unwrap_or(self.in_flight).get(),
+            self.crash_limit.get(),
         ));
         let mut lease = Lease::new(self.lease);
         lease.asked(rt::now());

@@ -1,6 +1,7 @@
 //! What a definition looks like from outside: names, kinds and how often each is tried.
 
 use std::num::NonZeroU32;
+use std::time::Duration;
 
 use super::digest::Digest;
 
@@ -43,6 +44,12 @@ pub struct StepShape {
     pub attempts: Option<NonZeroU32>,
     /// How often its undo is tried before an operator is asked; `None` is until it is done.
     pub undo_attempts: Option<NonZeroU32>,
+    /// Whether it is never run again after an attempt whose end is not known.
+    pub at_most_once: bool,
+    /// Whether it can be asked, after an attempt whose end is not known, if it had its effect.
+    pub reconciles: bool,
+    /// How long the receiver of its effect remembers a key; `None` is for ever.
+    pub key_valid_for: Option<Duration>,
 }
 
 impl StepShape {
@@ -53,6 +60,9 @@ impl StepShape {
             kind,
             attempts: Some(NonZeroU32::MIN),
             undo_attempts: Some(NonZeroU32::MIN),
+            at_most_once: false,
+            reconciles: false,
+            key_valid_for: None,
         }
     }
 
@@ -67,6 +77,27 @@ impl StepShape {
     #[must_use]
     pub const fn undo_attempts(mut self, attempts: Option<NonZeroU32>) -> Self {
         self.undo_attempts = attempts;
+        self
+    }
+
+    /// Whether it is never run again after an attempt whose end is not known.
+    #[must_use]
+    pub const fn at_most_once(mut self, at_most_once: bool) -> Self {
+        self.at_most_once = at_most_once;
+        self
+    }
+
+    /// Whether it can be asked if it had its effect.
+    #[must_use]
+    pub const fn reconciles(mut self, reconciles: bool) -> Self {
+        self.reconciles = reconciles;
+        self
+    }
+
+    /// How long the receiver of its effect remembers a key.
+    #[must_use]
+    pub const fn key_valid_for(mut self, time: Option<Duration>) -> Self {
+        self.key_valid_for = time;
         self
     }
 }
@@ -93,11 +124,17 @@ impl Shape {
         }
     }
 
-    /// What must not change while sagas are under way: the name, the version, and each step's name and kind in order.
+    /// What must not change while sagas are under way: the name, the version, and each step's name and kind in order,
+    /// and whether it runs at most once.
+    ///
+    /// The rule: what a written fact *means* is part of it, what is decided *next* is not. A log without the intent of
+    /// a step says that the step never ran if it runs at most once, and that it may have run if it does not, so the two
+    /// are two definitions. Attempts, timeouts, deadlines, how long a key is remembered and whether a step can be
+    /// reconciled only change what is done from now on: a saga may get them while it is under way, and one that waits
+    /// for an operator often should.
     ///
     /// Types are not part of it, since their names change with the compiler; an output that no longer reads as the
-    /// type of the next step is found when it is read, and held. Settings are not part of it either: more attempts
-    /// are no other saga.
+    /// type of the next step is found when it is read, and held.
     #[must_use]
     pub fn fingerprint(&self) -> String {
         let start = Digest::new()
@@ -107,9 +144,15 @@ impl Shape {
         self.steps
             .iter()
             .fold(start, |digest, step| {
-                digest
+                let digest = digest
                     .field(step.kind.as_str().as_bytes())
-                    .field(step.name.as_bytes())
+                    .field(step.name.as_bytes());
+                // Only where it is so: definitions from before it keep their fingerprints.
+                if step.at_most_once {
+                    digest.field(b"at most once")
+                } else {
+                    digest
+                }
             })
             .hex(16)
     }

@@ -15,12 +15,11 @@ impl Execution {
         attempt: Attempt,
     ) -> Result<Verdict, Illegal> {
         let Some(step) = self.shape.steps.get(index).cloned() else {
-            return Err(Illegal {
-                fact: "an attempt",
-                why: "there is no such step",
-            });
+            return Err(Illegal::new("an attempt", "there is no such step"));
         };
-        let more = has_more(step.attempts, attempt);
+        let more = has_more(step.attempts, attempt) && !step.at_most_once;
+        let sure = step.kind == Kind::Check || !self.may_have_happened();
+        let guesses = step.kind == Kind::Then && step.at_most_once;
         let error = match ending {
             Ending::Done(output) => return self.done(&step, output),
             Ending::Halt(error) => return Ok(self.incident(Class::Halted, &step, error, attempt)),
@@ -34,9 +33,12 @@ impl Execution {
                 return Ok(self.fail(&step, Effect::None, error, attempt));
             }
             Ending::Fail(error) if step.kind != Kind::Then => {
-                let sure = step.kind == Kind::Check || !self.uncertain;
                 let effect = if sure { Effect::None } else { Effect::Possible };
                 return Ok(self.fail(&step, effect, error, attempt));
+            }
+            // Rule 17: surely without effect, so that nothing is in doubt.
+            Ending::Fail(error) | Ending::Refused(error) if guesses && sure => {
+                return Ok(self.incident(Class::Exhausted, &step, error, attempt));
             }
             Ending::Unknown(error) if step.kind != Kind::Then => {
                 return Ok(self.fail(&step, Effect::Possible, error, attempt));
@@ -50,7 +52,7 @@ impl Execution {
             self.uncertain = true;
             return Ok(Verdict::Again);
         }
-        if step.kind == Kind::Then {
+        if step.kind == Kind::Then && !step.at_most_once {
             return Ok(self.incident(Class::Exhausted, &step, error, attempt));
         }
         Ok(self.fail(&step, Effect::Possible, error, attempt))
@@ -64,10 +66,7 @@ impl Execution {
     ) -> Result<Verdict, Illegal> {
         let (Some(step), Course::Unwinding(stack)) = (self.shape.steps.get(index), &self.course)
         else {
-            return Err(Illegal {
-                fact: "an attempt",
-                why: "there is no such step",
-            });
+            return Err(Illegal::new("an attempt", "there is no such step"));
         };
         Ok(match ending {
             Ending::Done(_) => {
@@ -86,7 +85,7 @@ impl Execution {
         })
     }
 
-    fn done(&mut self, step: &StepShape, output: Payload) -> Result<Verdict, Illegal> {
+    pub(super) fn done(&mut self, step: &StepShape, output: Payload) -> Result<Verdict, Illegal> {
         let done = Fact::Done {
             step: step.name.clone(),
             output,
@@ -98,18 +97,40 @@ impl Execution {
             ]));
         }
         if step.kind == Kind::Check {
-            self.apply(&done)?;
+            // What is not written has no time; a check has no key to be forgotten.
+            self.apply(&done, self.tries.since)?;
             self.unwritten.push(done);
             return Ok(Verdict::Ride);
         }
         Ok(Verdict::Record(vec![done]))
     }
 
-    /// Turns back, or stops where turning back is not allowed (rule 10).
-    fn fail(&self, step: &StepShape, effect: Effect, error: Box<str>, attempt: Attempt) -> Verdict {
-        if step.kind == Kind::Pivot && effect == Effect::Possible {
+    /// Turns back, or asks, or stops where turning back is not allowed (rules 10, 16 and 17).
+    fn fail(
+        &mut self,
+        step: &StepShape,
+        effect: Effect,
+        error: Box<str>,
+        attempt: Attempt,
+    ) -> Verdict {
+        let doubtful = effect == Effect::Possible && step.kind != Kind::Check;
+        if doubtful && step.reconciles {
+            return self.doubt(error, attempt);
+        }
+        if doubtful && step.kind != Kind::Step {
             return self.incident(Class::UnknownOutcome, step, error, attempt);
         }
+        Verdict::Record(self.failed(step, effect, error, attempt))
+    }
+
+    /// The facts of turning back.
+    pub(super) fn failed(
+        &self,
+        step: &StepShape,
+        effect: Effect,
+        error: Box<str>,
+        attempt: Attempt,
+    ) -> Vec<Fact> {
         // Rule 6.
         let effect = if step.kind == Kind::Check {
             Effect::None
@@ -127,7 +148,7 @@ impl Execution {
         if nothing_to_undo {
             facts.push(Fact::Finished(Finish::Compensated));
         }
-        Verdict::Record(facts)
+        facts
     }
 
     fn incident(
@@ -137,13 +158,24 @@ impl Execution {
         error: Box<str>,
         attempt: Attempt,
     ) -> Verdict {
-        Verdict::Record(vec![Fact::Incident(Trouble {
+        Verdict::Record(self.trouble(class, step, error, attempt))
+    }
+
+    pub(super) fn trouble(
+        &self,
+        class: Class,
+        step: &StepShape,
+        error: Box<str>,
+        attempt: Attempt,
+    ) -> Vec<Fact> {
+        vec![Fact::Incident(Trouble {
             number: self.incidents.saturating_add(1),
             class,
             step: Some(step.name.clone()),
             error,
             attempts: attempt.number,
-        })])
+            allowed: self.options(true),
+        })]
     }
 }
 
@@ -151,7 +183,7 @@ fn has_more(allowed: Option<NonZeroU32>, attempt: Attempt) -> bool {
     !attempt.last && allowed.is_none_or(|allowed| attempt.number < allowed.get())
 }
 
-fn words(ending: Ending) -> Box<str> {
+pub(super) fn words(ending: Ending) -> Box<str> {
     match ending {
         Ending::RetryAfter(error, _)
         | Ending::Refused(error)
@@ -162,6 +194,7 @@ fn words(ending: Ending) -> Box<str> {
         Ending::Unreadable(error) | Ending::Unrecordable(error) => error,
         Ending::TimedOut => "it took too long".into(),
         Ending::Panicked => "it panicked".into(),
+        Ending::NotApplied => "it had no effect".into(),
         Ending::Done(_) => "it is done".into(),
     }
 }

@@ -40,19 +40,64 @@
 //!     direction it had; `Abandon` ends it.
 //! 14. The end rides with the last fact. Nothing follows it.
 //! 15. A log that breaks these rules is refused, never interpreted.
+//!
+//! Doubt
+//!
+//! 16. A step that can be reconciled is asked where rules 5 and 10 would have to guess. `Applied` is as if it had said so
+//!     itself. `NotApplied` is a sure failure of a step that failed, and lets one run that was only interrupted.
+//!     `Unknown`, or no answer, is what rules 5 and 10 say.
+//! 17. A step that runs at most once has its intent durable before it runs, and is run once per intent: it is not tried
+//!     again after an attempt without an answer, and after a crash with an intent it is in doubt. Without an intent it
+//!     surely never ran. In doubt and without an answer it is undone before the pivot, and an incident from the pivot on.
+//! 18. So is a step, in doubt, of which an attempt may have been made and whose receiver may have forgotten the key
+//!     meanwhile. Time is counted from the record before the first possible attempt, by the wall clocks of the writers.
+//!
+//! Waiting
+//!
+//! 19. A wait that is written down keeps the number of attempts and the time of the first over restarts. It is over when
+//!     anything else about the step is written.
+//!
+//! Turning back on request
+//!
+//! 20. A wish to cancel is answered once. Before the pivot is done, and not while an attempt runs, the saga turns back: the
+//!     wish and the decision to unwind are one record, and the step that would have been next counts as rule 5 says. After
+//!     the pivot, and while it unwinds, the wish is refused and the refusal written. An undo is never cancelled.
+//! 21. A pivot that may have had its effect is not cancelled: it is asked (rule 16), or an operator is.
+//! 22. When the time of the whole is over, the saga turns back as if the next step had failed, under rules 20 and 21. After
+//!     the pivot, while it unwinds, and once an operator let it go on, time does nothing.
+//!
+//! Crash loops
+//!
+//! 23. A saga over which processes died is suspected, in writing, before it runs again. After so many such runs without
+//!     anything else written it is an incident.
+//!
+//! Operators
+//!
+//! 24. `RetryAsNew` needs a step or an undo that stopped, no check; from then on its keys are new. `SupplyOutput` needs a
+//!     step that stopped, and makes it done. `SkipUndo` needs an undo that stopped, and makes it done. `Unwind` needs a
+//!     saga that goes forward and whose pivot is not done; the pivot counts as without effect then, by the operator's
+//!     word. What a decision makes true is in its record.
 
 mod decide;
+mod doubt;
 mod fold;
+mod operate;
 #[cfg(test)]
 mod tests;
+mod turn;
+mod words;
 
-use std::fmt;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::entry::{Fact, Failure, Finish, Operation, Resolution, Started, Trouble};
+use super::entry::{Again, Fact, Failure, Finish, Started, Trouble};
 use super::payload::Payload;
 use super::shape::{Kind, Shape, StepShape};
+use crate::time::Timestamp;
+
+pub use operate::give_up;
+pub use words::{Attempt, Decision, Ending, Illegal, Next, Verdict};
 
 /// One saga under way.
 #[derive(Clone, Debug)]
@@ -65,11 +110,54 @@ pub struct Execution {
     failure: Option<Failure>,
     held: Option<Trouble>,
     incidents: u32,
-    abandoned: bool,
+    /// What the same record must go on with.
+    owed: Option<Owed>,
     /// Facts that are true for this process and not yet durable: outputs of checks (rule 3).
     unwritten: Vec<Fact>,
     /// Whether an earlier attempt of what runs next may have had its effect (rule 5).
     uncertain: bool,
+    tries: Tries,
+    /// How many keys a step (`false`) or its undo (`true`) has had before (rule 24).
+    generations: BTreeMap<(usize, bool), u32>,
+    /// Rule 20: once.
+    cancel_answered: bool,
+    /// Rule 22: an operator let it go on.
+    overruled: bool,
+    /// Rule 23.
+    suspicions: u32,
+}
+
+/// What must follow in the same record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Owed {
+    Abandoned,
+    Failure,
+    Output,
+    Undone,
+    Unwind,
+}
+
+/// What is known of the attempts of what runs next.
+#[derive(Clone, Debug, Default)]
+struct Tries {
+    /// When the record before the first possible attempt was written.
+    since: Timestamp,
+    /// Rule 17.
+    intents: u32,
+    /// Whether the last intent still allows a run, or has had it.
+    intended: bool,
+    /// The last wait that was written down, and how long it is (rule 19).
+    waiting: Option<(Again, Duration)>,
+    doubt: Option<Doubt>,
+}
+
+/// Why a step is not simply run again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Doubt {
+    /// It failed, and may have had its effect.
+    Failed { error: Box<str>, attempts: u32 },
+    /// It was interrupted, or its key has been forgotten.
+    Interrupted(&'static str),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,95 +167,6 @@ enum Course {
     Unwinding(Vec<usize>),
     Over(Finish),
 }
-
-/// What is to be done next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Next {
-    /// Nothing: it is over.
-    End(Finish),
-    /// Nothing until an operator decides.
-    Hold,
-    /// Run the step with this index.
-    Run(usize),
-    /// Undo the step with this index.
-    Undo(usize),
-    /// Write [`Execution::entry`] with no further facts.
-    Write,
-}
-
-/// How an attempt of a step or an undo ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Ending {
-    /// With an output (`()` for an undo).
-    Done(Payload),
-    /// It said that trying again may help.
-    Retry(Box<str>),
-    /// It said that trying again may help after this time.
-    RetryAfter(Box<str>, Duration),
-    /// It said that this attempt surely had no effect and another will not succeed.
-    Fail(Box<str>),
-    /// It said that no attempt has had an effect or will.
-    Refused(Box<str>),
-    /// It said that it may have had its effect and cannot tell.
-    Unknown(Box<str>),
-    /// It said that an operator must look.
-    Halt(Box<str>),
-    /// It took longer than it was given.
-    TimedOut,
-    /// It panicked.
-    Panicked,
-    /// It was not run: what it is to get cannot be read.
-    Unreadable(Box<str>),
-    /// It is done, and its output cannot be written.
-    Unrecordable(Box<str>),
-}
-
-/// Which attempt ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Attempt {
-    /// Counts from 1.
-    pub number: u32,
-    /// Whether the time for all attempts together is over.
-    pub last: bool,
-}
-
-impl Attempt {
-    /// The attempt with this number; `last` when there is no time for another.
-    #[must_use]
-    pub const fn new(number: u32, last: bool) -> Self {
-        Self { number, last }
-    }
-}
-
-/// What follows from an attempt.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Verdict {
-    /// Try again after a while.
-    Again,
-    /// These facts are to be written, as [`Execution::entry`], before anything else is done.
-    Record(Vec<Fact>),
-    /// Go on: the output waits for the next record (rule 3).
-    Ride,
-}
-
-/// A fact that cannot follow from what is known (rule 15).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Illegal {
-    fact: &'static str,
-    why: &'static str,
-}
-
-impl fmt::Display for Illegal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} cannot follow here: {}", self.fact, self.why)
-    }
-}
-
-impl std::error::Error for Illegal {}
 
 impl Execution {
     /// A saga of which nothing is known yet.
@@ -181,50 +180,75 @@ impl Execution {
             failure: None,
             held: None,
             incidents: 0,
-            abandoned: false,
+            owed: None,
             unwritten: Vec::new(),
             uncertain: false,
+            tries: Tries {
+                since: Timestamp::from_millis(0),
+                intents: 0,
+                intended: false,
+                waiting: None,
+                doubt: None,
+            },
+            generations: BTreeMap::new(),
+            cancel_answered: false,
+            overruled: false,
+            suspicions: 0,
         }
     }
 
-    /// A saga from all its records, taken up by a process that did not see what happened after the last one.
+    /// A saga from all its facts, each with the time at which it was written, taken up by a process that did not see what
+    /// happened after the last one.
     ///
     /// # Errors
     ///
     /// When a fact cannot follow from those before it.
     pub fn replay<'a>(
         shape: Arc<Shape>,
-        facts: impl IntoIterator<Item = &'a Fact>,
+        facts: impl IntoIterator<Item = (&'a Fact, Timestamp)>,
     ) -> Result<Self, Illegal> {
         let mut execution = Self::new(shape);
-        for fact in facts {
-            execution.apply(fact)?;
+        for (fact, at) in facts {
+            execution.apply(fact, at)?;
         }
         if !execution.started {
-            return Err(Illegal {
-                fact: "nothing",
-                why: "a saga begins with its start",
-            });
+            return Err(Illegal::new("nothing", "a saga begins with its start"));
         }
-        if execution.failure.is_some() && execution.course == Course::Forward {
-            return Err(Illegal {
-                fact: "the end of the log",
-                why: "a failure is recorded with the decision to unwind",
-            });
+        if let Some(owed) = execution.owed {
+            return Err(Illegal::new("the end of the log", owed.why()));
         }
         let over = match &execution.course {
             Course::Forward => execution.frontier().is_none(),
             Course::Unwinding(stack) => stack.is_empty(),
             Course::Over(_) => false,
         };
-        if over || execution.abandoned && !matches!(execution.course, Course::Over(_)) {
-            return Err(Illegal {
-                fact: "the end of the log",
-                why: "the end is recorded with the last fact",
-            });
+        if over {
+            return Err(Illegal::new(
+                "the end of the log",
+                "the end is recorded with the last fact",
+            ));
         }
         // What ran when the process ended is not known, so what runs first now may be a repetition.
         execution.uncertain = true;
+        if execution.tries.intended && execution.course == Course::Forward {
+            execution.tries.doubt = Some(Doubt::Interrupted(
+                "it runs at most once, and the process ended after it may have begun",
+            ));
+        }
+        Ok(execution)
+    }
+
+    /// A saga that has just begun here: as [`replay`](Self::replay), and this process knows that nothing has run.
+    ///
+    /// # Errors
+    ///
+    /// As [`replay`](Self::replay).
+    pub fn fresh<'a>(
+        shape: Arc<Shape>,
+        facts: impl IntoIterator<Item = (&'a Fact, Timestamp)>,
+    ) -> Result<Self, Illegal> {
+        let mut execution = Self::replay(shape, facts)?;
+        execution.uncertain = false;
         Ok(execution)
     }
 
@@ -245,10 +269,31 @@ impl Execution {
                     .map_or(Next::End(Finish::Compensated), |step| Next::Undo(*step))
             }
             _ => match self.frontier() {
+                Some(step) if self.tries.doubt.is_some() && step.reconciles => {
+                    Next::Reconcile(self.outputs.len())
+                }
+                Some(_) if self.tries.doubt.is_some() => Next::Write,
                 Some(step) if step.kind != Kind::Check && !self.unwritten.is_empty() => Next::Write,
+                Some(step) if step.at_most_once && !self.tries.intended => Next::Write,
                 Some(_) => Next::Run(self.outputs.len()),
                 None => Next::End(Finish::Completed),
             },
+        }
+    }
+
+    /// The facts to be written when [`next`](Self::next) says so, beside those that wait.
+    #[must_use]
+    pub fn due(&self) -> Vec<Fact> {
+        let Some(step) = self.frontier().filter(|_| self.next() == Next::Write) else {
+            return Vec::new();
+        };
+        match &self.tries.doubt {
+            Some(doubt) => self.unresolved(step, doubt),
+            None if step.at_most_once => vec![Fact::Intent {
+                step: step.name.clone(),
+                number: self.tries.intents.saturating_add(1),
+            }],
+            None => Vec::new(),
         }
     }
 
@@ -261,10 +306,10 @@ impl Execution {
         match self.next() {
             Next::Run(index) => self.settle_step(index, ending, attempt),
             Next::Undo(index) => self.settle_undo(index, ending, attempt),
-            Next::End(_) | Next::Hold | Next::Write => Err(Illegal {
-                fact: "an attempt",
-                why: "nothing was to be run",
-            }),
+            Next::Reconcile(index) => self.settle_doubt(index, ending, attempt),
+            Next::End(_) | Next::Hold | Next::Write => {
+                Err(Illegal::new("an attempt", "nothing was to be run"))
+            }
         }
     }
 
@@ -274,14 +319,14 @@ impl Execution {
         self.unwritten.iter().chain(facts).cloned().collect()
     }
 
-    /// Takes note that [`entry`](Self::entry) with these facts is durable.
+    /// Takes note that [`entry`](Self::entry) with these facts is durable, written at this time.
     ///
     /// # Errors
     ///
     /// When a fact cannot follow; nothing that [`settle`](Self::settle) returned does that.
-    pub fn written(&mut self, facts: &[Fact]) -> Result<(), Illegal> {
+    pub fn written(&mut self, facts: &[Fact], at: Timestamp) -> Result<(), Illegal> {
         self.unwritten.clear();
-        facts.iter().try_for_each(|fact| self.apply(fact))
+        facts.iter().try_for_each(|fact| self.apply(fact, at))
     }
 
     /// The facts that begin a saga.
@@ -294,21 +339,6 @@ impl Execution {
             nonce: nonce.into(),
             input,
         })]
-    }
-
-    /// The facts by which an operator resolves the open incident, `None` when there is none.
-    #[must_use]
-    pub fn resolve(held: &Trouble, operation: Operation, actor: &str, reason: &str) -> Vec<Fact> {
-        let resolved = Fact::Resolved(Resolution {
-            incident: held.number,
-            operation,
-            actor: actor.into(),
-            reason: reason.into(),
-        });
-        match operation {
-            Operation::Retry => vec![resolved],
-            Operation::Abandon => vec![resolved, Fact::Finished(Finish::Abandoned)],
-        }
     }
 
     /// The step with this index gets the output before it: `None` is the first step's `()`.
@@ -347,6 +377,22 @@ impl Execution {
     #[must_use]
     pub const fn is_unwinding(&self) -> bool {
         self.failure.is_some()
+    }
+
+    /// How many keys the step with this index, or its undo, has had before this one (rule 24).
+    #[must_use]
+    pub fn generation(&self, index: usize, undo: bool) -> u32 {
+        self.generations.get(&(index, undo)).copied().unwrap_or(0)
+    }
+
+    /// The wait that was written down last, if nothing else has been written about the step since, and how long it was
+    /// to be.
+    #[must_use]
+    pub fn waiting(&self) -> Option<(&Again, Duration)> {
+        self.tries
+            .waiting
+            .as_ref()
+            .map(|(again, delay)| (again, *delay))
     }
 
     pub(super) fn frontier(&self) -> Option<&StepShape> {

@@ -3,10 +3,14 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use crate::saga::machine::Ending;
 use crate::saga::probe::{Probe, Site, What, Wish};
-use crate::saga::shape::{Kind, Shape};
+use crate::saga::shape::{Kind, Shape, StepShape};
+
+/// Long enough to be written down.
+const LATER: Duration = Duration::from_secs(2);
 
 /// How a step or an undo misbehaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -22,7 +26,11 @@ pub enum Fault {
     RetryBefore,
     /// Its first attempt does its work and asks to be made again.
     RetryAfter,
-    /// Each attempt of it is made twice.
+    /// Its first attempt does its work and asks to be made again after two seconds: a wait that is written down.
+    RetryLater,
+    /// The saga is [cancelled](crate::saga::Sagas::cancel) while its first attempt is made.
+    Cancelled,
+    /// Each attempt of it is made twice. Not done to a step that runs at most once.
     Twice,
 }
 
@@ -62,7 +70,7 @@ impl Disturbance {
         let mut all = Vec::new();
         for (index, step) in shape.steps.iter().enumerate() {
             all.extend(
-                faults(step.kind)
+                faults(step)
                     .iter()
                     .map(|fault| Self::step(&step.name, *fault)),
             );
@@ -72,24 +80,33 @@ impl Disturbance {
                 continue;
             };
             if step.kind == Kind::Step {
-                all.extend(
-                    [Fault::RetryBefore, Fault::RetryAfter, Fault::Twice].map(|fault| {
-                        Self::step(&breaks.name, Fault::Fails).and_undo(&step.name, fault)
-                    }),
-                );
+                all.extend(UNDO_FAULTS.map(|fault| {
+                    Self::step(&breaks.name, Fault::Fails).and_undo(&step.name, fault)
+                }));
             }
         }
         all
     }
 }
 
-/// How a step of a kind can misbehave without the saga being stuck for good.
-const fn faults(kind: Kind) -> &'static [Fault] {
-    match kind {
+/// How an undo can misbehave without the saga being stuck for good.
+const UNDO_FAULTS: [Fault; 5] = [
+    Fault::RetryBefore,
+    Fault::RetryAfter,
+    Fault::RetryLater,
+    Fault::Cancelled,
+    Fault::Twice,
+];
+
+/// How a step can misbehave without the saga being stuck for good.
+fn faults(step: &StepShape) -> Vec<Fault> {
+    let all: &[Fault] = match step.kind {
         Kind::Check => &[
             Fault::Fails,
             Fault::UnknownBefore,
             Fault::RetryBefore,
+            Fault::RetryLater,
+            Fault::Cancelled,
             Fault::Twice,
         ],
         Kind::Step | Kind::Pivot => &[
@@ -98,11 +115,17 @@ const fn faults(kind: Kind) -> &'static [Fault] {
             Fault::UnknownAfter,
             Fault::RetryBefore,
             Fault::RetryAfter,
+            Fault::RetryLater,
+            Fault::Cancelled,
             Fault::Twice,
         ],
         // After the pivot a step that never succeeds is tried for ever.
-        Kind::Then => &[Fault::RetryBefore, Fault::RetryAfter, Fault::Twice],
-    }
+        Kind::Then => &UNDO_FAULTS,
+    };
+    all.iter()
+        .copied()
+        .filter(|fault| *fault != Fault::Twice || !step.at_most_once)
+        .collect()
 }
 
 /// One line that says how to make it happen again.
@@ -197,7 +220,7 @@ impl Meddler {
         let faults = match site.what {
             What::Run => &self.disturbance.steps,
             What::Undo => &self.disturbance.undos,
-            What::Write => return None,
+            What::Ask | What::Write => return None,
         };
         faults
             .iter()
@@ -236,6 +259,7 @@ impl Probe for Meddler {
             Some(Fault::RetryBefore) if self.first(site) => {
                 Wish::End(Ending::Retry("injected".into()))
             }
+            Some(Fault::Cancelled) if self.first(site) => Wish::Cancel,
             Some(Fault::Twice) => Wish::Twice,
             _ => Wish::Go,
         }
@@ -249,6 +273,9 @@ impl Probe for Meddler {
             Some(Fault::UnknownAfter) => Wish::End(Ending::Unknown("injected".into())),
             Some(Fault::RetryAfter) if self.first(site) => {
                 Wish::End(Ending::Retry("injected".into()))
+            }
+            Some(Fault::RetryLater) if self.first(site) => {
+                Wish::End(Ending::RetryAfter("injected".into(), LATER))
             }
             _ => Wish::Go,
         }

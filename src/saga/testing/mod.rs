@@ -5,8 +5,10 @@
 //!
 //! - with a crash at each of these places, and a new engine on the same journal after it;
 //! - with each step failing in every way of its kind: surely without effect, without an answer before or after its
-//!   effect, once and then not again; and each undo failing once before or after its effect;
-//! - with each step and each undo made twice;
+//!   effect, once and then not again, once and then after a wait that is written down; and each undo failing once before
+//!   or after its effect;
+//! - with the saga cancelled during each step and each undo;
+//! - with each step and each undo made twice, but for steps that run at most once;
 //! - with each of these failures and a crash at every place of that run;
 //! - with two crashes, when [asked](Trial::double_crashes).
 //!

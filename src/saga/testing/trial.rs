@@ -260,7 +260,7 @@ where
             return Err("it rests, and its log says that it runs".into());
         }
         let shape = Arc::new(self.saga.shape().clone());
-        let facts = codec::decode(&log)?;
+        let facts = codec::decode_dated(&log)?;
         let mut end = 0_usize;
         for record in 1..=log.records.len() {
             let beginning = crate::journal::Log {
@@ -269,7 +269,8 @@ where
                 mail: Vec::new(),
             };
             end = codec::decode(&beginning)?.len();
-            Execution::replay(Arc::clone(&shape), facts.iter().take(end))
+            let dated = facts.iter().take(end).map(|(fact, at)| (fact, *at));
+            Execution::replay(Arc::clone(&shape), dated)
                 .map_err(|illegal| format!("record {record} is illegal: {illegal}"))?;
         }
         if end == facts.len() {

@@ -1,0 +1,132 @@
+//! What operators may decide, and what follows from it (rules 13 and 24).
+
+use super::{Course, Decision, Execution, Illegal};
+use crate::saga::entry::{Effect, Fact, Failure, Finish, Operation, Resolution, Trouble};
+use crate::saga::shape::Kind;
+
+impl Execution {
+    /// What an operator can decide about the open incident, with [what each does](Operation::hint). Empty without one.
+    #[must_use]
+    pub fn allowed(&self) -> Vec<Operation> {
+        self.held
+            .as_ref()
+            .map_or_else(Vec::new, |held| self.options(held.step.is_some()))
+    }
+
+    /// What an operator could decide about an incident at this place.
+    pub(super) fn options(&self, has_step: bool) -> Vec<Operation> {
+        let Some((_, undo, step)) = self.at() else {
+            return vec![Operation::Abandon];
+        };
+        let mut all = vec![Operation::Abandon, Operation::Retry];
+        if has_step && step.kind != Kind::Check {
+            all.push(Operation::RetryAsNew);
+        }
+        if has_step {
+            all.push(if undo {
+                Operation::SkipUndo
+            } else {
+                Operation::SupplyOutput
+            });
+        }
+        if self.is_revocable() {
+            all.push(Operation::Unwind);
+        }
+        all
+    }
+
+    pub(super) fn permits(&self, held: &Trouble, operation: Operation) -> bool {
+        self.options(held.step.is_some()).contains(&operation)
+    }
+
+    /// The facts by which a decision about the open incident becomes true.
+    ///
+    /// # Errors
+    ///
+    /// When there is no incident, when the operation makes no sense for it, and when it needs an output and has none.
+    pub fn decide(&self, decision: &Decision) -> Result<Vec<Fact>, Illegal> {
+        let refuse = |why| Err(Illegal::new("this decision", why));
+        let Some(held) = &self.held else {
+            return refuse("no incident is open");
+        };
+        let operation = decision.operation;
+        if !self.permits(held, operation) {
+            return refuse(match operation {
+                Operation::SkipUndo => "no undo has stopped",
+                Operation::SupplyOutput => "no step has stopped",
+                Operation::Unwind => "the saga unwinds already, or its pivot is done",
+                _ => "no step or undo with an effect has stopped",
+            });
+        }
+        let Some((index, undo, step)) = self.at() else {
+            return refuse("the saga is over");
+        };
+        let mut resolution = signed(held, decision);
+        let name = step.name.clone();
+        let kind = step.kind;
+        if operation == Operation::RetryAsNew {
+            resolution.generation = Some(self.generation(index, undo).saturating_add(1));
+        }
+        let mut facts = vec![Fact::Resolved(resolution)];
+        match operation {
+            Operation::Retry | Operation::RetryAsNew => {}
+            Operation::Abandon => facts.push(Fact::Finished(Finish::Abandoned)),
+            Operation::SupplyOutput => {
+                let Some(output) = decision.output.clone() else {
+                    return refuse("it needs the output of the step");
+                };
+                facts.push(Fact::Done { step: name, output });
+                if index.saturating_add(1) == self.shape.steps.len() {
+                    facts.push(Fact::Finished(Finish::Completed));
+                }
+            }
+            Operation::SkipUndo => {
+                facts.push(Fact::Undone { step: name });
+                if matches!(&self.course, Course::Unwinding(stack) if stack.len() == 1) {
+                    facts.push(Fact::Finished(Finish::Compensated));
+                }
+            }
+            Operation::Unwind => {
+                let failure = Failure {
+                    step: name,
+                    // At the pivot the operator's word is that there was none.
+                    effect: if kind == Kind::Step {
+                        Effect::Possible
+                    } else {
+                        Effect::None
+                    },
+                    error: format!("turned back by {}: {}", decision.actor, decision.reason).into(),
+                    attempts: held.attempts,
+                };
+                let nothing_to_undo = self.undo_order(&failure).is_empty();
+                facts.extend([Fact::Failed(failure), Fact::Unwind]);
+                if nothing_to_undo {
+                    facts.push(Fact::Finished(Finish::Compensated));
+                }
+            }
+        }
+        Ok(facts)
+    }
+}
+
+/// The facts by which a saga whose definition is not known is given up.
+#[must_use]
+pub fn give_up(held: &Trouble, decision: &Decision) -> Vec<Fact> {
+    let mut resolution = signed(held, decision);
+    resolution.operation = Operation::Abandon;
+    vec![
+        Fact::Resolved(resolution),
+        Fact::Finished(Finish::Abandoned),
+    ]
+}
+
+fn signed(held: &Trouble, decision: &Decision) -> Resolution {
+    Resolution {
+        incident: held.number,
+        operation: decision.operation,
+        actor: decision.actor.clone(),
+        reason: decision.reason.clone(),
+        approver: decision.approver.clone(),
+        generation: None,
+    }
+}

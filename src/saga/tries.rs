@@ -1,0 +1,185 @@
+//! Attempts of one step, of its undo, or of the question about it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::cancel;
+use super::cx::{Call, Purpose, idempotency_key};
+use super::definition::Task;
+use super::engine::in_step;
+use super::error::SagaError;
+use super::machine::{Attempt, Ending, Execution, Verdict};
+use super::probe::{Site, What, Wish};
+use super::run::{Leave, Run, Work};
+use crate::observe;
+use crate::rt;
+
+/// From here on a wait is written down. Shorter ones are not worth a synchronous write: a restart loses less than this
+/// of a wait, and with the usual backoff no more than a handful of attempts from the count.
+const WRITTEN: Duration = Duration::from_secs(1);
+
+/// From here on a waiting saga leaves the memory, and whoever claims it after the wait goes on. A claim and a reading of
+/// the log cost milliseconds; below this it is cheaper to wait in memory.
+pub(super) const PARKED: Duration = Duration::from_secs(30);
+
+impl<App: Send + Sync + 'static> Run<App> {
+    /// Makes attempts until something about the step is durable, or something else is next.
+    pub(super) async fn step(
+        &mut self,
+        execution: &mut Execution,
+        work: &Work<'_, App>,
+        step: usize,
+        task: Task,
+    ) -> Result<(), Leave> {
+        let (Some(policy), Some(name)) = (
+            work.definition.policy(step, task),
+            work.definition
+                .shape()
+                .steps
+                .get(step)
+                .map(|step| &step.name),
+        ) else {
+            return Err(Leave::Unreadable(
+                "a step that the definition does not have".into(),
+            ));
+        };
+        let undo = task == Task::Undo;
+        let purpose = if undo { Purpose::Undo } else { Purpose::Do };
+        let site = Site {
+            what: match task {
+                Task::Reconcile => What::Ask,
+                Task::Run => What::Run,
+                Task::Undo => What::Undo,
+            },
+            step: name.clone(),
+        };
+        let id = self.id();
+        let key = |purpose| {
+            let generation = execution.generation(step, purpose == Purpose::Undo);
+            idempotency_key(id, work.started, name, purpose, generation)
+        };
+        let undoes = undo.then(|| key(Purpose::Do));
+        let key = key(purpose);
+        let business_key: Arc<str> = self.head.key.as_str().into();
+        let given = if undo {
+            execution.output_of(step)
+        } else {
+            execution.input_of(step)
+        }
+        .cloned();
+        // Where an earlier process wrote a wait down, it goes on where it was. One that was parked is over: the journal
+        // gave the saga out, and its clock is the one that counts.
+        let now = rt::wall();
+        let waited = execution.waiting().filter(|_| task != Task::Reconcile);
+        let (tried, since, mut due) = waited.map_or((0, now, None), |(again, delay)| {
+            let left = again.at.since(now).min(delay);
+            (again.attempt, again.since, (delay < PARKED).then_some(left))
+        });
+        let over = policy
+            .deadline
+            .map(|deadline| rt::now() + deadline.saturating_sub(now.since(since)));
+        let next = execution.next();
+        let mut delay = Duration::ZERO;
+        for number in tried.saturating_add(1).. {
+            if let Some(due) = due.take()
+                && self.pause(execution, next, due).await?
+            {
+                return Ok(());
+            }
+            self.go_on()?;
+            self.engine.may_begin(self.head.owner).await?;
+            let until = rt::now() + policy.timeout;
+            let call = || Call {
+                saga: id,
+                step: name.clone(),
+                key: key.clone(),
+                undoes: undoes.clone(),
+                attempt: number,
+                epoch: self.place.epoch,
+                labels: Arc::clone(&self.head.labels),
+                business_key: Arc::clone(&business_key),
+                deadline: over.map_or(until, |over| over.min(until)),
+            };
+            let attempt = || in_step(work.opened.attempt(step, task, call(), given.clone()));
+            let ending = if over.is_some_and(|over| rt::now() >= over) {
+                // The wait before this attempt took the rest of the time.
+                Ending::TimedOut
+            } else {
+                self.attempt(&site, attempt).await?
+            };
+            let (said, hint) = (ending.said(), ending.hint());
+            let mut last = over.is_some_and(|over| rt::now() >= over);
+            if task == Task::Reconcile {
+                last |= policy.attempts.is_some_and(|most| number >= most.get());
+            }
+            match execution.settle(ending, Attempt::new(number, last)) {
+                Ok(Verdict::Ride) => return Ok(()),
+                Ok(Verdict::Record(facts)) => return self.record(execution, &facts).await,
+                Ok(Verdict::Again) => {
+                    let counted = number.saturating_sub(tried);
+                    delay = policy.backoff.delay(counted, delay, &mut self.rng);
+                    // No longer than there is time: its end is to be noticed when it comes.
+                    let whole = self.over.filter(|_| execution.heeds_deadline());
+                    let left = [over, whole].into_iter().flatten().min();
+                    let left = left.map_or(Duration::MAX, |over| over.since(rt::now()));
+                    let after = delay.max(hint).min(left);
+                    let log = self.head.id.get();
+                    observe::saga_retried(&self.head.kind, log, name, undo, number, after);
+                    if task == Task::Reconcile {
+                        // Nothing is written about a question, so its waits stay short.
+                        due = Some(after.min(PARKED));
+                        continue;
+                    }
+                    if after >= WRITTEN {
+                        let at = rt::wall().after(after);
+                        let facts = execution
+                            .postpone(number, said, since, at)
+                            .map_err(|illegal| Leave::Unreadable(illegal.to_string()))?;
+                        let park = (after >= PARKED).then_some(after);
+                        self.record_and(execution, &facts, park).await?;
+                        if let Some(park) = park {
+                            return Err(Leave::Parked(park));
+                        }
+                    }
+                    due = Some(after);
+                }
+                Err(illegal) => return Err(Leave::Unreadable(illegal.to_string())),
+            }
+        }
+        // 2³² attempts take longer than the backoff of any policy lets a process live.
+        Err(Leave::Stopped(SagaError::Stopping))
+    }
+
+    /// One attempt, and what a probe wants around it.
+    async fn attempt<F: Future<Output = Ending>>(
+        &self,
+        site: &Site,
+        attempt: impl Fn() -> F,
+    ) -> Result<Ending, Leave> {
+        let Some(probe) = &self.engine.probe else {
+            return Ok(attempt().await);
+        };
+        let mut ending = match probe.before(site) {
+            Wish::Crash => return Err(self.engine.die()),
+            Wish::End(ending) => return Ok(ending),
+            Wish::Go => attempt().await,
+            Wish::Cancel => {
+                let posted = cancel::post(&self.engine, self.id(), "trial", "injected").await;
+                drop(posted);
+                self.cell.mail.notify_one();
+                attempt().await
+            }
+            Wish::Twice => {
+                drop(attempt().await);
+                attempt().await
+            }
+        };
+        match probe.after(site) {
+            Wish::Crash => return Err(self.engine.die()),
+            Wish::End(other) => ending = other,
+            Wish::Twice => ending = attempt().await,
+            Wish::Go | Wish::Cancel => {}
+        }
+        Ok(ending)
+    }
+}
