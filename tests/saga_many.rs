@@ -203,12 +203,12 @@ async fn a_lease_that_is_lost_is_joined_anew_and_everything_goes_on() {
     assert_eq!((sagas.running(), sagas.tasks(), sagas.backlog()), (0, 0, 0));
 }
 
-/// What waits between attempts leaves as well, so that whoever takes it over need not wait for the end of the delay.
+/// What waits between attempts leaves as well, and whoever takes it over goes on with the wait.
 #[tokio::test(start_paused = true)]
 async fn a_run_that_waits_leaves_when_the_lease_is_lost() {
     async fn later(cx: Cx<AtomicUsize, u32>, (): ()) -> Result<u64, StepError> {
         match cx.app().fetch_add(1, Ordering::SeqCst) {
-            0 => Err(StepError::retry_after("busy", Duration::from_secs(86_400))),
+            0 => Err(StepError::retry_after("busy", Duration::from_secs(25))),
             _ => Ok(cx.fencing_token()),
         }
     }
@@ -221,9 +221,9 @@ async fn a_run_that_waits_leaves_when_the_lease_is_lost() {
         .await
         .unwrap();
     let handle = sagas.start(&saga, "k", 7).await.unwrap();
-    tokio::time::sleep(Duration::from_secs(60)).await;
+    tokio::time::sleep(Duration::from_secs(4)).await;
     memory.restarted();
-    let ended = tokio::time::timeout(Duration::from_secs(10), handle.ended()).await;
+    let ended = tokio::time::timeout(Duration::from_secs(60), handle.ended()).await;
     assert!(matches!(ended, Ok(Ok(Ended::Completed(2..)))), "{ended:?}");
 }
 
