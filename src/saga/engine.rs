@@ -17,13 +17,15 @@ use super::error::SagaError;
 use super::handle::Phase;
 use super::probe::{Probe, Site, Wish};
 use super::run::{Leave, Run};
+use super::seal::PayloadCodec;
 use crate::journal::{Answer, Head, Journal, JournalError};
 use crate::retry::Backoff;
 use crate::rng::Rng;
 use crate::rt;
 
 /// Between tries to reach the journal, while it fails for a reason that may pass.
-const ASK_AGAIN: Backoff = Backoff::exponential(Duration::from_millis(50), Duration::from_secs(5));
+pub(super) const ASK_AGAIN: Backoff =
+    Backoff::exponential(Duration::from_millis(50), Duration::from_secs(5));
 
 tokio::task_local! {
     /// Set while a step or an undo runs: its saga holds a place among those in flight.
@@ -48,6 +50,7 @@ pub(super) struct Engine<App> {
     pub(super) app: Arc<App>,
     pub(super) definitions: HashMap<Edition, Arc<dyn Registered<App>>>,
     pub(super) probe: Option<Arc<dyn Probe>>,
+    pub(super) codec: Option<Arc<dyn PayloadCodec>>,
     permits: Arc<Semaphore>,
     stop: watch::Sender<bool>,
     live: watch::Sender<usize>,
@@ -105,6 +108,7 @@ impl<App: Send + Sync + 'static> Engine<App> {
         app: Arc<App>,
         definitions: HashMap<Edition, Arc<dyn Registered<App>>>,
         probe: Option<Arc<dyn Probe>>,
+        codec: Option<Arc<dyn PayloadCodec>>,
         in_flight: usize,
     ) -> Self {
         Self {
@@ -112,6 +116,7 @@ impl<App: Send + Sync + 'static> Engine<App> {
             app,
             definitions,
             probe,
+            codec,
             permits: Arc::new(Semaphore::new(in_flight)),
             stop: watch::Sender::new(false),
             live: watch::Sender::new(0),

@@ -13,6 +13,8 @@ use super::codec;
 use super::ended::{Ended, Rest};
 use super::error::SagaError;
 use super::history::History;
+use super::seal::PayloadCodec;
+use super::sealing;
 use crate::journal::{Journal, Log};
 use crate::observe;
 use crate::rt;
@@ -69,6 +71,7 @@ pub struct Handle<T> {
     id: SagaId,
     phase: watch::Receiver<Phase>,
     journal: Arc<dyn Journal>,
+    codec: Option<Arc<dyn PayloadCodec>>,
     stop: watch::Receiver<bool>,
     output: PhantomData<fn() -> T>,
 }
@@ -78,12 +81,14 @@ impl<T: DeserializeOwned> Handle<T> {
         id: SagaId,
         phase: watch::Receiver<Phase>,
         journal: Arc<dyn Journal>,
+        codec: Option<Arc<dyn PayloadCodec>>,
         stop: watch::Receiver<bool>,
     ) -> Self {
         Self {
             id,
             phase,
             journal,
+            codec,
             stop,
             output: PhantomData,
         }
@@ -103,7 +108,8 @@ impl<T: DeserializeOwned> Handle<T> {
     ///
     /// [`SagaError::Stopping`] when the engine stopped before the end (the journal has the saga, and the next engine
     /// carries it on), [`SagaError::Journal`] when the journal stopped, [`SagaError::Output`] when the output does not
-    /// read as a `T`.
+    /// read as a `T`, [`SagaError::Erased`] when the key to the output was destroyed, [`SagaError::Sealed`] when it
+    /// cannot be opened for another reason.
     ///
     /// # Cancel safety
     ///
@@ -134,7 +140,7 @@ impl<T: DeserializeOwned> Handle<T> {
         loop {
             // Asked before the look, so that an end before the stop is found.
             let stopped = *stop.borrow() || stop.has_changed().is_err();
-            if let Some(rest) = look(&*self.journal, self.id).await? {
+            if let Some(rest) = look(&*self.journal, self.codec.as_deref(), self.id).await? {
                 return rest.typed();
             }
             if stopped {
@@ -150,17 +156,29 @@ impl<T: DeserializeOwned> Handle<T> {
 }
 
 /// Where a saga rests according to the journal; `None` while it is under way.
-pub(super) async fn look(journal: &dyn Journal, id: SagaId) -> Result<Option<Rest>, SagaError> {
-    rest(&journal.load(id.log()).await?)
+pub(super) async fn look(
+    journal: &dyn Journal,
+    codec: Option<&dyn PayloadCodec>,
+    id: SagaId,
+) -> Result<Option<Rest>, SagaError> {
+    rest(codec, &journal.load(id.log()).await?).await
 }
 
 /// Where a saga rests according to its log; `None` while it is under way.
-pub(super) fn rest(log: &Log) -> Result<Option<Rest>, SagaError> {
+pub(super) async fn rest(
+    codec: Option<&dyn PayloadCodec>,
+    log: &Log,
+) -> Result<Option<Rest>, SagaError> {
     let facts = codec::decode(log).map_err(|reason| SagaError::Unreadable {
         id: log.head.id.into(),
         reason,
     })?;
-    Ok(Rest::of(&log.head, &History::of(&facts)))
+    match Rest::of(&log.head, &History::of(&facts)) {
+        Some(rest) => sealing::opened(codec, &log.head, &facts, rest)
+            .await
+            .map(Some),
+        None => Ok(None),
+    }
 }
 
 impl<T> Clone for Handle<T> {
@@ -169,6 +187,7 @@ impl<T> Clone for Handle<T> {
             id: self.id,
             phase: self.phase.clone(),
             journal: Arc::clone(&self.journal),
+            codec: self.codec.clone(),
             stop: self.stop.clone(),
             output: PhantomData,
         }

@@ -152,6 +152,7 @@
 //! is itself recorded, answers reports of engines that did neither.
 
 mod action;
+mod base64;
 mod builder;
 mod codec;
 mod cx;
@@ -174,6 +175,8 @@ mod probe;
 mod refused;
 mod run;
 mod sagas;
+pub mod seal;
+mod sealing;
 mod setup;
 mod shape;
 mod start;

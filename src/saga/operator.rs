@@ -221,7 +221,9 @@ async fn decide<App: Send + Sync + 'static>(
                 permits.carry(head, None, cell, permit).await;
             }
         });
-    } else if let Ok(Some(rest)) = super::handle::look(&*engine.journal, saga).await {
+    } else if let Ok(Some(rest)) =
+        super::handle::look(&*engine.journal, engine.codec.as_deref(), saga).await
+    {
         observe::saga_ended(&head.kind, saga.get(), rest.as_str());
         leaving.tell(Phase::Rested(saga, rest));
     }

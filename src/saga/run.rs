@@ -18,13 +18,15 @@ use super::codec;
 use super::cx::{Call, Purpose, idempotency_key};
 use super::definition::{Opened, Registered};
 use super::ended::{Incident, Rest};
-use super::engine::{Engine, in_step};
-use super::entry::{Class, FORMAT, Fact, Started};
+use super::engine::{ASK_AGAIN, Engine, in_step};
+use super::entry::{Class, Fact, Started};
 use super::error::SagaError;
 use super::handle::Phase;
 use super::history::History;
 use super::machine::{Attempt, Ending, Execution, Next, Verdict};
 use super::probe::{Site, What, Wish};
+use super::seal::PATIENCE;
+use super::sealing::{self, Sealing, Unsealed};
 use crate::journal::{Append, Head, JournalError, Place};
 use crate::observe;
 use crate::rng::Rng;
@@ -57,6 +59,8 @@ pub(super) struct Run<App> {
     place: Place,
     permit: Option<OwnedSemaphorePermit>,
     rng: Rng,
+    /// How payloads are written, with the nonce they are bound to; until it is known none is.
+    sealing: Option<(Sealing, Box<str>)>,
 }
 
 impl<App: Send + Sync + 'static> Run<App> {
@@ -68,6 +72,7 @@ impl<App: Send + Sync + 'static> Run<App> {
             place,
             permit: Some(permit),
             rng: Rng::new(rt::entropy()),
+            sealing: None,
         }
     }
 
@@ -105,9 +110,11 @@ impl<App: Send + Sync + 'static> Run<App> {
         };
         let mut history = History::of(&facts);
         if let Some(rest) = Rest::of(&self.head, &history) {
-            return Ok(rest);
+            return sealing::opened(self.engine.codec.as_deref(), &self.head, &facts, rest)
+                .await
+                .map_err(Leave::Stopped);
         }
-        let Some(started) = history.started.take() else {
+        let Some(mut started) = history.started.take() else {
             return Err(Leave::Unreadable("it does not begin with a start".into()));
         };
         let definition = match self.engine.definition(&started.definition, started.version) {
@@ -117,6 +124,29 @@ impl<App: Send + Sync + 'static> Run<App> {
                 return self.hold(history, Class::DefinitionChanged, why).await;
             }
         };
+        // Only now: what is held for another reason needs no key.
+        let sealing = self.fetch().await?;
+        let opened = sealing.and_then(|sealing| {
+            // Those of a saga that has just begun are as they were given.
+            let opened = if fresh {
+                Ok(facts)
+            } else {
+                sealing.open(&started.nonce, facts)
+            };
+            self.sealing = Some((sealing, started.nonce.clone()));
+            opened
+        });
+        let facts = match opened {
+            Ok(facts) => facts,
+            Err(error) => {
+                return self
+                    .hold(history, Class::Unreadable, error.to_string())
+                    .await;
+            }
+        };
+        if let Some(Fact::Started(plain)) = facts.first() {
+            started.clone_from(plain);
+        }
         let opened =
             match Arc::clone(&definition).open(Arc::clone(&self.engine.app), &started.input) {
                 Ok(opened) => opened,
@@ -137,6 +167,29 @@ impl<App: Send + Sync + 'static> Run<App> {
         drop(facts);
         self.steps(&mut execution, &*definition, &*opened, &started)
             .await
+    }
+
+    /// The saga's key, waited for while it cannot be had, but not for ever.
+    async fn fetch(&mut self) -> Result<Result<Sealing, Unsealed>, Leave> {
+        let first = rt::now();
+        let mut delay = Duration::ZERO;
+        let mut number = 0_u32;
+        loop {
+            let engine = Arc::clone(&self.engine);
+            let answer = tokio::select! {
+                biased;
+                () = engine.stopping() => return Err(Leave::Stopped(SagaError::Stopping)),
+                answer = Sealing::of_log(engine.codec.as_deref(), &self.head) => answer,
+            };
+            match answer {
+                Err(error) if error.is_unavailable() && rt::now().since(first) < PATIENCE => {
+                    number = number.saturating_add(1);
+                    delay = ASK_AGAIN.delay(number, delay, &mut self.rng);
+                    self.wait(delay).await?;
+                }
+                answer => return Ok(answer),
+            }
+        }
     }
 
     async fn read(&self) -> Result<Vec<Fact>, Leave> {
@@ -334,15 +387,26 @@ impl<App: Send + Sync + 'static> Run<App> {
     }
 
     async fn write(&mut self, facts: &[Fact]) -> Result<(), Leave> {
-        let body = codec::encode(facts).map_err(|error| {
-            Leave::Unreadable(format!("a record that cannot be written: {error}"))
-        })?;
+        let unwritable =
+            |why: String| Leave::Unreadable(format!("a record that cannot be written: {why}"));
+        let sealed = match &self.sealing {
+            Some((sealing, nonce)) => sealing
+                .seal(nonce, facts)
+                .map_err(|error| unwritable(error.to_string()))?,
+            None if sealing::kinds_of(facts) != (false, false) => {
+                return Err(unwritable("its key is not known".into()));
+            }
+            None => facts.into(),
+        };
+        let body = codec::encode(&sealed).map_err(|error| unwritable(error.to_string()))?;
+        let format = codec::format(&sealed)
+            .ok_or_else(|| unwritable("it would be sealed in part".into()))?;
         let append = Append::new(
             self.head.id,
             self.place,
             codec::status(facts),
             Arc::clone(&self.head.labels),
-            FORMAT,
+            format,
             body,
             rt::wall(),
         );

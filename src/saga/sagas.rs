@@ -14,6 +14,7 @@ use super::handle::{Handle, Phase};
 use super::key::Key;
 use super::machine::Execution;
 use super::payload::Payload;
+use super::sealing::{Intake, Sealing};
 use super::setup::SagasBuilder;
 use super::start::{Start, nonce};
 use crate::journal::Journal;
@@ -66,7 +67,9 @@ impl<App: Send + Sync + 'static> Sagas<App> {
     /// # Errors
     ///
     /// [`SagaError::OtherInput`] when the key was used for another input, [`SagaError::Input`] when the input cannot be
-    /// written down, [`SagaError::Unregistered`], [`SagaError::Stopping`], [`SagaError::Journal`]. After an error of
+    /// written down, [`SagaError::Sealed`] when it cannot be sealed, [`SagaError::Erased`] when the saga that has the key
+    /// cannot be asked for its input any more, [`SagaError::Unregistered`], [`SagaError::Stopping`],
+    /// [`SagaError::Journal`]. After an error of
     /// the journal the saga may have been started: start it again with the same key.
     ///
     /// # Cancel safety
@@ -124,15 +127,17 @@ impl<App: Send + Sync + 'static> Sagas<App> {
         if let Err(error) = input.read::<Input>() {
             return Err(SagaError::Input(error.0));
         }
-        let digest = input.digest();
+        let codec = engine.codec.as_deref();
+        let sealing = Sealing::choose(codec, labels, saga.name(), &key).await?;
+        let intake = Arc::new(Intake::new(input, sealing)?);
         let business = BusinessKey {
-            tenant: labels.tenant.as_str().into(),
+            tenant: intake.sealing.labels().tenant.as_str().into(),
             definition: saga.name().into(),
             key,
         };
         loop {
             if let Some(cell) = engine.cell(&business)
-                && let Some(handle) = self.join(&cell, &digest).await?
+                && let Some(handle) = self.join(&cell, &intake).await?
             {
                 return Ok(handle);
             }
@@ -145,14 +150,14 @@ impl<App: Send + Sync + 'static> Sagas<App> {
             if engine.is_stopping() {
                 return Err(SagaError::Stopping);
             }
-            let cell = Cell::new(digest.clone(), Phase::Starting);
+            let cell = Cell::new(intake.digest.clone(), Phase::Starting);
             if engine.enter(&business, &cell).is_some() {
                 continue;
             }
-            let facts = Execution::begin(saga.shape(), &nonce(), input.clone());
+            let facts = Execution::begin(saga.shape(), &nonce(), intake.input.clone());
             let leaving = Leaving::new(Arc::clone(engine), business.clone(), Arc::clone(&cell));
             let start = Start {
-                labels: Arc::new(labels.clone()),
+                intake: Arc::clone(&intake),
                 facts,
                 leaving,
             };
@@ -163,7 +168,7 @@ impl<App: Send + Sync + 'static> Sagas<App> {
                 Arc::clone(&cell),
                 permit,
             ));
-            if let Some(handle) = self.join(&cell, &digest).await? {
+            if let Some(handle) = self.join(&cell, &intake).await? {
                 return Ok(handle);
             }
         }
@@ -174,7 +179,7 @@ impl<App: Send + Sync + 'static> Sagas<App> {
     async fn join<Output: DeserializeOwned>(
         &self,
         cell: &Cell,
-        digest: &str,
+        intake: &Intake,
     ) -> Result<Option<Handle<Output>>, SagaError> {
         let mut phase = cell.phase.subscribe();
         let known = phase
@@ -183,9 +188,12 @@ impl<App: Send + Sync + 'static> Sagas<App> {
         let Ok(known) = known.map(|phase| phase.clone()) else {
             return Err(SagaError::Stopping);
         };
+        let codec = self.engine().codec.as_deref();
         let id = match known {
             // Another caller's input was refused; this one's need not be.
-            Phase::Refused(SagaError::OtherInput(_)) if cell.digest != digest => return Ok(None),
+            Phase::Refused(SagaError::OtherInput(_)) if cell.digest != intake.digest => {
+                return Ok(None);
+            }
             Phase::Refused(error) => return Err(error),
             Phase::Starting => return Ok(None),
             Phase::Running(id)
@@ -193,13 +201,15 @@ impl<App: Send + Sync + 'static> Sagas<App> {
             | Phase::Elsewhere(id)
             | Phase::Stopped(id, _) => id,
         };
-        if cell.digest != digest {
+        let same = intake.is_of(codec, &cell.digest).await;
+        if !same.map_err(|error| error.of(id))? {
             return Err(SagaError::OtherInput(id));
         }
         Ok(Some(Handle::new(
             id,
             phase,
             Arc::clone(&self.engine().journal),
+            self.engine().codec.clone(),
             self.engine().stop_signal(),
         )))
     }

@@ -12,6 +12,7 @@ use super::error::SagaError;
 use super::handle::Phase;
 use super::probe::Probe;
 use super::sagas::Sagas;
+use super::seal::PayloadCodec;
 use crate::journal::{Claim, Head, Journal};
 
 /// Claims are taken in pages of this size, so that no transaction of a store grows with the backlog.
@@ -25,6 +26,7 @@ pub struct SagasBuilder<App> {
     definitions: HashMap<Edition, Arc<dyn Registered<App>>>,
     ambiguous: Option<Edition>,
     probe: Option<Arc<dyn Probe>>,
+    codec: Option<Arc<dyn PayloadCodec>>,
     in_flight: NonZeroUsize,
 }
 
@@ -36,6 +38,7 @@ impl<App: Send + Sync + 'static> SagasBuilder<App> {
             definitions: HashMap::new(),
             ambiguous: None,
             probe: None,
+            codec: None,
             // 256 is not zero.
             in_flight: NonZeroUsize::MIN.saturating_add(255),
         }
@@ -64,6 +67,13 @@ impl<App: Send + Sync + 'static> SagasBuilder<App> {
     /// syncs of a disk, few enough not to flood what lies below. A saga that waits between attempts does not count.
     pub const fn in_flight(mut self, sagas: NonZeroUsize) -> Self {
         self.in_flight = sagas;
+        self
+    }
+
+    /// Seals payloads before they are written and opens them after they are read; [`seal`](super::seal) has the whole.
+    /// Defaults to none: payloads are plain, and whoever opens the journal reads them.
+    pub fn codec(mut self, codec: Arc<dyn PayloadCodec>) -> Self {
+        self.codec = Some(codec);
         self
     }
 
@@ -99,6 +109,7 @@ impl<App: Send + Sync + 'static> SagasBuilder<App> {
             self.app,
             self.definitions,
             self.probe,
+            self.codec,
             self.in_flight.get(),
         );
         let engine = Arc::new(engine);

@@ -7,11 +7,12 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::SagaId;
 use super::codec;
 use super::engine::{BusinessKey, Cell, Engine, Leaving};
-use super::entry::{FORMAT, Fact};
+use super::entry::Fact;
 use super::error::SagaError;
 use super::handle::{Phase, rest};
 use super::probe::{Site, What};
-use crate::journal::{Begin, Begun, Epoch, JournalError, Labels, Place};
+use super::sealing::{Intake, nonce_of};
+use crate::journal::{Begin, Begun, Epoch, JournalError, Place};
 use crate::observe;
 use crate::rt;
 
@@ -22,7 +23,7 @@ pub(super) fn nonce() -> String {
 
 /// A saga that is about to be in the journal.
 pub(super) struct Start<App: Send + Sync + 'static> {
-    pub(super) labels: Arc<Labels>,
+    pub(super) intake: Arc<Intake>,
     pub(super) facts: Vec<Fact>,
     pub(super) leaving: Leaving<App>,
 }
@@ -36,20 +37,29 @@ impl<App: Send + Sync + 'static> Start<App> {
         cell: Arc<Cell>,
         permit: Option<OwnedSemaphorePermit>,
     ) {
-        let begin = match codec::encode(&self.facts) {
-            Ok(body) => Begin::new(
-                self.labels,
+        let sealing = &self.intake.sealing;
+        let sealed = match sealing.proven(nonce_of(&self.facts), &self.facts) {
+            Ok(sealed) => sealed,
+            Err(error) => return self.leaving.tell(Phase::Refused(error.into())),
+        };
+        let begin = match (codec::encode(&sealed), codec::format(&sealed)) {
+            (Ok(body), Some(format)) => Begin::new(
+                Arc::clone(sealing.labels()),
                 &*key.definition,
                 key.key,
                 cell.digest.clone(),
-                FORMAT,
+                format,
                 body,
                 rt::wall(),
             ),
-            Err(error) => {
+            (Err(error), _) => {
                 return self
                     .leaving
                     .tell(Phase::Refused(SagaError::Input(error.to_string())));
+            }
+            (_, None) => {
+                let why = "it would be sealed in part".to_owned();
+                return self.leaving.tell(Phase::Refused(SagaError::Input(why)));
             }
         };
         let site = Site {
@@ -80,11 +90,21 @@ impl<App: Send + Sync + 'static> Start<App> {
             Ok(Begun::Existing(head)) => {
                 drop(permit);
                 let id: SagaId = head.id.into();
-                if head.digest != cell.digest {
-                    return self.leaving.tell(Phase::Refused(SagaError::OtherInput(id)));
+                let codec = engine.codec.as_deref();
+                let other = match self.intake.is_of(codec, &head.digest).await {
+                    Ok(true) => None,
+                    Ok(false) => Some(SagaError::OtherInput(id)),
+                    Err(error) => Some(error.of(id)),
+                };
+                if let Some(error) = other {
+                    return self.leaving.tell(Phase::Refused(error));
                 }
                 let log = engine.ask(|journal| journal.load(id.log())).await;
-                let phase = match log.map_err(SagaError::from).and_then(|log| rest(&log)) {
+                let rest = match log {
+                    Ok(log) => rest(codec, &log).await,
+                    Err(error) => Err(error.into()),
+                };
+                let phase = match rest {
                     Ok(Some(rest)) => Phase::Rested(id, rest),
                     Ok(None) => Phase::Elsewhere(id),
                     Err(error) => Phase::Refused(error),
