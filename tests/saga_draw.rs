@@ -1,10 +1,6 @@
 //! Drawings of sagas: what they say, that they stay the same, and that no name breaks them.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test panics to fail"
-)]
+#![expect(clippy::unwrap_used, reason = "a test panics to fail")]
 #![expect(
     clippy::disallowed_methods,
     reason = "reads whether golden files are to be written anew"

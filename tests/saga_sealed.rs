@@ -1,10 +1,6 @@
 //! Sealed payloads: nothing of them is in the file, and whatever happens to them or their keys is told and not guessed.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test panics to fail"
-)]
+#![expect(clippy::unwrap_used, reason = "a test panics to fail")]
 #![expect(
     clippy::disallowed_methods,
     reason = "it waits for real writers, and in virtual time"
@@ -21,7 +17,9 @@ use chacha20poly1305::{Key as CipherKey, KeyInit, XChaCha20Poly1305, XNonce};
 use hmac::{Hmac, Mac};
 use mainstay::journal::memory::MemoryJournal;
 use mainstay::journal::sqlite::SqliteJournal;
-use mainstay::journal::{Journal, Labels, Listing, Status};
+use mainstay::journal::{
+    Answer, Append, Begin, Begun, Journal, JournalError, Labels, Listing, Status,
+};
 use mainstay::saga::entry::{Class, Operation};
 use mainstay::saga::seal::{Keyed, PATIENCE, PayloadCodec, SEALED_FORMAT, Seal, SealError};
 use mainstay::saga::{Cx, Ended, Incident, Key, Saga, SagaError, SagaId, Sagas, StepError};
@@ -37,6 +35,7 @@ struct Vault {
     keys: Mutex<HashMap<String, Option<[u8; 32]>>>,
     generation: AtomicU32,
     away: AtomicBool,
+    hangs: AtomicBool,
     strict: AtomicBool,
     fetched: AtomicU32,
 }
@@ -83,6 +82,9 @@ impl PayloadCodec for Vault {
     fn fetch<'a>(&'a self, labels: &'a Labels) -> Keyed<'a, Arc<dyn Seal>> {
         Box::pin(async move {
             self.fetched.fetch_add(1, Ordering::SeqCst);
+            if self.hangs.load(Ordering::SeqCst) {
+                std::future::pending::<()>().await;
+            }
             if self.away.load(Ordering::SeqCst) {
                 return Err(SealError::unavailable("the key service is shut"));
             }
@@ -737,7 +739,6 @@ async fn a_key_service_that_is_away_is_waited_for_with_patience() {
     );
     let asked = vault.fetched.load(Ordering::SeqCst) - before;
     assert!((100..1_000).contains(&asked), "{asked}");
-    // A stop does not wait for the service.
     vault.away.store(false, Ordering::SeqCst);
     sagas
         .retry(incidents[0].saga, "ann", "it is back")
@@ -748,6 +749,80 @@ async fn a_key_service_that_is_away_is_waited_for_with_patience() {
         handle.ended().await.unwrap(),
         Ended::Completed(format!("{OUTPUT}-2"))
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_does_not_wait_for_a_key_service_that_hangs() {
+    let (journal, vault) = (memory(), Arc::new(Vault::default()));
+    let sagas = engine(&journal, &desk(false), Some(&vault)).await;
+    sagas.start(&saga(), key(1), INPUT.into()).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    sagas.shutdown(Duration::ZERO).await;
+    drop(sagas);
+    vault.hangs.store(true, Ordering::SeqCst);
+    let sagas = engine(&journal, &desk(true), Some(&vault)).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let begun = tokio::time::Instant::now();
+    let drained = sagas.shutdown(Duration::from_secs(3_600)).await;
+    assert_eq!((drained.unfinished, drained.cut_off), (1, 0));
+    assert!(begun.elapsed() < Duration::from_secs(1));
+    let running = journal
+        .list(Listing::new(Status::Running, 10))
+        .await
+        .unwrap();
+    assert_eq!(running.len(), 1, "the next engine has it");
+}
+
+// === replies that are lost ===
+
+/// A journal that does what it is asked and says every other time that the line went dead.
+#[derive(Debug, Default)]
+struct Deaf {
+    inner: MemoryJournal,
+    asked: AtomicU32,
+}
+
+impl Deaf {
+    fn half_told<'a, T: Send + 'a>(&self, work: Answer<'a, T>) -> Answer<'a, T> {
+        let lost = self.asked.fetch_add(1, Ordering::SeqCst).is_multiple_of(2);
+        Box::pin(async move {
+            let answer = work.await?;
+            if lost {
+                return Err(JournalError::backend(std::io::Error::other(
+                    "the line went dead",
+                )));
+            }
+            Ok(answer)
+        })
+    }
+}
+
+impl Journal for Deaf {
+    fn begin(&self, begin: Begin) -> Answer<'_, Begun> {
+        self.half_told(self.inner.begin(begin))
+    }
+    fn append(&self, append: Append) -> Answer<'_, ()> {
+        self.half_told(self.inner.append(append))
+    }
+    mainstay::journal::pass_on!(inner: load claim list join beat leave release post prune changed);
+}
+
+/// A record that is asked for again is the same record, though sealing twice gives two texts.
+#[tokio::test(start_paused = true)]
+async fn a_record_is_sealed_once_however_often_it_is_asked_for() {
+    let journal = Arc::new(Deaf::default());
+    let vault = Arc::new(Vault::default());
+    let desk = desk(true);
+    let journal: Arc<dyn Journal> = journal;
+    let sagas = engine(&journal, &desk, Some(&vault)).await;
+    let handle = sagas.start(&saga(), key(1), INPUT.into()).await.unwrap();
+    assert_eq!(
+        handle.ended().await.unwrap(),
+        Ended::Completed(format!("{OUTPUT}-2"))
+    );
+    assert_eq!(desk.seen.lock().unwrap().len(), 2, "each step ran once");
+    let log = journal.load(handle.id().log()).await.unwrap();
+    assert_eq!(log.records.len(), 3);
 }
 
 // === the same input ===

@@ -138,6 +138,12 @@
 //! until an operator [retries](Sagas::retry) or [abandons](Sagas::abandon) it, by name and with a reason; both are in
 //! its history. Other sagas go on.
 //!
+//! # What others can read
+//!
+//! Payloads are plain JSON in the journal, for whoever opens it, unless a codec [seals](seal) them; then steps, ends and
+//! incidents stay readable, and what they were about does not. [`Drawing`] shows a definition, or where one saga stands,
+//! from names and states alone.
+//!
 //! # Changing a definition
 //!
 //! Raise its [version](Builder::version) with every change of the chain, and register the old one beside it until its

@@ -4,7 +4,7 @@ use super::graph::{Form, Graph, Node, is_invisible};
 
 pub(super) fn write(graph: &Graph) -> String {
     let mut text = String::from(
-        "digraph saga {\n  rankdir=TB;\n  node [fontname=\"Helvetica\", fontcolor=\"#000000\"];\n  edge [color=\"#404040\"];\n",
+        "digraph saga {\n  rankdir=TB;\n  node [fontname=\"Helvetica\", fontcolor=\"#000000\", margin=\"0.2,0.08\"];\n  edge [fontname=\"Helvetica\", color=\"#404040\"];\n",
     );
     for node in &graph.nodes {
         line(&mut text, "  ", &of_node(node));
