@@ -8,8 +8,9 @@
 
 use std::path::Path;
 
+use mainstay::saga::draw::Drawing;
 use mainstay::saga::entry::Fact;
-use mainstay::saga::{Drawing, Kind, Shape, StepShape};
+use mainstay::saga::{Kind, Shape, StepShape};
 use proptest::prelude::*;
 
 fn shape() -> Shape {

@@ -141,7 +141,7 @@
 //! # What others can read
 //!
 //! Payloads are plain JSON in the journal, for whoever opens it, unless a codec [seals](seal) them; then steps, ends and
-//! incidents stay readable, and what they were about does not. [`Drawing`] shows a definition, or where one saga stands,
+//! incidents stay readable, and what they were about does not. [`draw`] shows a definition, or where one saga stands,
 //! from names and states alone.
 //!
 //! # Changing a definition
@@ -164,7 +164,7 @@ mod codec;
 mod cx;
 mod definition;
 mod digest;
-mod draw;
+pub mod draw;
 mod ended;
 mod engine;
 pub mod entry;
@@ -193,7 +193,6 @@ pub use action::{Action, Recorded};
 pub use builder::{After, Before, Builder, WithoutUndo};
 pub use cx::Cx;
 pub use definition::Saga;
-pub use draw::Drawing;
 pub use ended::{Ended, Incident};
 pub use error::{DefinitionError, SagaError, StepError};
 pub use handle::Handle;

@@ -28,7 +28,8 @@
 //!
 //! ```
 //! use mainstay::saga::entry::Fact;
-//! use mainstay::saga::{Drawing, Kind, Shape, StepShape};
+//! use mainstay::saga::draw::Drawing;
+//! use mainstay::saga::{Kind, Shape, StepShape};
 //!
 //! let shape = Shape::new("pay", 1, vec![
 //!     StepShape::new("reserve", Kind::Step),
@@ -59,7 +60,7 @@ use super::entry::Fact;
 use super::shape::Shape;
 use graph::Graph;
 
-/// A drawing, to be written in one of two languages.
+/// A drawing, to be written in one of two languages. The [module](self) has an example.
 #[derive(Clone, Debug)]
 pub struct Drawing(Graph);
 
