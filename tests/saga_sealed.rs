@@ -825,6 +825,95 @@ async fn a_record_is_sealed_once_however_often_it_is_asked_for() {
     assert_eq!(log.records.len(), 3);
 }
 
+// === a crash at every write ===
+
+/// A journal that ends after so many writes, with the last one done or not.
+#[derive(Debug)]
+struct Ends {
+    inner: MemoryJournal,
+    left: AtomicU32,
+    done: bool,
+}
+
+impl Ends {
+    fn until<'a, T: Send + 'a>(&self, work: Answer<'a, T>) -> Answer<'a, T> {
+        let left = self.left.load(Ordering::SeqCst);
+        self.left.store(left.saturating_sub(1), Ordering::SeqCst);
+        let done = self.done;
+        Box::pin(async move {
+            match left {
+                0 => Err(JournalError::Closed(None)),
+                1 if done => work.await.and(Err(JournalError::Closed(None))),
+                1 => Err(JournalError::Closed(None)),
+                _ => work.await,
+            }
+        })
+    }
+}
+
+impl Journal for Ends {
+    fn begin(&self, begin: Begin) -> Answer<'_, Begun> {
+        self.until(self.inner.begin(begin))
+    }
+    fn append(&self, append: Append) -> Answer<'_, ()> {
+        self.until(self.inner.append(append))
+    }
+    mainstay::journal::pass_on!(inner: load claim list join beat leave release post prune changed);
+}
+
+/// Wherever it crashes, forward and backward, the next process ends the saga as it would have ended, with the values
+/// that were sealed, and every record with a payload is sealed.
+#[tokio::test(start_paused = true)]
+async fn a_crash_at_any_write_leaves_what_opens() {
+    for (refuse, done, writes) in (0..40).map(|case| (case % 2 == 1, case / 2 % 2 == 1, case / 4)) {
+        let inner = MemoryJournal::new();
+        let vault = Arc::new(Vault::default());
+        let journal: Arc<dyn Journal> = Arc::new(Ends {
+            inner: inner.clone(),
+            left: AtomicU32::new(writes),
+            done,
+        });
+        let desk = desk(true);
+        desk.refuse.store(refuse, Ordering::SeqCst);
+        let sagas = engine(&journal, &desk, Some(&vault)).await;
+        if let Ok(handle) = sagas.start(&saga(), key(1), INPUT.into()).await {
+            drop(handle.ended().await);
+        }
+        sagas.shutdown(Duration::ZERO).await;
+        drop(sagas);
+        vault.rotate();
+
+        let journal: Arc<dyn Journal> = Arc::new(inner.clone());
+        let sagas = engine(&journal, &desk, Some(&vault)).await;
+        let handle = sagas.start(&saga(), key(1), INPUT.into()).await.unwrap();
+        let ended = handle.ended().await.unwrap();
+        let case = format!("refuse {refuse}, done {done}, {writes} writes");
+        if refuse {
+            assert!(
+                matches!(ended, Ended::Compensated { .. }),
+                "{case}: {ended:?}"
+            );
+        } else {
+            assert_eq!(ended, Ended::Completed(format!("{OUTPUT}-2")), "{case}");
+        }
+        let seen = desk.seen.lock().unwrap().clone();
+        for saw in &seen {
+            let known = [
+                format!("order {INPUT}"),
+                format!("pay {OUTPUT}-1"),
+                format!("cancel Some(\"{OUTPUT}-1\")"),
+            ];
+            assert!(known.contains(saw), "{case}: {saw}");
+        }
+        let log = journal.load(handle.id().log()).await.unwrap();
+        assert!(
+            log.records
+                .iter()
+                .all(|record| !record.body.contains("IBAN") && !record.body.contains("PAYMENT"))
+        );
+    }
+}
+
 // === the same input ===
 
 #[tokio::test(start_paused = true)]

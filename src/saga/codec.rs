@@ -2,7 +2,7 @@
 
 use super::entry::{FORMAT, Fact};
 use super::seal::SEALED_FORMAT;
-use super::sealing;
+use super::spot;
 use crate::journal::{Log, Status};
 
 /// The record of these facts.
@@ -12,7 +12,7 @@ pub(crate) fn encode(facts: &[Fact]) -> Result<String, serde_json::Error> {
 
 /// The format of the record of these facts; `None` when it would be sealed in part, and so read as something else.
 pub(crate) fn format(facts: &[Fact]) -> Option<u16> {
-    match sealing::kinds_of(facts) {
+    match spot::kinds_of(facts) {
         (true, true) => None,
         (true, false) => Some(SEALED_FORMAT),
         (false, _) => Some(FORMAT),
@@ -39,7 +39,7 @@ pub(crate) fn decode(log: &Log) -> Result<Vec<Fact>, String> {
             )
         })?;
         if sealed {
-            facts.iter_mut().for_each(sealing::mark_sealed);
+            facts.iter_mut().for_each(spot::mark_sealed);
         }
         all.extend(facts);
     }
@@ -87,9 +87,9 @@ mod tests {
             .flat_map(|line| serde_json::from_str::<Vec<Fact>>(line).unwrap())
             .collect();
         assert_eq!(format(&facts), Some(FORMAT));
-        facts.first_mut().map(sealing::mark_sealed).unwrap();
+        facts.first_mut().map(spot::mark_sealed).unwrap();
         assert_eq!(format(&facts), None);
-        facts.iter_mut().for_each(sealing::mark_sealed);
+        facts.iter_mut().for_each(spot::mark_sealed);
         assert_eq!(format(&facts), Some(SEALED_FORMAT));
         assert_eq!(format(&[Fact::Unwind]), Some(FORMAT));
     }

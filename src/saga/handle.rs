@@ -13,8 +13,8 @@ use super::codec;
 use super::ended::{Ended, Rest};
 use super::error::SagaError;
 use super::history::History;
+use super::intake;
 use super::seal::PayloadCodec;
-use super::sealing;
 use crate::journal::{Journal, Log};
 use crate::observe;
 use crate::rt;
@@ -174,7 +174,7 @@ pub(super) async fn rest(
         reason,
     })?;
     match Rest::of(&log.head, &History::of(&facts)) {
-        Some(rest) => sealing::opened(codec, &log.head, &facts, rest)
+        Some(rest) => intake::opened(codec, &log.head, &facts, rest)
             .await
             .map(Some),
         None => Ok(None),

@@ -172,6 +172,7 @@ mod error;
 mod handle;
 mod history;
 mod id;
+mod intake;
 mod key;
 pub mod machine;
 mod operator;
@@ -186,6 +187,7 @@ pub mod seal;
 mod sealing;
 mod setup;
 mod shape;
+mod spot;
 mod start;
 pub mod testing;
 

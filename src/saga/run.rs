@@ -23,10 +23,12 @@ use super::entry::{Class, Fact, Started};
 use super::error::SagaError;
 use super::handle::Phase;
 use super::history::History;
+use super::intake;
 use super::machine::{Attempt, Ending, Execution, Next, Verdict};
 use super::probe::{Site, What, Wish};
 use super::seal::PATIENCE;
-use super::sealing::{self, Sealing, Unsealed};
+use super::sealing::{Sealing, Unsealed};
+use super::spot;
 use crate::journal::{Append, Head, JournalError, Place};
 use crate::observe;
 use crate::rng::Rng;
@@ -110,7 +112,7 @@ impl<App: Send + Sync + 'static> Run<App> {
         };
         let mut history = History::of(&facts);
         if let Some(rest) = Rest::of(&self.head, &history) {
-            return sealing::opened(self.engine.codec.as_deref(), &self.head, &facts, rest)
+            return intake::opened(self.engine.codec.as_deref(), &self.head, &facts, rest)
                 .await
                 .map_err(Leave::Stopped);
         }
@@ -171,6 +173,10 @@ impl<App: Send + Sync + 'static> Run<App> {
 
     /// The saga's key, waited for while it cannot be had, but not for ever.
     async fn fetch(&mut self) -> Result<Result<Sealing, Unsealed>, Leave> {
+        if self.engine.codec.is_none() {
+            // Nobody is asked, so there is nothing to wait for.
+            return Ok(Sealing::of_log(None, &self.head).await);
+        }
         let first = rt::now();
         let mut delay = Duration::ZERO;
         let mut number = 0_u32;
@@ -393,7 +399,7 @@ impl<App: Send + Sync + 'static> Run<App> {
             Some((sealing, nonce)) => sealing
                 .seal(nonce, facts)
                 .map_err(|error| unwritable(error.to_string()))?,
-            None if sealing::kinds_of(facts) != (false, false) => {
+            None if spot::kinds_of(facts) != (false, false) => {
                 return Err(unwritable("its key is not known".into()));
             }
             None => facts.into(),

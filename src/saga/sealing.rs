@@ -13,16 +13,16 @@ use serde::{Deserialize, Serialize};
 
 use super::SagaId;
 use super::base64;
-use super::ended::Rest;
 use super::entry::Fact;
 use super::error::{SagaError, cut};
 use super::payload::{MAX_PAYLOAD, Payload};
 use super::seal::{ANSWER_WITHIN, Keyed, PayloadCodec, Seal, SealError};
+use super::spot::{Spot, payload_mut, payload_of};
 use crate::journal::{Head, Labels};
 use crate::rt;
 
 /// Before the digest of a sealed input, so that it is not taken for a plain one, and the key id follows.
-const SEALED_DIGEST: &str = "sealed:";
+pub(super) const SEALED_DIGEST: &str = "sealed:";
 
 /// Key ids are shown to people.
 const LONGEST_KEY_ID: usize = 200;
@@ -36,7 +36,7 @@ pub(super) struct Unsealed {
 }
 
 impl Unsealed {
-    fn new(key_id: Option<&str>, at: impl Into<String>, error: SealError) -> Self {
+    pub(super) fn new(key_id: Option<&str>, at: impl Into<String>, error: SealError) -> Self {
         let error = match error {
             SealError::Unavailable(why) => SealError::Unavailable(cut(&why)),
             SealError::Refused(why) => SealError::Refused(cut(&why)),
@@ -91,12 +91,12 @@ struct Sealed<'a> {
 /// One log's key, or that it has none, with what its payloads are bound to.
 #[derive(Clone)]
 pub(super) struct Sealing {
-    key: Option<Arc<dyn Seal>>,
+    pub(super) key: Option<Arc<dyn Seal>>,
     /// Whether there is a codec at all.
     codec: bool,
-    labels: Arc<Labels>,
-    kind: Arc<str>,
-    business_key: Arc<str>,
+    pub(super) labels: Arc<Labels>,
+    pub(super) kind: Arc<str>,
+    pub(super) business_key: Arc<str>,
 }
 
 impl Sealing {
@@ -149,7 +149,7 @@ impl Sealing {
         .await
     }
 
-    async fn under(
+    pub(super) async fn under(
         codec: Option<&dyn PayloadCodec>,
         labels: Arc<Labels>,
         kind: Arc<str>,
@@ -311,7 +311,7 @@ impl Sealing {
     }
 
     /// The digest of an input (rule 5).
-    fn digest(&self, input: &Payload) -> Result<String, Unsealed> {
+    pub(super) fn digest(&self, input: &Payload) -> Result<String, Unsealed> {
         let Some(key) = &self.key else {
             return Ok(input.digest());
         };
@@ -342,166 +342,6 @@ impl fmt::Debug for Sealing {
             .field("sealed", &self.key.is_some())
             .finish_non_exhaustive()
     }
-}
-
-/// What a start brings: the input, and how it will be told from others.
-pub(super) struct Intake {
-    pub(super) input: Payload,
-    pub(super) digest: String,
-    pub(super) sealing: Sealing,
-}
-
-impl Intake {
-    pub(super) fn new(input: Payload, sealing: Sealing) -> Result<Self, Unsealed> {
-        Ok(Self {
-            digest: sealing.digest(&input)?,
-            input,
-            sealing,
-        })
-    }
-
-    /// Whether a saga that began with this digest began with this input. One that began under another key is asked
-    /// with that key.
-    pub(super) async fn is_of(
-        &self,
-        codec: Option<&dyn PayloadCodec>,
-        digest: &str,
-    ) -> Result<bool, Unsealed> {
-        if self.digest == digest {
-            return Ok(true);
-        }
-        let Some((key_id, _)) = digest
-            .strip_prefix(SEALED_DIGEST)
-            .and_then(|rest| rest.rsplit_once(':'))
-        else {
-            // It began plain.
-            return Ok(self.sealing.key.is_some() && self.input.digest() == digest);
-        };
-        let mine = &self.sealing;
-        if mine.key.is_some() && mine.labels.key_id.as_deref() == Some(key_id) {
-            return Ok(false);
-        }
-        if codec.is_none() {
-            let error = SealError::refused("it is sealed, and this engine has no codec");
-            return Err(Unsealed::new(Some(key_id), "the digest", error));
-        }
-        let mut labels = Labels::clone(&mine.labels);
-        labels.key_id = Some(key_id.into());
-        let kind = Arc::clone(&mine.kind);
-        let business_key = Arc::clone(&mine.business_key);
-        let then = Sealing::under(codec, Arc::new(labels), kind, business_key).await?;
-        Ok(then.digest(&self.input)? == digest)
-    }
-}
-
-/// A rest whose result can be read.
-pub(super) async fn opened(
-    codec: Option<&dyn PayloadCodec>,
-    head: &Head,
-    facts: &[Fact],
-    rest: Rest,
-) -> Result<Rest, SagaError> {
-    if !matches!(rest, Rest::Completed(_)) {
-        return Ok(rest);
-    }
-    let result = facts
-        .iter()
-        .rfind(|fact| matches!(fact, Fact::Done { .. }))
-        .cloned();
-    let id: SagaId = head.id.into();
-    let sealing = Sealing::of_log(codec, head)
-        .await
-        .map_err(|error| error.of(id))?;
-    let facts = sealing
-        .open(nonce_of(facts), result.into_iter().collect())
-        .map_err(|error| error.of(id))?;
-    Ok(match facts.into_iter().next() {
-        Some(Fact::Done { output, .. }) => Rest::Completed(output),
-        _ => rest,
-    })
-}
-
-/// What a log's payloads are bound to besides its head; a log without a start has no payload that opens.
-pub(super) fn nonce_of(facts: &[Fact]) -> &str {
-    match facts.first() {
-        Some(Fact::Started(started)) => &started.nonce,
-        _ => "",
-    }
-}
-
-/// Where in a record a payload stands.
-#[derive(Clone, Copy)]
-struct Spot<'a> {
-    field: &'static str,
-    step: &'a str,
-}
-
-impl fmt::Display for Spot<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.step.is_empty() {
-            write!(f, "the {}", self.field)
-        } else {
-            write!(f, "the {} of `{}`", self.field, self.step)
-        }
-    }
-}
-
-/// The payload of a fact, where it has one. Every kind of fact is named here, so that a new one does not compile before
-/// it is decided what of it is sealed.
-fn payload_of(fact: &Fact) -> Option<(Spot<'_>, &Payload)> {
-    match fact {
-        Fact::Started(started) => Some((
-            Spot {
-                field: "input",
-                step: "",
-            },
-            &started.input,
-        )),
-        Fact::Done { step, output } => Some((
-            Spot {
-                field: "output",
-                step,
-            },
-            output,
-        )),
-        Fact::Failed(_)
-        | Fact::Unwind
-        | Fact::Undone { .. }
-        | Fact::Incident(_)
-        | Fact::Resolved(_)
-        | Fact::Finished(_) => None,
-    }
-}
-
-/// The same, to be replaced.
-const fn payload_mut(fact: &mut Fact) -> Option<&mut Payload> {
-    match fact {
-        Fact::Started(started) => Some(&mut started.input),
-        Fact::Done { output, .. } => Some(output),
-        Fact::Failed(_)
-        | Fact::Unwind
-        | Fact::Undone { .. }
-        | Fact::Incident(_)
-        | Fact::Resolved(_)
-        | Fact::Finished(_) => None,
-    }
-}
-
-/// Marks what a sealed record holds.
-pub(super) const fn mark_sealed(fact: &mut Fact) {
-    if let Some(payload) = payload_mut(fact) {
-        payload.mark_sealed();
-    }
-}
-
-/// Whether these facts have sealed payloads, and whether they have plain ones.
-pub(super) fn kinds_of(facts: &[Fact]) -> (bool, bool) {
-    facts
-        .iter()
-        .filter_map(payload_of)
-        .fold((false, false), |(sealed, plain), (_, payload)| {
-            (sealed || payload.is_sealed(), plain || !payload.is_sealed())
-        })
 }
 
 fn fields(fields: &[&str]) -> Vec<u8> {
