@@ -13,7 +13,7 @@ use super::codec;
 use super::ended::{Ended, Rest};
 use super::error::SagaError;
 use super::history::History;
-use super::intake;
+use super::offer;
 use super::seal::PayloadCodec;
 use crate::journal::{Journal, Log};
 use crate::observe;
@@ -174,7 +174,7 @@ pub(super) async fn rest(
         reason,
     })?;
     match Rest::of(&log.head, &History::of(&facts)) {
-        Some(rest) => intake::opened(codec, &log.head, &facts, rest)
+        Some(rest) => offer::opened(codec, &log.head, &facts, rest)
             .await
             .map(Some),
         None => Ok(None),

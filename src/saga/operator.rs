@@ -6,11 +6,12 @@ use super::SagaId;
 use super::codec;
 use super::ended::Incident;
 use super::engine::{BusinessKey, Cell, Leaving};
-use super::entry::{Class, FORMAT, Operation};
+use super::entry::{Class, Operation};
 use super::error::{SagaError, cut};
 use super::handle::Phase;
 use super::history::History;
 use super::machine::Execution;
+use super::offer;
 use super::sagas::Sagas;
 use crate::journal::{Append, Head, Listing, Log, Status};
 use crate::observe;
@@ -194,17 +195,20 @@ async fn decide<App: Send + Sync + 'static>(
     }
     let leaving = Leaving::new(Arc::clone(engine), business, Arc::clone(&cell));
     let facts = Execution::resolve(held, operation, actor, reason);
-    let body = codec::encode(&facts).map_err(|error| SagaError::Unreadable {
-        id: saga,
-        reason: error.to_string(),
-    })?;
+    let nonce = history.started.as_ref().map(|started| &*started.nonce);
+    let codec = engine.codec.as_deref();
+    let added = offer::added(codec, &head, nonce.unwrap_or_default(), &facts).await?;
+    let unwritable = |reason: String| SagaError::Unreadable { id: saga, reason };
+    let body = codec::encode(&added).map_err(|error| unwritable(error.to_string()))?;
+    let format =
+        codec::format(&added).ok_or_else(|| unwritable("it would be sealed in part".into()))?;
     let labels = Arc::clone(&head.labels);
     let append = Append::new(
         head.id,
         head.place,
         codec::status(&facts),
         labels,
-        FORMAT,
+        format,
         body,
         rt::wall(),
     );

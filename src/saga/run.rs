@@ -23,8 +23,8 @@ use super::entry::{Class, Fact, Started};
 use super::error::SagaError;
 use super::handle::Phase;
 use super::history::History;
-use super::intake;
 use super::machine::{Attempt, Ending, Execution, Next, Verdict};
+use super::offer;
 use super::probe::{Site, What, Wish};
 use super::seal::PATIENCE;
 use super::sealing::{Sealing, Unsealed};
@@ -106,13 +106,13 @@ impl<App: Send + Sync + 'static> Run<App> {
 
     async fn go(&mut self, facts: Option<Vec<Fact>>) -> Result<Rest, Leave> {
         let fresh = facts.is_some();
-        let facts = match facts {
+        let mut facts = match facts {
             Some(facts) => facts,
             None => self.read().await?,
         };
         let mut history = History::of(&facts);
         if let Some(rest) = Rest::of(&self.head, &history) {
-            return intake::opened(self.engine.codec.as_deref(), &self.head, &facts, rest)
+            return offer::opened(self.engine.codec.as_deref(), &self.head, &facts, rest)
                 .await
                 .map_err(Leave::Stopped);
         }
@@ -131,21 +131,18 @@ impl<App: Send + Sync + 'static> Run<App> {
         let opened = sealing.and_then(|sealing| {
             // Those of a saga that has just begun are as they were given.
             let opened = if fresh {
-                Ok(facts)
+                Ok(())
             } else {
-                sealing.open(&started.nonce, facts)
+                sealing.open(&started.nonce, &mut facts)
             };
             self.sealing = Some((sealing, started.nonce.clone()));
             opened
         });
-        let facts = match opened {
-            Ok(facts) => facts,
-            Err(error) => {
-                return self
-                    .hold(history, Class::Unreadable, error.to_string())
-                    .await;
-            }
-        };
+        if let Err(error) = opened {
+            return self
+                .hold(history, Class::Unreadable, error.to_string())
+                .await;
+        }
         if let Some(Fact::Started(plain)) = facts.first() {
             started.clone_from(plain);
         }

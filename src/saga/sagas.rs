@@ -11,9 +11,9 @@ use super::definition::Saga;
 use super::engine::{BusinessKey, Cell, Engine, Leaving, is_in_step};
 use super::error::SagaError;
 use super::handle::{Handle, Phase};
-use super::intake::Intake;
 use super::key::Key;
 use super::machine::Execution;
+use super::offer::Offer;
 use super::payload::Payload;
 use super::sealing::Sealing;
 use super::setup::SagasBuilder;
@@ -130,15 +130,15 @@ impl<App: Send + Sync + 'static> Sagas<App> {
         }
         let codec = engine.codec.as_deref();
         let sealing = Sealing::choose(codec, labels, saga.name(), &key).await?;
-        let intake = Arc::new(Intake::new(input, sealing)?);
+        let offer = Arc::new(Offer::new(input, sealing)?);
         let business = BusinessKey {
-            tenant: intake.sealing.labels().tenant.as_str().into(),
+            tenant: offer.sealing.labels().tenant.as_str().into(),
             definition: saga.name().into(),
             key,
         };
         loop {
             if let Some(cell) = engine.cell(&business)
-                && let Some(handle) = self.join(&cell, &intake).await?
+                && let Some(handle) = self.join(&cell, &offer).await?
             {
                 return Ok(handle);
             }
@@ -151,14 +151,14 @@ impl<App: Send + Sync + 'static> Sagas<App> {
             if engine.is_stopping() {
                 return Err(SagaError::Stopping);
             }
-            let cell = Cell::new(intake.digest.clone(), Phase::Starting);
+            let cell = Cell::new(offer.digest.clone(), Phase::Starting);
             if engine.enter(&business, &cell).is_some() {
                 continue;
             }
-            let facts = Execution::begin(saga.shape(), &nonce(), intake.input.clone());
+            let facts = Execution::begin(saga.shape(), &nonce(), offer.input.clone());
             let leaving = Leaving::new(Arc::clone(engine), business.clone(), Arc::clone(&cell));
             let start = Start {
-                intake: Arc::clone(&intake),
+                offer: Arc::clone(&offer),
                 facts,
                 leaving,
             };
@@ -169,7 +169,7 @@ impl<App: Send + Sync + 'static> Sagas<App> {
                 Arc::clone(&cell),
                 permit,
             ));
-            if let Some(handle) = self.join(&cell, &intake).await? {
+            if let Some(handle) = self.join(&cell, &offer).await? {
                 return Ok(handle);
             }
         }
@@ -180,7 +180,7 @@ impl<App: Send + Sync + 'static> Sagas<App> {
     async fn join<Output: DeserializeOwned>(
         &self,
         cell: &Cell,
-        intake: &Intake,
+        offer: &Offer,
     ) -> Result<Option<Handle<Output>>, SagaError> {
         let mut phase = cell.phase.subscribe();
         let known = phase
@@ -192,7 +192,7 @@ impl<App: Send + Sync + 'static> Sagas<App> {
         let codec = self.engine().codec.as_deref();
         let id = match known {
             // Another caller's input was refused; this one's need not be.
-            Phase::Refused(SagaError::OtherInput(_)) if cell.digest != intake.digest => {
+            Phase::Refused(SagaError::OtherInput(_)) if cell.digest != offer.digest => {
                 return Ok(None);
             }
             Phase::Refused(error) => return Err(error),
@@ -202,7 +202,7 @@ impl<App: Send + Sync + 'static> Sagas<App> {
             | Phase::Elsewhere(id)
             | Phase::Stopped(id, _) => id,
         };
-        let same = intake.is_of(codec, &cell.digest).await;
+        let same = offer.is_of(codec, &cell.digest).await;
         if !same.map_err(|error| error.of(id))? {
             return Err(SagaError::OtherInput(id));
         }

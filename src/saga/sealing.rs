@@ -192,14 +192,19 @@ impl Sealing {
         let Some(key) = &self.key else {
             return Ok(Cow::Borrowed(facts));
         };
-        self.each(facts.to_vec(), |spot, payload| {
+        let mut facts = facts.to_vec();
+        self.each(&mut facts, |spot, payload| {
             self.sealed(&**key, nonce, spot, payload)
-        })
-        .map(Cow::Owned)
+        })?;
+        Ok(Cow::Owned(facts))
     }
 
-    /// The facts as they are true.
-    pub(super) fn open(&self, nonce: &str, facts: Vec<Fact>) -> Result<Vec<Fact>, Unsealed> {
+    /// Makes of the facts of a log what is true. After an error some of them are opened and some are not.
+    pub(super) fn open<'a>(
+        &self,
+        nonce: &str,
+        facts: impl IntoIterator<Item = &'a mut Fact>,
+    ) -> Result<(), Unsealed> {
         self.each(facts, |spot, payload| self.opened(nonce, spot, payload))
     }
 
@@ -211,22 +216,24 @@ impl Sealing {
         facts: &'a [Fact],
     ) -> Result<Cow<'a, [Fact]>, Unsealed> {
         let sealed = self.seal(nonce, facts)?;
-        if let Cow::Owned(sealed) = &sealed
-            && self.open(nonce, sealed.clone())? != facts
-        {
-            let error = SealError::refused("what the codec seals does not come back");
-            let key_id = self.labels.key_id.as_deref();
-            return Err(Unsealed::new(key_id, "its start", error));
+        if let Cow::Owned(sealed) = &sealed {
+            let mut opened = sealed.clone();
+            self.open(nonce, &mut opened)?;
+            if opened != facts {
+                let error = SealError::refused("what the codec seals does not come back");
+                let key_id = self.labels.key_id.as_deref();
+                return Err(Unsealed::new(key_id, "its start", error));
+            }
         }
         Ok(sealed)
     }
 
-    fn each(
+    fn each<'a>(
         &self,
-        mut facts: Vec<Fact>,
+        facts: impl IntoIterator<Item = &'a mut Fact>,
         change: impl Fn(Spot<'_>, &Payload) -> Result<Payload, SealError>,
-    ) -> Result<Vec<Fact>, Unsealed> {
-        for fact in &mut facts {
+    ) -> Result<(), Unsealed> {
+        for fact in facts {
             let Some((spot, payload)) = payload_of(fact) else {
                 continue;
             };
@@ -237,7 +244,7 @@ impl Sealing {
                 *payload = changed;
             }
         }
-        Ok(facts)
+        Ok(())
     }
 
     fn sealed(

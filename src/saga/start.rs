@@ -10,7 +10,7 @@ use super::engine::{BusinessKey, Cell, Engine, Leaving};
 use super::entry::Fact;
 use super::error::SagaError;
 use super::handle::{Phase, rest};
-use super::intake::Intake;
+use super::offer::Offer;
 use super::probe::{Site, What};
 use super::spot::nonce_of;
 use crate::journal::{Begin, Begun, Epoch, JournalError, Place};
@@ -24,7 +24,7 @@ pub(super) fn nonce() -> String {
 
 /// A saga that is about to be in the journal.
 pub(super) struct Start<App: Send + Sync + 'static> {
-    pub(super) intake: Arc<Intake>,
+    pub(super) offer: Arc<Offer>,
     pub(super) facts: Vec<Fact>,
     pub(super) leaving: Leaving<App>,
 }
@@ -38,7 +38,7 @@ impl<App: Send + Sync + 'static> Start<App> {
         cell: Arc<Cell>,
         permit: Option<OwnedSemaphorePermit>,
     ) {
-        let sealing = &self.intake.sealing;
+        let sealing = &self.offer.sealing;
         let sealed = match sealing.proven(nonce_of(&self.facts), &self.facts) {
             Ok(sealed) => sealed,
             Err(error) => return self.leaving.tell(Phase::Refused(error.into())),
@@ -92,7 +92,7 @@ impl<App: Send + Sync + 'static> Start<App> {
                 drop(permit);
                 let id: SagaId = head.id.into();
                 let codec = engine.codec.as_deref();
-                let other = match self.intake.is_of(codec, &head.digest).await {
+                let other = match self.offer.is_of(codec, &head.digest).await {
                     Ok(true) => None,
                     Ok(false) => Some(SagaError::OtherInput(id)),
                     Err(error) => Some(error.of(id)),

@@ -1,5 +1,6 @@
 //! The two ends of a saga where a caller's values are: what a start brings, and what an end gives.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::SagaId;
@@ -9,17 +10,17 @@ use super::error::SagaError;
 use super::payload::Payload;
 use super::seal::{PayloadCodec, SealError};
 use super::sealing::{SEALED_DIGEST, Sealing, Unsealed};
-use super::spot::nonce_of;
+use super::spot::{kinds_of, nonce_of};
 use crate::journal::{Head, Labels};
 
 /// What a start brings: the input, and how it will be told from others.
-pub(super) struct Intake {
+pub(super) struct Offer {
     pub(super) input: Payload,
     pub(super) digest: String,
     pub(super) sealing: Sealing,
 }
 
-impl Intake {
+impl Offer {
     pub(super) fn new(input: Payload, sealing: Sealing) -> Result<Self, Unsealed> {
         Ok(Self {
             digest: sealing.digest(&input)?,
@@ -72,7 +73,7 @@ pub(super) async fn opened(
     if !matches!(rest, Rest::Completed(_)) {
         return Ok(rest);
     }
-    let result = facts
+    let mut result = facts
         .iter()
         .rfind(|fact| matches!(fact, Fact::Done { .. }))
         .cloned();
@@ -80,11 +81,33 @@ pub(super) async fn opened(
     let sealing = Sealing::of_log(codec, head)
         .await
         .map_err(|error| error.of(id))?;
-    let facts = sealing
-        .open(nonce_of(facts), result.into_iter().collect())
+    sealing
+        .open(nonce_of(facts), &mut result)
         .map_err(|error| error.of(id))?;
-    Ok(match facts.into_iter().next() {
+    Ok(match result {
         Some(Fact::Done { output, .. }) => Rest::Completed(output),
         _ => rest,
     })
+}
+
+/// What an operator adds to a log, as it is written. The key is fetched only where there is a payload among it.
+pub(super) async fn added<'a>(
+    codec: Option<&dyn PayloadCodec>,
+    head: &Head,
+    nonce: &str,
+    facts: &'a [Fact],
+) -> Result<Cow<'a, [Fact]>, SagaError> {
+    if kinds_of(facts) == (false, false) {
+        return Ok(Cow::Borrowed(facts));
+    }
+    let id: SagaId = head.id.into();
+    let sealing = Sealing::of_log(codec, head)
+        .await
+        .map_err(|error| error.of(id))?;
+    // A log that began sealed takes nothing plain, also from an engine without a codec.
+    if codec.is_none() && head.labels.key_id.is_some() {
+        let error = SealError::refused("this engine has no codec");
+        return Err(Unsealed::new(head.labels.key_id.as_deref(), "the log", error).into());
+    }
+    sealing.seal(nonce, facts).map_err(|error| error.of(id))
 }
