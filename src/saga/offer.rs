@@ -111,3 +111,93 @@ pub(super) async fn added<'a>(
     }
     sealing.seal(nonce, facts).map_err(|error| error.of(id))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::{Begin, LogId};
+    use crate::saga::seal::{Keyed, Seal};
+    use crate::time::Timestamp;
+
+    /// Turns bytes around: a place where something is sealed, and no cipher.
+    struct Around;
+
+    impl Seal for Around {
+        fn seal(&self, plain: &[u8], bound_to: &[u8]) -> Result<Vec<u8>, SealError> {
+            Ok(plain.iter().chain(bound_to).rev().copied().collect())
+        }
+        fn open(&self, sealed: &[u8], bound_to: &[u8]) -> Result<Vec<u8>, SealError> {
+            let whole: Vec<u8> = sealed.iter().rev().copied().collect();
+            let plain = whole.strip_suffix(bound_to);
+            plain.map(<[u8]>::to_vec).ok_or(SealError::Gone)
+        }
+        fn digest(&self, _: &[u8]) -> [u8; 32] {
+            [0; 32]
+        }
+    }
+
+    impl PayloadCodec for Around {
+        fn choose<'a>(&'a self, _: &'a Labels) -> Keyed<'a, Option<String>> {
+            Box::pin(async { Ok(Some("k1".into())) })
+        }
+        fn fetch<'a>(&'a self, labels: &'a Labels) -> Keyed<'a, Arc<dyn Seal>> {
+            Box::pin(async move {
+                match labels.key_id.as_deref() {
+                    Some("k1") => Ok(Arc::new(Self) as Arc<dyn Seal>),
+                    _ => Err(SealError::Gone),
+                }
+            })
+        }
+    }
+
+    fn head(labels: Labels) -> Head {
+        let at = Timestamp::from_millis(0);
+        let begin = Begin::new(Arc::new(labels), "pay", "INV-1", "", 1, "[]", at);
+        Head::of(LogId::new(1), &begin)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_operator_adds_to_a_log_what_the_log_is() {
+        let done = [Fact::Done {
+            step: "charge".into(),
+            output: Payload::of(&"by hand").unwrap(),
+        }];
+        let (sealed, plain) = (head(Labels::new("").key_id("k1")), head(Labels::new("")));
+        let gone = head(Labels::new("").key_id("k0"));
+        let codec: Option<&dyn PayloadCodec> = Some(&Around);
+
+        let added = added(codec, &sealed, "51", &done).await.unwrap();
+        assert_eq!(kinds_of(&added), (true, false));
+        let mut opened = added.into_owned();
+        let sealing = Sealing::of_log(codec, &sealed).await.unwrap();
+        sealing.open("51", &mut opened).unwrap();
+        assert_eq!(opened, done);
+        assert!(sealing.open("52", &mut opened).is_err(), "of another log");
+
+        for codec in [codec, None] {
+            let added = super::added(codec, &plain, "51", &done).await.unwrap();
+            assert_eq!(kinds_of(&added), (false, true));
+        }
+        let refused = super::added(None, &sealed, "51", &done).await;
+        assert!(
+            matches!(refused, Err(SagaError::Sealed { .. })),
+            "{refused:?}"
+        );
+        let refused = super::added(codec, &gone, "51", &done).await;
+        assert!(
+            matches!(refused, Err(SagaError::Erased { .. })),
+            "{refused:?}"
+        );
+        // Without a payload no key is asked for.
+        assert!(
+            super::added(codec, &gone, "51", &[Fact::Unwind])
+                .await
+                .is_ok()
+        );
+        assert!(
+            super::added(None, &sealed, "51", &[Fact::Unwind])
+                .await
+                .is_ok()
+        );
+    }
+}
