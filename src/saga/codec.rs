@@ -1,6 +1,8 @@
 //! Facts to text and back.
 
 use super::entry::{FORMAT, Fact, Message};
+use super::seal::SEALED_FORMAT;
+use super::spot;
 use crate::journal::{Log, Mail, Status};
 use crate::time::Timestamp;
 
@@ -9,7 +11,17 @@ pub(crate) fn encode(facts: &[Fact]) -> Result<String, serde_json::Error> {
     serde_json::to_string(facts)
 }
 
-/// All facts of a log, or why it cannot be read. The reason quotes no payload.
+/// The format of the record of these facts; `None` when it would be sealed in part, and so read as something else.
+pub(crate) fn format(facts: &[Fact]) -> Option<u16> {
+    match spot::kinds_of(facts) {
+        (true, true) => None,
+        (true, false) => Some(SEALED_FORMAT),
+        (false, _) => Some(FORMAT),
+    }
+}
+
+/// All facts of a log, or why it cannot be read. The reason quotes no payload. Sealed payloads stay sealed: what a saga
+/// did is told without a key.
 pub(crate) fn decode(log: &Log) -> Result<Vec<Fact>, String> {
     let dated = decode_dated(log)?;
     Ok(dated.into_iter().map(|(fact, _)| fact).collect())
@@ -19,19 +31,23 @@ pub(crate) fn decode(log: &Log) -> Result<Vec<Fact>, String> {
 pub(crate) fn decode_dated(log: &Log) -> Result<Vec<(Fact, Timestamp)>, String> {
     let mut all = Vec::with_capacity(log.records.len());
     for record in &log.records {
-        if record.format != FORMAT {
+        let sealed = record.format == SEALED_FORMAT;
+        if record.format != FORMAT && !sealed {
             return Err(format!(
-                "record {} has format {}, this program reads {FORMAT}",
+                "record {} has format {}, this program reads {FORMAT} and {SEALED_FORMAT}",
                 record.seq, record.format
             ));
         }
-        let facts: Vec<Fact> = serde_json::from_str(&record.body).map_err(|error| {
+        let mut facts: Vec<Fact> = serde_json::from_str(&record.body).map_err(|error| {
             format!(
                 "record {} is not a list of known facts, at column {}",
                 record.seq,
                 error.column()
             )
         })?;
+        if sealed {
+            facts.iter_mut().for_each(spot::mark_sealed);
+        }
         all.extend(facts.into_iter().map(|fact| (fact, record.at)));
     }
     Ok(all)
@@ -99,6 +115,21 @@ mod tests {
             let facts: Vec<Fact> = serde_json::from_str(line).unwrap();
             assert_eq!(encode(&facts).unwrap(), line);
         }
+    }
+
+    #[test]
+    fn a_record_that_is_sealed_in_part_is_not_written() {
+        let mut facts: Vec<Fact> = VERSION_1
+            .iter()
+            .take(2)
+            .flat_map(|line| serde_json::from_str::<Vec<Fact>>(line).unwrap())
+            .collect();
+        assert_eq!(format(&facts), Some(FORMAT));
+        facts.first_mut().map(spot::mark_sealed).unwrap();
+        assert_eq!(format(&facts), None);
+        facts.iter_mut().for_each(spot::mark_sealed);
+        assert_eq!(format(&facts), Some(SEALED_FORMAT));
+        assert_eq!(format(&[Fact::Unwind]), Some(FORMAT));
     }
 
     #[test]

@@ -21,6 +21,7 @@ use super::lease::Standing;
 use super::probe::{Probe, Site, Wish};
 use super::room::{Room, Seat};
 use super::run::{Leave, Run};
+use super::seal::PayloadCodec;
 use crate::journal::{Answer, Head, Journal, JournalError, LogId};
 use crate::observe;
 use crate::retry::Backoff;
@@ -29,7 +30,8 @@ use crate::rt;
 use crate::time::Tick;
 
 /// Between tries to reach the journal, while it fails for a reason that may pass.
-const ASK_AGAIN: Backoff = Backoff::exponential(Duration::from_millis(50), Duration::from_secs(5));
+pub(super) const ASK_AGAIN: Backoff =
+    Backoff::exponential(Duration::from_millis(50), Duration::from_secs(5));
 
 tokio::task_local! {
     /// Set while a step or an undo runs: its saga holds a place among those in flight.
@@ -54,6 +56,7 @@ pub(super) struct Engine<App> {
     pub(super) app: Arc<App>,
     pub(super) definitions: HashMap<Edition, Arc<dyn Registered<App>>>,
     pub(super) probe: Option<Arc<dyn Probe>>,
+    pub(super) codec: Option<Arc<dyn PayloadCodec>>,
     pub(super) backlog: Backlog,
     room: Arc<Room>,
     /// How often a saga over which processes died is run, before an operator must look.
@@ -151,6 +154,7 @@ impl<App: Send + Sync + 'static> Engine<App> {
         app: Arc<App>,
         definitions: HashMap<Edition, Arc<dyn Registered<App>>>,
         probe: Option<Arc<dyn Probe>>,
+        codec: Option<Arc<dyn PayloadCodec>>,
         room: Arc<Room>,
         backlog: usize,
         crash_limit: u32,
@@ -160,6 +164,7 @@ impl<App: Send + Sync + 'static> Engine<App> {
             app,
             definitions,
             probe,
+            codec,
             backlog: Backlog::new(backlog),
             room,
             crash_limit,

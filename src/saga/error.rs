@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::SagaId;
 use super::entry::Class;
+use super::seal::SealError;
 use crate::error::Rejected;
 use crate::journal::JournalError;
 
@@ -223,6 +224,25 @@ pub enum SagaError {
         id: SagaId,
         /// What is wrong with it.
         reason: String,
+    },
+    /// A payload can be neither sealed nor opened now, or not at all.
+    #[error("what is under key `{key_id}` cannot be sealed or opened")]
+    #[non_exhaustive]
+    Sealed {
+        /// The name of the key; empty where there is none.
+        key_id: String,
+        /// Why.
+        #[source]
+        error: SealError,
+    },
+    /// The saga has ended or is under way, and the key to what it worked on was destroyed.
+    #[error("what saga {id} worked on was erased: key `{key_id}` is gone")]
+    #[non_exhaustive]
+    Erased {
+        /// The saga.
+        id: SagaId,
+        /// The name of the key.
+        key_id: String,
     },
     /// An operator's word about a saga that does not wait for one.
     #[error("saga {0} has no open incident")]

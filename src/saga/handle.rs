@@ -13,6 +13,8 @@ use super::codec;
 use super::ended::{Ended, Incident, Rest};
 use super::error::SagaError;
 use super::history::History;
+use super::offer;
+use super::seal::PayloadCodec;
 use crate::journal::{Journal, Log, LogId};
 use crate::observe;
 use crate::rt;
@@ -98,6 +100,7 @@ pub struct Handle<T> {
     id: SagaId,
     phase: watch::Receiver<Phase>,
     journal: Arc<dyn Journal>,
+    codec: Option<Arc<dyn PayloadCodec>>,
     stop: watch::Receiver<bool>,
     here: Weak<dyn Here>,
     output: PhantomData<fn() -> T>,
@@ -108,6 +111,7 @@ impl<T: DeserializeOwned> Handle<T> {
         id: SagaId,
         phase: watch::Receiver<Phase>,
         journal: Arc<dyn Journal>,
+        codec: Option<Arc<dyn PayloadCodec>>,
         stop: watch::Receiver<bool>,
         here: Weak<dyn Here>,
     ) -> Self {
@@ -115,6 +119,7 @@ impl<T: DeserializeOwned> Handle<T> {
             id,
             phase,
             journal,
+            codec,
             stop,
             here,
             output: PhantomData,
@@ -137,7 +142,8 @@ impl<T: DeserializeOwned> Handle<T> {
     ///
     /// [`SagaError::Stopping`] when the engine stopped before the end (the journal has the saga, and the next engine
     /// carries it on), [`SagaError::Journal`] when the journal stopped, [`SagaError::Output`] when the output does not
-    /// read as a `T`.
+    /// read as a `T`, [`SagaError::Erased`] when the key to the output was destroyed, [`SagaError::Sealed`] when it
+    /// cannot be opened for another reason.
     ///
     /// # Cancel safety
     ///
@@ -184,7 +190,7 @@ impl<T: DeserializeOwned> Handle<T> {
                     return Ok(Seen::Rest(Rest::Incident(incident)));
                 }
             }
-            match look(&*self.journal, self.id).await {
+            match look(&*self.journal, self.codec.as_deref(), self.id).await {
                 Ok(Some(rest)) => return Ok(Seen::Rest(rest)),
                 // A failure that may pass is no end.
                 Err(SagaError::Journal(error)) if error.is_transient() && !stopped => {}
@@ -211,17 +217,29 @@ enum Seen {
 }
 
 /// Where a saga rests according to the journal; `None` while it is under way.
-pub(super) async fn look(journal: &dyn Journal, id: SagaId) -> Result<Option<Rest>, SagaError> {
-    rest(&journal.load(id.log()).await?)
+pub(super) async fn look(
+    journal: &dyn Journal,
+    codec: Option<&dyn PayloadCodec>,
+    id: SagaId,
+) -> Result<Option<Rest>, SagaError> {
+    rest(codec, &journal.load(id.log()).await?).await
 }
 
 /// Where a saga rests according to its log; `None` while it is under way.
-pub(super) fn rest(log: &Log) -> Result<Option<Rest>, SagaError> {
+pub(super) async fn rest(
+    codec: Option<&dyn PayloadCodec>,
+    log: &Log,
+) -> Result<Option<Rest>, SagaError> {
     let facts = codec::decode(log).map_err(|reason| SagaError::Unreadable {
         id: log.head.id.into(),
         reason,
     })?;
-    Ok(Rest::of(&log.head, &History::of(&facts)))
+    match Rest::of(&log.head, &History::of(&facts)) {
+        Some(rest) => offer::opened(codec, &log.head, &facts, rest)
+            .await
+            .map(Some),
+        None => Ok(None),
+    }
 }
 
 impl<T> Clone for Handle<T> {
@@ -230,6 +248,7 @@ impl<T> Clone for Handle<T> {
             id: self.id,
             phase: self.phase.clone(),
             journal: Arc::clone(&self.journal),
+            codec: self.codec.clone(),
             stop: self.stop.clone(),
             here: Weak::clone(&self.here),
             output: PhantomData,

@@ -103,7 +103,7 @@ impl<App: Send + Sync + 'static> Run<App> {
     }
 
     /// Until then, or until there is mail.
-    async fn wait(&mut self, until: Tick) -> Result<(), Leave> {
+    pub(super) async fn wait(&mut self, until: Tick) -> Result<(), Leave> {
         drop(self.permit.take());
         self.alone = None;
         let stopped = || Leave::Stopped(SagaError::Stopping);

@@ -41,7 +41,8 @@ impl Key {
         self
     }
 
-    /// The key under which payloads are encrypted.
+    /// The key under which payloads are to be sealed. The [codec](super::seal) may grant it or choose another; where
+    /// nothing seals, a start that asks for a key is refused. Most callers leave the choice to the codec.
     #[must_use]
     pub fn key_id(mut self, key_id: impl Into<String>) -> Self {
         self.labels.key_id = Some(key_id.into());

@@ -184,6 +184,12 @@
 //!
 //! Other sagas go on.
 //!
+//! # What others can read
+//!
+//! Payloads are plain JSON in the journal, for whoever opens it, unless a codec [seals](seal) them; then steps, ends and
+//! incidents stay readable, and what they were about does not. [`draw`] shows a definition, or where one saga stands,
+//! from names and states alone.
+//!
 //! # Changing a definition
 //!
 //! Raise its [version](Builder::version) with every change of the chain, and register the old one beside it until its
@@ -198,12 +204,14 @@
 //! is itself recorded, answers reports of engines that did neither.
 
 mod action;
+mod base64;
 mod builder;
 mod cancel;
 mod codec;
 mod cx;
 mod definition;
 mod digest;
+pub mod draw;
 mod ended;
 mod engine;
 pub mod entry;
@@ -217,6 +225,7 @@ mod intake;
 mod key;
 pub mod lease;
 pub mod machine;
+mod offer;
 mod operator;
 mod payload;
 mod policy;
@@ -226,8 +235,11 @@ mod refused;
 mod room;
 mod run;
 mod sagas;
+pub mod seal;
+mod sealing;
 mod setup;
 mod shape;
+mod spot;
 mod start;
 pub mod testing;
 mod tries;

@@ -6,11 +6,12 @@ use super::SagaId;
 use super::codec;
 use super::ended::Incident;
 use super::engine::{BusinessKey, Cell, Engine, Leaving};
-use super::entry::{Class, FORMAT, Fact, Operation};
+use super::entry::{Class, Fact, Operation};
 use super::error::SagaError;
 use super::handle::{Away, Phase};
 use super::history::History;
 use super::machine::{Decision, Execution, give_up};
+use super::offer;
 use super::sagas::Sagas;
 use crate::journal::{Append, Head, JournalError, Listing, Log, Status};
 use crate::observe;
@@ -233,17 +234,20 @@ async fn decide<App: Send + Sync + 'static>(
         return Err(SagaError::NotHeld(saga));
     }
     let leaving = Leaving::new(Arc::clone(engine), business, cell);
-    let body = codec::encode(&facts).map_err(|error| SagaError::Unreadable {
-        id: saga,
-        reason: error.to_string(),
-    })?;
+    let nonce = history.started.as_ref().map(|started| &*started.nonce);
+    let codec = engine.codec.as_deref();
+    let added = offer::added(codec, &head, nonce.unwrap_or_default(), &facts).await?;
+    let unwritable = |reason: String| SagaError::Unreadable { id: saga, reason };
+    let body = codec::encode(&added).map_err(|error| unwritable(error.to_string()))?;
+    let format =
+        codec::format(&added).ok_or_else(|| unwritable("it would be sealed in part".into()))?;
     let labels = Arc::clone(&head.labels);
     let append = Append::new(
         head.id,
         head.place,
         codec::status(&facts),
         labels,
-        FORMAT,
+        format,
         body,
         rt::wall(),
     );
@@ -260,7 +264,7 @@ async fn decide<App: Send + Sync + 'static>(
         // Nobody's now. Whoever claims it first carries it on, this engine most likely.
         leaving.tell(Phase::Elsewhere(saga, Away::Taken));
         engine.look();
-    } else if let Ok(Some(rest)) = super::handle::look(&*engine.journal, saga).await {
+    } else if let Ok(Some(rest)) = super::handle::look(&*engine.journal, codec, saga).await {
         observe::saga_ended(&head.kind, saga.get(), rest.as_str());
         leaving.tell(Phase::Rested(saga, rest));
     }

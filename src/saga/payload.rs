@@ -21,45 +21,95 @@ const DEEPEST: u8 = 128;
 ///
 /// What a later step gets is always read from this text, also when nothing crashed: a step sees the same value whether
 /// the process lived on or not.
+///
+/// One that is [sealed](super::seal) has the text of its seal, and no value is read from it before it is opened.
 #[derive(Clone)]
-pub struct Payload(Arc<RawValue>);
+pub struct Payload {
+    text: Arc<RawValue>,
+    sealed: bool,
+}
 
 impl Payload {
     /// Writes a value down.
     pub(crate) fn of<T: Serialize>(value: &T) -> Result<Self, PayloadError> {
-        let text = serde_json::value::to_raw_value(value)
-            .map_err(|error| PayloadError(describe(&error)))?;
+        let text = raw(value)?;
         if text.get().len() > MAX_PAYLOAD {
             return Err(PayloadError(format!(
                 "{} bytes, at most {MAX_PAYLOAD} fit",
                 text.get().len()
             )));
         }
-        Ok(Self(text.into()))
+        Ok(Self {
+            text: text.into(),
+            sealed: false,
+        })
+    }
+
+    /// What stands in a record for a value that is sealed; it may be longer than a value.
+    pub(crate) fn of_sealed<T: Serialize>(seal: &T) -> Result<Self, PayloadError> {
+        Ok(Self {
+            text: raw(seal)?.into(),
+            sealed: true,
+        })
+    }
+
+    /// A value whose text was opened; `None` when it is not the text of one value.
+    pub(crate) fn of_text(text: Vec<u8>) -> Option<Self> {
+        let text = RawValue::from_string(String::from_utf8(text).ok()?).ok()?;
+        Some(Self {
+            text: text.into(),
+            sealed: false,
+        })
+    }
+
+    /// Takes note that the text is that of a seal, which the text itself does not tell.
+    pub(crate) const fn mark_sealed(&mut self) {
+        self.sealed = true;
+    }
+
+    /// Whether the text is that of a seal.
+    #[must_use]
+    pub const fn is_sealed(&self) -> bool {
+        self.sealed
     }
 
     /// The value `()`, which the first step gets.
     pub(crate) fn unit() -> Self {
-        Self(RawValue::NULL.to_owned().into())
+        Self {
+            text: RawValue::NULL.to_owned().into(),
+            sealed: false,
+        }
     }
 
     /// Reads the value back.
     pub(crate) fn read<T: DeserializeOwned>(&self) -> Result<T, PayloadError> {
-        serde_json::from_str(self.0.get()).map_err(|error| PayloadError(describe(&error)))
+        if self.sealed {
+            return Err(PayloadError("it is sealed".into()));
+        }
+        serde_json::from_str(self.text.get()).map_err(|error| PayloadError(describe(&error)))
     }
 
     /// The JSON text.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        self.0.get()
+        self.text.get()
     }
 
     /// A digest that does not depend on the order in which a map happened to be written.
     pub(crate) fn digest(&self) -> String {
-        let mut text = String::new();
-        canonical(&self.0, DEEPEST, &mut text);
-        Digest::new().field(text.as_bytes()).hex(16)
+        Digest::new().field(self.canonical().as_bytes()).hex(16)
     }
+
+    /// What a digest is made over.
+    pub(crate) fn canonical(&self) -> String {
+        let mut text = String::new();
+        canonical(&self.text, DEEPEST, &mut text);
+        text
+    }
+}
+
+fn raw<T: Serialize>(value: &T) -> Result<Box<RawValue>, PayloadError> {
+    serde_json::value::to_raw_value(value).map_err(|error| PayloadError(describe(&error)))
 }
 
 /// Writes a value with the fields of every object in order. Leaves are copied letter by letter: a number that was read
@@ -101,7 +151,7 @@ fn describe(error: &serde_json::Error) -> String {
 
 impl PartialEq for Payload {
     fn eq(&self, other: &Self) -> bool {
-        self.as_str() == other.as_str()
+        self.sealed == other.sealed && self.as_str() == other.as_str()
     }
 }
 
@@ -110,19 +160,24 @@ impl Eq for Payload {}
 /// How long it is, never what it says.
 impl fmt::Debug for Payload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Payload({} bytes)", self.as_str().len())
+        let sealed = if self.sealed { ", sealed" } else { "" };
+        write!(f, "Payload({} bytes{sealed})", self.as_str().len())
     }
 }
 
 impl Serialize for Payload {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.serialize(serializer)
+        self.text.serialize(serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for Payload {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Box::<RawValue>::deserialize(deserializer).map(|text| Self(text.into()))
+        let text = Box::<RawValue>::deserialize(deserializer)?;
+        Ok(Self {
+            text: text.into(),
+            sealed: false,
+        })
     }
 }
 

@@ -20,15 +20,19 @@ use super::SagaId;
 use super::codec;
 use super::definition::{Opened, Registered, Task};
 use super::ended::{Incident, Rest};
-use super::engine::{Cell, Engine};
-use super::entry::{Class, FORMAT, Fact, Started};
+use super::engine::{ASK_AGAIN, Cell, Engine};
+use super::entry::{Class, Fact, Started};
 use super::error::SagaError;
 use super::handle::{Away, Phase};
 use super::heed::Letter;
 use super::history::History;
 use super::machine::{Execution, Next};
+use super::offer;
 use super::probe::{Site, What};
 use super::room::Seat;
+use super::seal::PATIENCE;
+use super::sealing::{Sealing, Unsealed};
+use super::spot;
 use crate::journal::{Append, Head, JournalError, Place, Release};
 use crate::rng::Rng;
 use crate::rt;
@@ -82,6 +86,8 @@ pub(super) struct Run<App> {
     pub(super) posted: bool,
     /// When the time of the whole is over.
     pub(super) over: Option<Tick>,
+    /// How payloads are written, with the nonce they are bound to; until it is known none is.
+    sealing: Option<(Sealing, Box<str>)>,
 }
 
 /// What one run of a saga works with.
@@ -107,6 +113,7 @@ impl<App: Send + Sync + 'static> Run<App> {
             answered: 0,
             posted: false,
             over: None,
+            sealing: None,
         }
     }
 
@@ -155,7 +162,7 @@ impl<App: Send + Sync + 'static> Run<App> {
 
     async fn go(&mut self, facts: Option<Vec<Fact>>) -> Result<Rest, Leave> {
         let fresh = facts.is_some();
-        let facts = match facts {
+        let mut facts = match facts {
             Some(facts) => {
                 let begun = self.head.begun;
                 facts.into_iter().map(|fact| (fact, begun)).collect()
@@ -164,9 +171,12 @@ impl<App: Send + Sync + 'static> Run<App> {
         };
         let mut history = History::of(facts.iter().map(|(fact, _)| fact));
         if let Some(rest) = Rest::of(&self.head, &history) {
-            return Ok(rest);
+            let facts: Vec<Fact> = facts.into_iter().map(|(fact, _)| fact).collect();
+            return offer::opened(self.engine.codec.as_deref(), &self.head, &facts, rest)
+                .await
+                .map_err(Leave::Stopped);
         }
-        let Some(started) = history.started.take() else {
+        let Some(mut started) = history.started.take() else {
             return Err(Leave::Unreadable("it does not begin with a start".into()));
         };
         let definition = match self.engine.definition(&started.definition, started.version) {
@@ -176,6 +186,26 @@ impl<App: Send + Sync + 'static> Run<App> {
                 return self.hold(history, Class::DefinitionChanged, why).await;
             }
         };
+        // Only now: what is held for another reason needs no key.
+        let sealing = self.fetch().await?;
+        let opened = sealing.and_then(|sealing| {
+            // Those of a saga that has just begun are as they were given.
+            let opened = if fresh {
+                Ok(())
+            } else {
+                sealing.open(&started.nonce, facts.iter_mut().map(|(fact, _)| fact))
+            };
+            self.sealing = Some((sealing, started.nonce.clone()));
+            opened
+        });
+        if let Err(error) = opened {
+            return self
+                .hold(history, Class::Unreadable, error.to_string())
+                .await;
+        }
+        if let Some((Fact::Started(plain), _)) = facts.first() {
+            started.clone_from(plain);
+        }
         let opened =
             match Arc::clone(&definition).open(Arc::clone(&self.engine.app), &started.input) {
                 Ok(opened) => opened,
@@ -202,6 +232,33 @@ impl<App: Send + Sync + 'static> Run<App> {
         }
         self.steps(&mut execution, &*definition, &*opened, &started)
             .await
+    }
+
+    /// The saga's key, waited for while it cannot be had, but not for ever.
+    async fn fetch(&mut self) -> Result<Result<Sealing, Unsealed>, Leave> {
+        if self.engine.codec.is_none() {
+            // Nobody is asked, so there is nothing to wait for.
+            return Ok(Sealing::of_log(None, &self.head).await);
+        }
+        let first = rt::now();
+        let mut delay = Duration::ZERO;
+        let mut number = 0_u32;
+        loop {
+            let engine = Arc::clone(&self.engine);
+            let answer = tokio::select! {
+                biased;
+                () = engine.stopping() => return Err(Leave::Stopped(SagaError::Stopping)),
+                answer = Sealing::of_log(engine.codec.as_deref(), &self.head) => answer,
+            };
+            match answer {
+                Err(error) if error.is_unavailable() && rt::now().since(first) < PATIENCE => {
+                    number = number.saturating_add(1);
+                    delay = ASK_AGAIN.delay(number, delay, &mut self.rng);
+                    self.wait(rt::now() + delay).await?;
+                }
+                answer => return Ok(answer),
+            }
+        }
     }
 
     async fn read(&mut self) -> Result<Vec<(Fact, Timestamp)>, Leave> {
@@ -296,16 +353,27 @@ impl<App: Send + Sync + 'static> Run<App> {
     }
 
     async fn write(&mut self, facts: &[Fact], park: Option<Duration>) -> Result<Timestamp, Leave> {
-        let body = codec::encode(facts).map_err(|error| {
-            Leave::Unreadable(format!("a record that cannot be written: {error}"))
-        })?;
+        let unwritable =
+            |why: String| Leave::Unreadable(format!("a record that cannot be written: {why}"));
+        let sealed = match &self.sealing {
+            Some((sealing, nonce)) => sealing
+                .seal(nonce, facts)
+                .map_err(|error| unwritable(error.to_string()))?,
+            None if spot::kinds_of(facts) != (false, false) => {
+                return Err(unwritable("its key is not known".into()));
+            }
+            None => facts.into(),
+        };
+        let body = codec::encode(&sealed).map_err(|error| unwritable(error.to_string()))?;
+        let format = codec::format(&sealed)
+            .ok_or_else(|| unwritable("it would be sealed in part".into()))?;
         let at = rt::wall();
         let mut append = Append::new(
             self.head.id,
             self.place,
             codec::status(facts),
             Arc::clone(&self.head.labels),
-            FORMAT,
+            format,
             body,
             at,
         );

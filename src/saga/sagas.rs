@@ -13,7 +13,9 @@ use super::error::SagaError;
 use super::handle::{Handle, Phase};
 use super::key::Key;
 use super::machine::Execution;
+use super::offer::Offer;
 use super::payload::Payload;
+use super::sealing::Sealing;
 use super::setup::SagasBuilder;
 use super::start::{Start, nonce};
 use crate::journal::{InstanceId, Journal};
@@ -71,7 +73,9 @@ impl<App: Send + Sync + 'static> Sagas<App> {
     /// # Errors
     ///
     /// [`SagaError::OtherInput`] when the key was used for another input, [`SagaError::Input`] when the input cannot be
-    /// written down, [`SagaError::Unregistered`], [`SagaError::Stopping`], [`SagaError::Journal`]. After an error of
+    /// written down, [`SagaError::Sealed`] when it cannot be sealed, [`SagaError::Erased`] when the saga that has the key
+    /// cannot be asked for its input any more, [`SagaError::Unregistered`], [`SagaError::Stopping`],
+    /// [`SagaError::Journal`]. After an error of
     /// the journal the saga may have been started: start it again with the same key.
     ///
     /// # Cancel safety
@@ -129,15 +133,17 @@ impl<App: Send + Sync + 'static> Sagas<App> {
         if let Err(error) = input.read::<Input>() {
             return Err(SagaError::Input(error.0));
         }
-        let digest = input.digest();
+        let codec = engine.codec.as_deref();
+        let sealing = Sealing::choose(codec, labels, saga.name(), &key).await?;
+        let offer = Arc::new(Offer::new(input, sealing)?);
         let business = BusinessKey {
-            tenant: labels.tenant.as_str().into(),
+            tenant: offer.sealing.labels().tenant.as_str().into(),
             definition: saga.name().into(),
             key,
         };
         loop {
             if let Some(cell) = engine.cell(&business)
-                && let Some(handle) = self.join(&cell, &digest).await?
+                && let Some(handle) = self.join(&cell, &offer).await?
             {
                 return Ok(handle);
             }
@@ -151,15 +157,15 @@ impl<App: Send + Sync + 'static> Sagas<App> {
             if engine.is_stopping() {
                 return Err(SagaError::Stopping);
             }
-            let cell = Cell::new(digest.clone(), Phase::Starting);
+            let cell = Cell::new(offer.digest.clone(), Phase::Starting);
             if engine.enter(&business, &cell).is_some() {
                 continue;
             }
-            let facts = Execution::begin(saga.shape(), &nonce(), input.clone());
+            let facts = Execution::begin(saga.shape(), &nonce(), offer.input.clone());
             let leaving = Leaving::new(Arc::clone(engine), business.clone(), Arc::clone(&cell));
             let start = Start {
-                labels: Arc::new(labels.clone()),
                 version: saga.version(),
+                offer: Arc::clone(&offer),
                 facts,
                 leaving,
             };
@@ -170,7 +176,7 @@ impl<App: Send + Sync + 'static> Sagas<App> {
                 Arc::clone(&cell),
                 permit,
             ));
-            if let Some(handle) = self.join(&cell, &digest).await? {
+            if let Some(handle) = self.join(&cell, &offer).await? {
                 return Ok(handle);
             }
         }
@@ -181,7 +187,7 @@ impl<App: Send + Sync + 'static> Sagas<App> {
     async fn join<Output: DeserializeOwned>(
         &self,
         cell: &Cell,
-        digest: &str,
+        offer: &Offer,
     ) -> Result<Option<Handle<Output>>, SagaError> {
         let mut phase = cell.phase.subscribe();
         let known = phase
@@ -190,9 +196,12 @@ impl<App: Send + Sync + 'static> Sagas<App> {
         let Ok(known) = known.map(|phase| phase.clone()) else {
             return Err(SagaError::Stopping);
         };
+        let codec = self.engine().codec.as_deref();
         let id = match known {
             // Another caller's input was refused; this one's need not be.
-            Phase::Refused(SagaError::OtherInput(_)) if cell.digest != digest => return Ok(None),
+            Phase::Refused(SagaError::OtherInput(_)) if cell.digest != offer.digest => {
+                return Ok(None);
+            }
             Phase::Refused(error) => return Err(error),
             Phase::Starting => return Ok(None),
             Phase::Running(id)
@@ -200,7 +209,8 @@ impl<App: Send + Sync + 'static> Sagas<App> {
             | Phase::Elsewhere(id, _)
             | Phase::Stopped(id, _) => id,
         };
-        if cell.digest != digest {
+        let same = offer.is_of(codec, &cell.digest).await;
+        if !same.map_err(|error| error.of(id))? {
             return Err(SagaError::OtherInput(id));
         }
         let engine = self.engine();
@@ -209,6 +219,7 @@ impl<App: Send + Sync + 'static> Sagas<App> {
             id,
             phase,
             Arc::clone(&engine.journal),
+            engine.codec.clone(),
             engine.stop_signal(),
             here,
         )))

@@ -15,6 +15,7 @@ use super::lease::Lease;
 use super::probe::Probe;
 use super::room::Room;
 use super::sagas::Sagas;
+use super::seal::PayloadCodec;
 use crate::journal::{Join, Journal};
 use crate::num::Period;
 use crate::rt;
@@ -27,6 +28,7 @@ pub struct SagasBuilder<App> {
     definitions: HashMap<Edition, Arc<dyn Registered<App>>>,
     ambiguous: Option<Edition>,
     probe: Option<Arc<dyn Probe>>,
+    codec: Option<Arc<dyn PayloadCodec>>,
     name: String,
     lease: Period,
     poll: Period,
@@ -45,6 +47,7 @@ impl<App: Send + Sync + 'static> SagasBuilder<App> {
             definitions: HashMap::new(),
             ambiguous: None,
             probe: None,
+            codec: None,
             name: String::new(),
             lease: Period::secs(15),
             poll: Period::secs(1),
@@ -147,6 +150,13 @@ impl<App: Send + Sync + 'static> SagasBuilder<App> {
         self
     }
 
+    /// Seals payloads before they are written and opens them after they are read; [`seal`](super::seal) has the whole.
+    /// Defaults to none: payloads are plain, and whoever opens the journal reads them.
+    pub fn codec(mut self, codec: Arc<dyn PayloadCodec>) -> Self {
+        self.codec = Some(codec);
+        self
+    }
+
     pub(super) fn probe(mut self, probe: Arc<dyn Probe>) -> Self {
         self.probe = Some(probe);
         self
@@ -185,6 +195,7 @@ impl<App: Send + Sync + 'static> SagasBuilder<App> {
             self.app,
             self.definitions,
             self.probe,
+            self.codec,
             Room::new(self.in_flight.get(), self.in_flight_of),
             self.backlog.unwrap_or(self.in_flight).get(),
             self.crash_limit.get(),

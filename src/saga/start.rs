@@ -5,12 +5,14 @@ use std::sync::Arc;
 use super::SagaId;
 use super::codec;
 use super::engine::{BusinessKey, Cell, Engine, Leaving};
-use super::entry::{FORMAT, Fact};
+use super::entry::Fact;
 use super::error::SagaError;
 use super::handle::{Away, Phase, rest};
+use super::offer::Offer;
 use super::probe::{Site, What};
 use super::room::Seat;
-use crate::journal::{Begin, Begun, Epoch, JournalError, Labels, Place};
+use super::spot::nonce_of;
+use crate::journal::{Begin, Begun, Epoch, JournalError, Place};
 use crate::observe;
 use crate::rt;
 
@@ -19,18 +21,10 @@ pub(super) fn nonce() -> String {
     format!("{:016x}", rt::entropy())
 }
 
-/// The definition's version, so that only programs that know it take the saga up.
-fn version(facts: &[Fact]) -> u32 {
-    match facts.first() {
-        Some(Fact::Started(started)) => started.version,
-        _ => 1,
-    }
-}
-
 /// A saga that is about to be in the journal.
 pub(super) struct Start<App: Send + Sync + 'static> {
-    pub(super) labels: Arc<Labels>,
     pub(super) version: u32,
+    pub(super) offer: Arc<Offer>,
     pub(super) facts: Vec<Fact>,
     pub(super) leaving: Leaving<App>,
 }
@@ -44,21 +38,29 @@ impl<App: Send + Sync + 'static> Start<App> {
         cell: Arc<Cell>,
         permit: Option<Seat>,
     ) {
-        let begin = match codec::encode(&self.facts) {
-            Ok(body) => Begin::new(
-                self.labels,
+        let sealing = &self.offer.sealing;
+        let sealed = match sealing.proven(nonce_of(&self.facts), &self.facts) {
+            Ok(sealed) => sealed,
+            Err(error) => return self.leaving.tell(Phase::Refused(error.into())),
+        };
+        let begin = match (codec::encode(&sealed), codec::format(&sealed)) {
+            (Ok(body), Some(format)) => Begin::new(
+                Arc::clone(sealing.labels()),
                 &*key.definition,
                 key.key,
                 cell.digest.clone(),
-                FORMAT,
+                format,
                 body,
                 rt::wall(),
-            )
-            .version(version(&self.facts)),
-            Err(error) => {
+            ),
+            (Err(error), _) => {
                 return self
                     .leaving
                     .tell(Phase::Refused(SagaError::Input(error.to_string())));
+            }
+            (_, None) => {
+                let why = "it would be sealed in part".to_owned();
+                return self.leaving.tell(Phase::Refused(SagaError::Input(why)));
             }
         };
         let site = Site {
@@ -95,11 +97,21 @@ impl<App: Send + Sync + 'static> Start<App> {
             Ok(Begun::Existing(head)) => {
                 drop(permit);
                 let id: SagaId = head.id.into();
-                if head.digest != cell.digest {
-                    return self.leaving.tell(Phase::Refused(SagaError::OtherInput(id)));
+                let codec = engine.codec.as_deref();
+                let other = match self.offer.is_of(codec, &head.digest).await {
+                    Ok(true) => None,
+                    Ok(false) => Some(SagaError::OtherInput(id)),
+                    Err(error) => Some(error.of(id)),
+                };
+                if let Some(error) = other {
+                    return self.leaving.tell(Phase::Refused(error));
                 }
                 let log = engine.ask(|journal| journal.load(id.log())).await;
-                let phase = match log.map_err(SagaError::from).and_then(|log| rest(&log)) {
+                let rest = match log {
+                    Ok(log) => rest(codec, &log).await,
+                    Err(error) => Err(error.into()),
+                };
+                let phase = match rest {
                     Ok(Some(rest)) => Phase::Rested(id, rest),
                     Ok(None) => Phase::Elsewhere(id, Away::Taken),
                     Err(error) => Phase::Refused(error),
