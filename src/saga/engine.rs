@@ -48,6 +48,16 @@ pub(super) fn is_in_step() -> bool {
     IN_STEP.try_with(|()| ()).is_ok()
 }
 
+/// How much an engine does at once, and how often.
+pub(super) struct Bounds {
+    /// Places in flight.
+    pub(super) room: Arc<Room>,
+    /// Sagas that are taken over and wait for one.
+    pub(super) backlog: usize,
+    /// Runs of a saga over which processes died.
+    pub(super) crash_limit: u32,
+}
+
 /// A name and a version.
 pub(super) type Edition = (Box<str>, u32);
 
@@ -155,9 +165,7 @@ impl<App: Send + Sync + 'static> Engine<App> {
         definitions: HashMap<Edition, Arc<dyn Registered<App>>>,
         probe: Option<Arc<dyn Probe>>,
         codec: Option<Arc<dyn PayloadCodec>>,
-        room: Arc<Room>,
-        backlog: usize,
-        crash_limit: u32,
+        bounds: Bounds,
     ) -> Self {
         Self {
             journal,
@@ -165,9 +173,9 @@ impl<App: Send + Sync + 'static> Engine<App> {
             definitions,
             probe,
             codec,
-            backlog: Backlog::new(backlog),
-            room,
-            crash_limit,
+            backlog: Backlog::new(bounds.backlog),
+            room: bounds.room,
+            crash_limit: bounds.crash_limit,
             suspects: Arc::new(Semaphore::new(1)),
             stop: watch::Sender::new(false),
             live: watch::Sender::new(0),

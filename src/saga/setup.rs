@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::action::Recorded;
 use super::definition::{Registered, Saga};
-use super::engine::{Edition, Engine};
+use super::engine::{Bounds, Edition, Engine};
 use super::error::SagaError;
 use super::instance::{keep, prune};
 use super::intake::take_in;
@@ -196,9 +196,11 @@ impl<App: Send + Sync + 'static> SagasBuilder<App> {
             self.definitions,
             self.probe,
             self.codec,
-            Room::new(self.in_flight.get(), self.in_flight_of),
-            self.backlog.unwrap_or(self.in_flight).get(),
-            self.crash_limit.get(),
+            Bounds {
+                room: Room::new(self.in_flight.get(), self.in_flight_of),
+                backlog: self.backlog.unwrap_or(self.in_flight).get(),
+                crash_limit: self.crash_limit.get(),
+            },
         ));
         let mut lease = Lease::new(self.lease);
         lease.asked(rt::now());
