@@ -21,7 +21,7 @@ pub enum Next {
     Run(usize),
     /// Undo the step with this index.
     Undo(usize),
-    /// Write [`Execution::entry`](super::Execution::entry) with the facts of [`Execution::due`](super::Execution::due).
+    /// Write [`Execution::entry`](super::Execution::entry)(super::Execution::entry) with the facts of [`Execution::due`](super::Execution::due).
     Write,
 }
 
@@ -97,7 +97,7 @@ impl Attempt {
 pub enum Verdict {
     /// Try again after a while.
     Again,
-    /// These facts are to be written, as [`Execution::entry`], before anything else is done.
+    /// These facts are to be written, as [`Execution::entry`](super::Execution::entry), before anything else is done.
     Record(Vec<Fact>),
     /// Ask again what is next: an output waits for the next record (rule 3), or what is known has changed.
     Ride,
