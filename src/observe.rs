@@ -30,9 +30,21 @@
 //! | `mainstay_sagas_running` | gauge: sagas that this process carries on | `saga` |
 //! | `mainstay_saga_backlog` | gauge: sagas that were taken over and wait for room | |
 //! | `mainstay_saga_lease_losses_total` | counter | |
+//! | `mainstay_saga_step_duration_seconds` | histogram | `saga`, `step`, `part`: ask, run, undo |
+//! | `mainstay_saga_incident_age_seconds` | gauge: how long one has waited for an operator, 0 where none does | `saga` |
+//! | `mainstay_saga_stalled_seconds` | gauge: how long a saga under way has written nothing, 0 where none is | `saga` |
+//! | `mainstay_journal_duration_seconds` | histogram | `store`, `call`: append, begin, claim |
+//! | `mainstay_journal_faults_total` | counter: calls that the store failed | `store`, `call`: append, begin, claim |
+//! | `mainstay_journal_operations_total` | counter: operations that wrote | `store` |
+//! | `mainstay_journal_commits_total` | counter: commits that they shared | `store` |
+//! | `mainstay_journal_listening` | gauge: 1 while changes are heard at once, else 0 | `store` |
 //!
 //! The label `saga` is the name of a definition and `step` the name of one of its steps. Events about a saga carry its
-//! id, by which its history is found; never its input, its outputs, its business key or the words of an error.
+//! id, by which its history is found; never its input, its outputs, its business key or the words of an error. The label
+//! `store` is the store's own name for its kind, so that two journals of one kind in one process share their series.
+//! The two ages and what follows the durations of a journal are looked at every 15 s, by each engine, in the 64 sagas that
+//! began first: the oldest trouble is seen, and a saga behind 64 others is seen when it is one of them. Of several instances
+//! the greatest age counts. `rate(operations) / rate(commits)` is how many records share a commit.
 //!
 //! | event | level | fields |
 //! |---|---|---|
@@ -52,11 +64,15 @@
 //! | `rate changed` | info | `policy`, `config` |
 //! | `saga started` | debug | `saga`, `id` |
 //! | `saga ended` | debug | `saga`, `id`, `end` |
-//! | `saga waits for an operator` | error | `saga`, `id`, `class`, `step` |
+//! | `saga waits for an operator` | error | `saga`, `id`, `class`, `step`, `allowed` |
 //! | `step will be tried again` | debug | `saga`, `id`, `step`, `undo`, `attempt`, `after` |
 //! | `saga left to the next engine` | info | `saga`, `id`, `why` |
 //! | `saga taken over` | debug | `saga`, `id`, `recoveries` |
 //! | `lease lost` | warn | `instance`, `number` |
+//! | `saga is late` | warn | `saga`, `id`, `by` |
+//! | `saga waits for its key` | warn | `saga`, `id` |
+//! | `journal hears no changes` | warn | `store` |
+//! | `journal hears changes again` | info | `store` |
 //!
 //! | span | level | fields |
 //! |---|---|---|
@@ -64,6 +80,8 @@
 //! | `mainstay.wait` | debug | `policy`, `layer`, `outcome`, `error.type`, `otel.status_code` |
 //! | `mainstay.attempt` | debug | `policy`, `attempt`, `outcome`, `error.type`, `otel.status_code` |
 //! | `mainstay.fallback` | debug | `policy`, `outcome`, `error.type`, `otel.status_code` |
+//! | `mainstay.saga` | debug | `saga`, `version`, `id`, `epoch`, `instance`, `traceparent`, `outcome`, `error.type`, `otel.status_code` |
+//! | `mainstay.saga.step` | debug | `saga`, `id`, `step`, `part`, `attempt`, `outcome`, `error.type`, `otel.status_code` |
 //!
 //! - `mainstay.call` is one call of a [`DeadlineLayer`](crate::deadline::DeadlineLayer), the outermost of a
 //!   [`standard`](crate::standard) stack: its waits and attempts lie in it. It ends `answered`, with an `error`, or with
@@ -75,6 +93,29 @@
 //!   reason of the refusal. The pauses between attempts are the gaps between these spans.
 //! - `mainstay.fallback` is an answer that takes time, from another service or a function; a value has none. It ends `served` or
 //!   `failed`.
+//!
+//! - `mainstay.saga` is one run of a saga: from when a process takes it up until it rests, is parked or is left. It is the
+//!   root of a trace of its own, since a saga outlives whoever started it, and `follows_from` the caller's span where it was
+//!   just started: a link, in OpenTelemetry's words. It ends `completed`, `compensated`, `abandoned` by an operator,
+//!   `parked`, `stopping`, or, as an error, with the class of an incident, `taken`, `lapsed` or `journal_refused`.
+//! - `mainstay.saga.step` is one attempt of a step, of its undo, or of the question about it (`part`: `run`, `undo`, `ask`);
+//!   the step's own spans lie in it. It ends `done`, `not_applied`, or as an error, `retry`, `failed`, `refused`, `unknown`,
+//!   `halted`, `timeout`, `panicked`, `unreadable`, `unrecordable`.
+//!
+//! # Sagas over restarts
+//!
+//! A span ends with its process, and `follows_from` knows only spans that live. So what links the runs of a saga is in their
+//! fields: all have its `id`, each has its `epoch`, which no other run has and which its steps send as their fencing
+//! token, and the name under which the journal knows the `instance`. Whoever asks the trace store for `id` has every run, on
+//! every machine. The link to the request from which the saga came is durable as well: [`Key::traceparent`] takes the
+//! caller's W3C trace context into the first record, each run tells it as `traceparent`, and a step has it from
+//! [`Cx::traceparent`]. With tracing-opentelemetry a step makes a link of it, after any number of restarts:
+//! `Span::current().add_link(context)`, of `OpenTelemetrySpanExt`, where `context` is the span context that a
+//! `TraceContextPropagator` reads from it. mainstay does not do that itself: a version of `opentelemetry` in its interface
+//! would have to be the program's. Nor does it take the ambient context by itself: `tracing` does not know it.
+//!
+//! [`Key::traceparent`]: crate::saga::Key::traceparent
+//! [`Cx::traceparent`]: crate::saga::Cx::traceparent
 //!
 //! Each can also end `abandoned`, dropped by its caller or by a deadline further out, and `panicked`. `error.type` and
 //! `otel.status_code` are OpenTelemetry's names, recorded only of an end that is an error: the same word, and `ERROR`.
@@ -90,8 +131,14 @@
 //! the dashboard and the alerts against what is really emitted.
 
 use std::collections::BTreeMap;
+#[cfg(feature = "saga")]
+use std::collections::HashMap;
 use std::fmt;
+#[cfg(feature = "saga")]
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+#[cfg(feature = "saga")]
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use metrics::{Key, Label, Level, Metadata};
@@ -311,6 +358,16 @@ impl<const N: usize> Keys<N> {
             let key = key.get_or_init(make);
             metrics::with_recorder(|recorder| {
                 recorder.register_counter(key, &METADATA).increment(1);
+            });
+        }
+    }
+
+    #[cfg(feature = "saga")]
+    fn took(&self, n: usize, took: Duration, make: impl FnOnce() -> Key) {
+        if let Some(key) = self.0.get(n) {
+            let key = key.get_or_init(make);
+            metrics::with_recorder(|recorder| {
+                recorder.register_histogram(key, &METADATA).record(took);
             });
         }
     }
@@ -694,7 +751,13 @@ pub(crate) fn saga_ended(saga: &Name, id: u64, end: &'static str) {
 }
 
 #[cfg(feature = "saga")]
-pub(crate) fn saga_held(saga: &Name, id: u64, class: &'static str, step: Option<&str>) {
+pub(crate) fn saga_held(
+    saga: &Name,
+    id: u64,
+    class: &'static str,
+    step: Option<&str>,
+    allowed: impl fmt::Display,
+) {
     metrics::counter!("mainstay_sagas_rested_total", "saga" => label(saga), "end" => "incident")
         .increment(1);
     metrics::counter!("mainstay_saga_incidents_total", "saga" => label(saga), "class" => class)
@@ -704,6 +767,7 @@ pub(crate) fn saga_held(saga: &Name, id: u64, class: &'static str, step: Option<
         id,
         class,
         step,
+        %allowed,
         "saga waits for an operator"
     );
 }
@@ -759,4 +823,270 @@ pub(crate) fn saga_backlog(more: f64) {
 pub(crate) fn saga_lease_lost(instance: &str, number: u64) {
     metrics::counter!("mainstay_saga_lease_losses_total").increment(1);
     tracing::warn!(instance, number, "lease lost");
+}
+
+/// The caller of a start, for the span of the saga to follow. Nothing where nobody listens.
+#[cfg(feature = "saga")]
+pub(crate) struct Origin(Option<Box<tracing::Span>>);
+
+#[cfg(feature = "saga")]
+impl Origin {
+    /// A saga that is taken up follows nobody.
+    pub(crate) const NONE: Self = Self(None);
+
+    /// The span in which this is called.
+    pub(crate) fn here() -> Self {
+        if !wants_spans() {
+            return Self::NONE;
+        }
+        let span = tracing::Span::current();
+        Self((!span.is_disabled()).then(|| Box::new(span)))
+    }
+}
+
+/// The span of one run of a saga: the root of a trace.
+#[cfg(feature = "saga")]
+pub(crate) fn saga_run(
+    saga: &Name,
+    version: u32,
+    id: u64,
+    epoch: u64,
+    instance: Option<u64>,
+    origin: Origin,
+) -> Span {
+    let span = Span::of(|| {
+        tracing::debug_span!(
+            parent: None,
+            "mainstay.saga",
+            saga = &**saga,
+            version,
+            id,
+            epoch,
+            instance,
+            traceparent = Empty,
+            outcome = Empty,
+            "error.type" = Empty,
+            "otel.status_code" = Empty
+        )
+    });
+    // The caller's span is held for no longer than this takes: it ends when the caller says so.
+    if let (Some(span), Some(origin)) = (&span.0, origin.0) {
+        span.follows_from(&*origin);
+    }
+    span
+}
+
+#[cfg(feature = "saga")]
+const SAGA: &str = "mainstay.saga";
+
+/// Tells the span that this is called in from where its saga came.
+#[cfg(feature = "saga")]
+pub(crate) fn saga_came_from(traceparent: &str) {
+    if wants_spans() {
+        let span = tracing::Span::current();
+        if span.metadata().is_some_and(|is| is.name() == SAGA) {
+            span.record("traceparent", traceparent);
+        }
+    }
+}
+
+/// What an attempt of a step is about.
+#[cfg(feature = "saga")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    Ask,
+    Run,
+    Undo,
+}
+
+#[cfg(feature = "saga")]
+impl Part {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ask => "ask",
+            Self::Run => "run",
+            Self::Undo => "undo",
+        }
+    }
+}
+
+/// The span of attempt number `attempt` of a part of a step.
+#[cfg(feature = "saga")]
+pub(crate) fn saga_step(saga: &Name, id: u64, step: &str, part: Part, attempt: u32) -> Span {
+    let part = part.as_str();
+    Span::of(|| {
+        span!(
+            "mainstay.saga.step",
+            saga = &**saga,
+            id,
+            step,
+            part,
+            attempt
+        )
+    })
+}
+
+/// A future in its span, which is told how it ended.
+#[cfg(feature = "saga")]
+#[pin_project::pin_project]
+#[must_use = "futures do nothing unless polled"]
+pub(crate) struct Spanned<F, E> {
+    // First, so that spans within it are closed before it.
+    #[pin]
+    future: F,
+    span: Span,
+    ended: E,
+}
+
+#[cfg(feature = "saga")]
+impl<F: Future, E: Fn(&F::Output) -> Ended> Spanned<F, E> {
+    pub(crate) const fn new(span: Span, future: F, ended: E) -> Self {
+        Self {
+            future,
+            span,
+            ended,
+        }
+    }
+}
+
+#[cfg(feature = "saga")]
+impl<F: Future, E: Fn(&F::Output) -> Ended> Future for Spanned<F, E> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        let within = this.span.enter();
+        let polled = this.future.poll(cx);
+        if let Poll::Ready(output) = &polled {
+            within.end(|| (this.ended)(output));
+        }
+        polled
+    }
+}
+
+/// Tells how long the attempts of the steps of definitions took. Its keys are made once per definition, step and part.
+#[cfg(feature = "saga")]
+pub(crate) struct StepTimes(HashMap<Name, HashMap<Box<str>, Keys<3>>>);
+
+#[cfg(feature = "saga")]
+impl StepTimes {
+    /// Of these definitions and steps, and of no others.
+    pub(crate) fn of(steps: impl IntoIterator<Item = (Name, Box<str>)>) -> Self {
+        let mut all: HashMap<Name, HashMap<Box<str>, Keys<3>>> = HashMap::new();
+        for (saga, step) in steps {
+            all.entry(saga).or_default().insert(step, Keys::new());
+        }
+        Self(all)
+    }
+
+    pub(crate) fn took(&self, saga: &str, step: &str, part: Part, took: Duration) {
+        let Some((saga, steps)) = self.0.get_key_value(saga) else {
+            return;
+        };
+        if let Some(keys) = steps.get(step) {
+            keys.took(part as usize, took, || {
+                let labels = vec![
+                    Label::new("saga", label(saga)),
+                    Label::new("step", step.to_owned()),
+                    Label::new("part", part.as_str()),
+                ];
+                Key::from_parts("mainstay_saga_step_duration_seconds", labels)
+            });
+        }
+    }
+}
+
+/// What a journal is asked that is worth a figure.
+#[cfg(feature = "saga")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum JournalCall {
+    Append,
+    Begin,
+    Claim,
+}
+
+#[cfg(feature = "saga")]
+impl JournalCall {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Append => "append",
+            Self::Begin => "begin",
+            Self::Claim => "claim",
+        }
+    }
+}
+
+/// Tells how a store answers one engine.
+#[cfg(feature = "saga")]
+pub(crate) struct JournalCalls {
+    store: &'static str,
+    took: Keys<3>,
+    failed: Keys<3>,
+}
+
+#[cfg(feature = "saga")]
+impl JournalCalls {
+    pub(crate) const fn new(store: &'static str) -> Self {
+        Self {
+            store,
+            took: Keys::new(),
+            failed: Keys::new(),
+        }
+    }
+
+    /// It answered, or failed.
+    pub(crate) fn answered(&self, call: JournalCall, took: Duration, failed: bool) {
+        let labels = || {
+            vec![
+                Label::new("store", self.store),
+                Label::new("call", call.as_str()),
+            ]
+        };
+        self.took.took(call as usize, took, || {
+            Key::from_parts("mainstay_journal_duration_seconds", labels())
+        });
+        if failed {
+            self.failed.increment(call as usize, || {
+                Key::from_parts("mainstay_journal_faults_total", labels())
+            });
+        }
+    }
+
+    /// So much it has written, since it was opened.
+    pub(crate) fn written(&self, operations: u64, commits: u64) {
+        metrics::counter!("mainstay_journal_operations_total", "store" => self.store)
+            .absolute(operations);
+        metrics::counter!("mainstay_journal_commits_total", "store" => self.store)
+            .absolute(commits);
+    }
+
+    /// Whether it hears of changes at once, and whether that is news.
+    pub(crate) fn listening(&self, hears: bool, news: bool) {
+        metrics::gauge!("mainstay_journal_listening", "store" => self.store).set(f64::from(hears));
+        let store = self.store;
+        match (hears, news) {
+            (false, true) => tracing::warn!(store, "journal hears no changes"),
+            (true, true) => tracing::info!(store, "journal hears changes again"),
+            _ => {}
+        }
+    }
+}
+
+/// How long a saga of this definition has waited for an operator, and how long one under way has written nothing.
+#[cfg(feature = "saga")]
+pub(crate) fn saga_ages(saga: &Name, incident: Duration, stalled: Duration) {
+    metrics::gauge!("mainstay_saga_incident_age_seconds", "saga" => label(saga)).set(incident);
+    metrics::gauge!("mainstay_saga_stalled_seconds", "saga" => label(saga)).set(stalled);
+}
+
+/// The time for the whole is over, and the saga can no longer turn back.
+#[cfg(feature = "saga")]
+pub(crate) fn saga_late(saga: &Name, id: u64, by: Duration) {
+    tracing::warn!(saga = &**saga, id, ?by, "saga is late");
+}
+
+/// The codec cannot give the key of a saga that is under way.
+#[cfg(feature = "saga")]
+pub(crate) fn saga_waits_for_key(saga: &Name, id: u64) {
+    tracing::warn!(saga = &**saga, id, "saga waits for its key");
 }

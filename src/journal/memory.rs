@@ -15,6 +15,7 @@ use super::port::{Answer, Journal};
 use super::request::{
     Append, Beat, Begin, Begun, Claim, Join, Listing, Post, Posted, Prune, Pulse, Release,
 };
+use super::vitals::Vitals;
 use crate::rt;
 use crate::time::Tick;
 
@@ -406,6 +407,10 @@ impl Journal for MemoryJournal {
 
     fn prune(&self, prune: Prune) -> Answer<'_, usize> {
         Box::pin(async move { Ok(self.lock().prune(&prune, rt::now())) })
+    }
+
+    fn vitals(&self) -> Vitals {
+        Vitals::of("memory")
     }
 
     fn changed(&self) -> Answer<'_, ()> {

@@ -9,6 +9,7 @@ use super::log::{Head, InstanceId, Log, LogId};
 use super::request::{
     Append, Beat, Begin, Begun, Claim, Join, Listing, Post, Posted, Prune, Pulse, Release,
 };
+use super::vitals::Vitals;
 
 /// What the methods of a journal return: a journal is an object, so its futures are boxed.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, JournalError>> + Send + 'a>>;
@@ -75,6 +76,12 @@ pub trait Journal: Send + Sync + fmt::Debug + 'static {
 
     /// Removes ended logs, and tells how many.
     fn prune(&self, prune: Prune) -> Answer<'_, usize>;
+
+    /// What those who watch are told of the store, out of its memory: this neither waits nor asks. By default it says
+    /// nothing, under the name `other`.
+    fn vitals(&self) -> Vitals {
+        Vitals::of("other")
+    }
 
     /// Completes when there may be something to claim, or mail. A hint: it may come late, early or never, and whoever
     /// waits for it also looks from time to time. By default it never comes.

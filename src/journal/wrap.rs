@@ -91,6 +91,12 @@ macro_rules! journal_pass_on {
             self.$inner.prune(prune)
         }
     };
+    (@ $inner:ident vitals) => {
+        fn vitals(&self) -> $crate::journal::Vitals {
+            use $crate::journal::Journal as _;
+            self.$inner.vitals()
+        }
+    };
     (@ $inner:ident changed) => {
         fn changed(&self) -> $crate::journal::Answer<'_, ()> {
             use $crate::journal::Journal as _;

@@ -32,6 +32,7 @@ pub(crate) struct Call {
     pub(crate) labels: Arc<Labels>,
     pub(crate) business_key: Arc<str>,
     pub(crate) deadline: Tick,
+    pub(crate) traceparent: Option<Arc<str>>,
 }
 
 impl<App, Input> Cx<App, Input> {
@@ -109,6 +110,13 @@ impl<App, Input> Cx<App, Input> {
     #[must_use]
     pub fn business_key(&self) -> &str {
         &self.call.business_key
+    }
+
+    /// The trace context from which the saga came, where its caller [gave one](super::Key::traceparent): to link the
+    /// step's spans with the request that began it all, whichever process runs the step.
+    #[must_use]
+    pub fn traceparent(&self) -> Option<&str> {
+        self.call.traceparent.as_deref()
     }
 
     /// When this attempt is over, at the latest.
@@ -193,6 +201,7 @@ mod tests {
             fingerprint: "f".into(),
             nonce: nonce.into(),
             input: Payload::unit(),
+            traceparent: None,
         };
         let id = |number| LogId::new(number).into();
         let one = idempotency_key(id(1), &started("pay", "n", 1), "a", Purpose::Do, 0);

@@ -23,7 +23,7 @@ use super::room::{Room, Seat};
 use super::run::{Leave, Run};
 use super::seal::PayloadCodec;
 use crate::journal::{Answer, Head, Journal, JournalError, LogId};
-use crate::observe;
+use crate::observe::{self, JournalCall, JournalCalls, Spanned, StepTimes};
 use crate::retry::Backoff;
 use crate::rng::Rng;
 use crate::rt;
@@ -69,6 +69,9 @@ pub(super) struct Engine<App> {
     pub(super) codec: Option<Arc<dyn PayloadCodec>>,
     pub(super) backlog: Backlog,
     room: Arc<Room>,
+    /// How the journal answers, and how long steps take, for those who watch.
+    pub(super) calls: JournalCalls,
+    pub(super) times: StepTimes,
     /// How often a saga over which processes died is run, before an operator must look.
     pub(super) crash_limit: u32,
     /// One at a time of those sagas, so that it is known which of them it is.
@@ -167,7 +170,15 @@ impl<App: Send + Sync + 'static> Engine<App> {
         codec: Option<Arc<dyn PayloadCodec>>,
         bounds: Bounds,
     ) -> Self {
+        let steps = definitions.values().flat_map(|definition| {
+            let shape = definition.shape();
+            let saga: observe::Name = (&*shape.name).into();
+            let steps = shape.steps.iter();
+            steps.map(move |step| (Arc::clone(&saga), step.name.clone()))
+        });
         Self {
+            calls: JournalCalls::new(journal.vitals().store),
+            times: StepTimes::of(steps),
             journal,
             app,
             definitions,
@@ -207,11 +218,49 @@ impl<App: Send + Sync + 'static> Engine<App> {
         &'a self,
         question: impl Fn(&'a dyn Journal) -> Answer<'a, T>,
     ) -> Result<T, JournalError> {
+        self.ask_for(None, question).await
+    }
+
+    /// The same, and tells how long each answer took.
+    pub(super) async fn ask_as<'a, T>(
+        &'a self,
+        call: JournalCall,
+        question: impl Fn(&'a dyn Journal) -> Answer<'a, T>,
+    ) -> Result<T, JournalError> {
+        self.ask_for(Some(call), question).await
+    }
+
+    /// Tells how long an answer took.
+    pub(super) async fn timed<T>(
+        &self,
+        call: JournalCall,
+        answer: Answer<'_, T>,
+    ) -> Result<T, JournalError> {
+        let asked = rt::now();
+        let answer = answer.await;
+        let failed = matches!(
+            &answer,
+            Err(JournalError::Backend(_) | JournalError::Refused(_) | JournalError::Closed(_))
+        );
+        self.calls.answered(call, rt::now().since(asked), failed);
+        answer
+    }
+
+    async fn ask_for<'a, T>(
+        &'a self,
+        call: Option<JournalCall>,
+        question: impl Fn(&'a dyn Journal) -> Answer<'a, T>,
+    ) -> Result<T, JournalError> {
         let mut rng = None;
         let mut delay = Duration::ZERO;
         let mut number = 0_u32;
         loop {
-            let error = match question(&*self.journal).await {
+            let answer = question(&*self.journal);
+            let answer = match call {
+                Some(call) => self.timed(call, answer).await,
+                None => answer.await,
+            };
+            let error = match answer {
                 Err(error) if error.is_transient() => error,
                 answer => return answer,
             };
@@ -381,6 +430,7 @@ impl<App: Send + Sync + 'static> Engine<App> {
         facts: Option<Vec<Fact>>,
         cell: Arc<Cell>,
         permit: Seat,
+        span: observe::Span,
     ) {
         let leaving = Leaving {
             engine: Arc::clone(&self),
@@ -388,7 +438,8 @@ impl<App: Send + Sync + 'static> Engine<App> {
             cell: Arc::clone(&cell),
         };
         let _counted = Carried::new(&head.kind);
-        let phase = Run::new(self, head, cell, permit).carry(facts).await;
+        let run = Run::new(self, head, cell, permit).carry(facts);
+        let phase = Spanned::new(span, run, Phase::ended).await;
         leaving.tell(phase);
     }
 

@@ -113,6 +113,9 @@ pub struct Started {
     pub nonce: Box<str>,
     /// What the saga works on.
     pub input: Payload,
+    /// The trace context from which it came, where its caller [gave one](super::Key::traceparent).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<Box<str>>,
 }
 
 /// Why a saga turned back.

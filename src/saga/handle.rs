@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use super::SagaId;
 use super::codec;
 use super::ended::{Ended, Incident, Rest};
+use super::entry::Operation;
 use super::error::SagaError;
 use super::history::History;
 use super::offer;
@@ -44,6 +45,19 @@ pub(super) enum Away {
     Parked,
 }
 
+/// What an operator may do, in words with commas between them.
+struct Allowed<'a>(&'a [Operation]);
+
+impl fmt::Display for Allowed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, operation) in self.0.iter().enumerate() {
+            let comma = if number == 0 { "" } else { "," };
+            write!(f, "{comma}{}", operation.as_str())?;
+        }
+        Ok(())
+    }
+}
+
 /// What is known in this process about a saga that was started or recovered here.
 #[derive(Clone, Debug)]
 pub(super) enum Phase {
@@ -71,6 +85,7 @@ impl Phase {
                     id.get(),
                     incident.class.as_str(),
                     incident.step.as_deref(),
+                    Allowed(incident.operations()),
                 );
             }
             Self::Rested(id, rest) => observe::saga_ended(saga, id.get(), rest.as_str()),
@@ -89,6 +104,22 @@ impl Phase {
             | Self::Running(_)
             | Self::Refused(_)
             | Self::Elsewhere(_, Away::Parked) => {}
+        }
+    }
+
+    /// How a run ended, for its span.
+    pub(super) fn ended(&self) -> observe::Ended {
+        use observe::Ended;
+        match self {
+            Self::Rested(_, Rest::Incident(incident)) => Ended::badly(incident.class.as_str()),
+            Self::Rested(_, rest) => Ended::well(rest.as_str()),
+            Self::Elsewhere(_, Away::Taken) => Ended::badly("taken"),
+            Self::Elsewhere(_, Away::Lapsed) => Ended::badly("lapsed"),
+            Self::Elsewhere(_, Away::Parked) => Ended::well("parked"),
+            Self::Stopped(_, SagaError::Stopping) => Ended::well("stopping"),
+            Self::Stopped(..) | Self::Starting | Self::Running(_) | Self::Refused(_) => {
+                Ended::badly("journal_refused")
+            }
         }
     }
 }

@@ -11,6 +11,7 @@ use super::machine::{Execution, Next};
 use super::run::{Leave, Run};
 use super::tries::PARKED;
 use crate::journal::Log;
+use crate::observe;
 use crate::rt;
 use crate::time::Tick;
 
@@ -66,8 +67,16 @@ impl<App: Send + Sync + 'static> Run<App> {
             }
             return Ok(true);
         }
-        if self.over.is_some_and(|over| rt::now() >= over)
-            && let Some(facts) = execution.expire()
+        let Some(over) = self.over.filter(|over| rt::now() >= *over) else {
+            return Ok(false);
+        };
+        if !self.late && execution.is_committed() {
+            // It only goes forward, so nothing else says so.
+            self.late = true;
+            let by = rt::now().since(over);
+            observe::saga_late(&self.head.kind, self.head.id.get(), by);
+        }
+        if let Some(facts) = execution.expire()
             && !facts.is_empty()
         {
             self.record(execution, &facts).await?;

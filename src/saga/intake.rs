@@ -16,8 +16,9 @@ use std::time::Duration;
 
 use super::engine::{BusinessKey, Cell, Engine, Leaving};
 use super::handle::Phase;
+use super::run::run_span;
 use crate::journal::{Claim, Head, InstanceId, JournalError, Listing, Status};
-use crate::observe;
+use crate::observe::{self, JournalCall, Origin};
 use crate::rt;
 use crate::time::Tick;
 
@@ -244,7 +245,8 @@ async fn round<App: Send + Sync + 'static>(
         let claim = Claim::new(kinds.to_vec(), ask.limit)
             .owner(instance)
             .except(ask.except.clone());
-        let page = engine.journal.claim(claim).await?;
+        let answer = engine.journal.claim(claim);
+        let page = engine.timed(JournalCall::Claim, answer).await?;
         plan.answered(&ask, page.len(), rt::now());
         for head in page {
             observe::saga_claimed(&head.kind, head.id.get(), head.recoveries);
@@ -314,7 +316,11 @@ fn take_up<App: Send + Sync + 'static>(engine: &Arc<Engine<App>>, head: Head) {
         let permit = engine.permit(&head.labels.tenant, &head.kind).await;
         drop(waits);
         match permit {
-            Some(permit) => Arc::clone(&engine).carry(head, None, cell, permit).await,
+            Some(permit) => {
+                let span = run_span(&head, Origin::NONE);
+                let engine = Arc::clone(&engine);
+                engine.carry(head, None, cell, permit, span).await;
+            }
             None => engine.give_back(&head).await,
         }
     });

@@ -243,6 +243,7 @@ mod spot;
 mod start;
 pub mod testing;
 mod tries;
+mod watch;
 
 pub use action::{Action, Recorded};
 pub use builder::{After, AfterStep, Before, Builder, Onward, WithoutUndo};

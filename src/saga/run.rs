@@ -33,7 +33,8 @@ use super::room::Seat;
 use super::seal::PATIENCE;
 use super::sealing::{Sealing, Unsealed};
 use super::spot;
-use crate::journal::{Append, Head, JournalError, Place, Release};
+use crate::journal::{Append, Head, InstanceId, JournalError, Place, Release};
+use crate::observe::{self, JournalCall, Origin};
 use crate::rng::Rng;
 use crate::rt;
 use crate::time::{Tick, Timestamp};
@@ -86,8 +87,24 @@ pub(super) struct Run<App> {
     pub(super) posted: bool,
     /// When the time of the whole is over.
     pub(super) over: Option<Tick>,
+    /// Whether it was told that the time of the whole is over and changes nothing.
+    pub(super) late: bool,
+    /// The trace context from which the saga came.
+    pub(super) traceparent: Option<Arc<str>>,
     /// How payloads are written, with the nonce they are bound to; until it is known none is.
     sealing: Option<(Sealing, Box<str>)>,
+}
+
+/// The span of the run that begins here.
+pub(super) fn run_span(head: &Head, origin: Origin) -> observe::Span {
+    observe::saga_run(
+        &head.kind,
+        head.version,
+        head.id.get(),
+        head.place.epoch.get(),
+        head.owner.map(InstanceId::get),
+        origin,
+    )
 }
 
 /// What one run of a saga works with.
@@ -113,6 +130,8 @@ impl<App: Send + Sync + 'static> Run<App> {
             answered: 0,
             posted: false,
             over: None,
+            late: false,
+            traceparent: None,
             sealing: None,
         }
     }
@@ -179,6 +198,10 @@ impl<App: Send + Sync + 'static> Run<App> {
         let Some(mut started) = history.started.take() else {
             return Err(Leave::Unreadable("it does not begin with a start".into()));
         };
+        if let Some(traceparent) = &started.traceparent {
+            observe::saga_came_from(traceparent);
+            self.traceparent = Some((&**traceparent).into());
+        }
         let definition = match self.engine.definition(&started.definition, started.version) {
             Some(definition) if definition.fingerprint() == &*started.fingerprint => definition,
             found => {
@@ -252,6 +275,9 @@ impl<App: Send + Sync + 'static> Run<App> {
             };
             match answer {
                 Err(error) if error.is_unavailable() && rt::now().since(first) < PATIENCE => {
+                    if number == 0 {
+                        observe::saga_waits_for_key(&self.head.kind, self.head.id.get());
+                    }
                     number = number.saturating_add(1);
                     delay = ASK_AGAIN.delay(number, delay, &mut self.rng);
                     self.wait(rt::now() + delay).await?;
@@ -390,7 +416,9 @@ impl<App: Send + Sync + 'static> Run<App> {
         self.engine.probed(&site, true)?;
         // The same record at the same place: if it is there already, the journal says so.
         self.engine
-            .ask(|journal| journal.append(append.clone()))
+            .ask_as(JournalCall::Append, |journal| {
+                journal.append(append.clone())
+            })
             .await?;
         self.place = self.place.after();
         // It got further, so whatever ends the process is not this alone.

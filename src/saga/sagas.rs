@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use super::action::Recorded;
 use super::definition::Saga;
 use super::engine::{BusinessKey, Cell, Engine, Leaving, is_in_step};
+use super::entry::Fact;
 use super::error::SagaError;
 use super::handle::{Handle, Phase};
 use super::key::Key;
@@ -19,6 +20,7 @@ use super::sealing::Sealing;
 use super::setup::SagasBuilder;
 use super::start::{Start, nonce};
 use crate::journal::{InstanceId, Journal};
+use crate::observe::Origin;
 use crate::rt;
 
 /// Starts sagas and carries them on. Clones are the same engine; when the last one is dropped, its tasks are stopped as
@@ -126,7 +128,11 @@ impl<App: Send + Sync + 'static> Sagas<App> {
                 version: saga.version(),
             });
         }
-        let Key { key, labels } = key.into();
+        let Key {
+            key,
+            labels,
+            traceparent,
+        } = key.into();
         let input = Payload::of(&input).map_err(|error| SagaError::Input(error.0))?;
         // What cannot be read back (a float that is no number, a field that is not written) is found before anything
         // is done, and not by a recovery.
@@ -161,13 +167,17 @@ impl<App: Send + Sync + 'static> Sagas<App> {
             if engine.enter(&business, &cell).is_some() {
                 continue;
             }
-            let facts = Execution::begin(saga.shape(), &nonce(), offer.input.clone());
+            let mut facts = Execution::begin(saga.shape(), &nonce(), offer.input.clone());
+            if let Some(Fact::Started(started)) = facts.first_mut() {
+                started.traceparent.clone_from(&traceparent);
+            }
             let leaving = Leaving::new(Arc::clone(engine), business.clone(), Arc::clone(&cell));
             let start = Start {
                 version: saga.version(),
                 offer: Arc::clone(&offer),
                 facts,
                 leaving,
+                origin: Origin::here(),
             };
             // On a task of its own: a caller that goes away must not leave a saga in the journal that nobody runs.
             engine.spawn(start.begin(

@@ -16,6 +16,7 @@ use super::probe::Probe;
 use super::room::Room;
 use super::sagas::Sagas;
 use super::seal::PayloadCodec;
+use super::watch::watch;
 use crate::journal::{Join, Journal};
 use crate::num::Period;
 use crate::rt;
@@ -215,6 +216,8 @@ impl<App: Send + Sync + 'static> SagasBuilder<App> {
             let names = names.into_iter().collect();
             engine.serve(prune(Arc::clone(&engine), names, retention.get()));
         }
+        let names: BTreeSet<Arc<str>> = editions.iter().map(|(name, _)| Arc::clone(name)).collect();
+        engine.serve(watch(Arc::clone(&engine), names.into_iter()));
         if !editions.is_empty() {
             engine.serve(take_in(Arc::clone(&engine), editions, self.poll.get()));
         }

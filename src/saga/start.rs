@@ -11,9 +11,10 @@ use super::handle::{Away, Phase, rest};
 use super::offer::Offer;
 use super::probe::{Site, What};
 use super::room::Seat;
+use super::run::run_span;
 use super::spot::nonce_of;
 use crate::journal::{Begin, Begun, Epoch, JournalError, Place};
-use crate::observe;
+use crate::observe::{self, JournalCall, Origin};
 use crate::rt;
 
 /// Drawn once per saga.
@@ -27,6 +28,8 @@ pub(super) struct Start<App: Send + Sync + 'static> {
     pub(super) offer: Arc<Offer>,
     pub(super) facts: Vec<Fact>,
     pub(super) leaving: Leaving<App>,
+    /// Who starts it.
+    pub(super) origin: Origin,
 }
 
 impl<App: Send + Sync + 'static> Start<App> {
@@ -83,6 +86,8 @@ impl<App: Send + Sync + 'static> Start<App> {
             Err(error) => self.leaving.tell(Phase::Refused(error.into())),
             Ok(Begun::Created(head)) => {
                 observe::saga_started(&head.kind, head.id.get());
+                // Before the caller is told, so that its span is not kept open beyond its end.
+                let span = run_span(&head, self.origin);
                 engine.runs(&cell, head.id);
                 let permit = match permit {
                     Some(permit) => Some(permit),
@@ -90,7 +95,10 @@ impl<App: Send + Sync + 'static> Start<App> {
                 };
                 // Without one the engine stops, and those who wait are told so by the drop of what leaves.
                 match permit {
-                    Some(permit) => engine.carry(head, Some(self.facts), cell, permit).await,
+                    Some(permit) => {
+                        let facts = Some(self.facts);
+                        engine.carry(head, facts, cell, permit, span).await;
+                    }
                     None => engine.give_back(&head).await,
                 }
             }
@@ -128,7 +136,8 @@ async fn begin_once<App: Send + Sync + 'static>(
     engine: &Engine<App>,
     begin: &Begin,
 ) -> Result<Begun, JournalError> {
-    let head = match engine.ask(|journal| journal.begin(begin.clone())).await? {
+    let begun = engine.ask_as(JournalCall::Begin, |journal| journal.begin(begin.clone()));
+    let head = match begun.await? {
         Begun::Existing(head) if head.place == Place::new(Epoch::FIRST, 1) => head,
         begun => return Ok(begun),
     };

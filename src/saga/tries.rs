@@ -11,7 +11,7 @@ use super::error::SagaError;
 use super::machine::{Attempt, Ending, Execution, Verdict};
 use super::probe::{Site, What, Wish};
 use super::run::{Leave, Run, Work};
-use crate::observe;
+use crate::observe::{self, Ended, Part, Spanned};
 use crate::rt;
 
 /// From here on a wait is written down. Shorter ones are not worth a synchronous write: a restart loses less than this
@@ -99,8 +99,12 @@ impl<App: Send + Sync + 'static> Run<App> {
                 labels: Arc::clone(&self.head.labels),
                 business_key: Arc::clone(&business_key),
                 deadline: over.map_or(until, |over| over.min(until)),
+                traceparent: self.traceparent.clone(),
             };
-            let attempt = || in_step(work.opened.attempt(step, task, call(), given.clone()));
+            let attempt = || {
+                let attempt = in_step(work.opened.attempt(step, task, call(), given.clone()));
+                self.watched(name, task, number, attempt)
+            };
             let ending = if over.is_some_and(|over| rt::now() >= over) {
                 // The wait before this attempt took the rest of the time.
                 Ending::TimedOut
@@ -150,6 +154,28 @@ impl<App: Send + Sync + 'static> Run<App> {
         Err(Leave::Stopped(SagaError::Stopping))
     }
 
+    /// One attempt in its span, and how long it took.
+    async fn watched(
+        &self,
+        step: &str,
+        task: Task,
+        number: u32,
+        attempt: impl Future<Output = Ending>,
+    ) -> Ending {
+        let part = match task {
+            Task::Reconcile => Part::Ask,
+            Task::Run => Part::Run,
+            Task::Undo => Part::Undo,
+        };
+        let (saga, id) = (&self.head.kind, self.head.id.get());
+        let span = observe::saga_step(saga, id, step, part, number);
+        let began = rt::now();
+        let ending = Spanned::new(span, attempt, told).await;
+        let took = rt::now().since(began);
+        self.engine.times.took(saga, step, part, took);
+        ending
+    }
+
     /// One attempt, and what a probe wants around it.
     async fn attempt<F: Future<Output = Ending>>(
         &self,
@@ -181,5 +207,22 @@ impl<App: Send + Sync + 'static> Run<App> {
             Wish::Go | Wish::Cancel => {}
         }
         Ok(ending)
+    }
+}
+
+/// How an attempt ended, for its span.
+const fn told(ending: &Ending) -> Ended {
+    match ending {
+        Ending::Done(_) => Ended::well("done"),
+        Ending::NotApplied => Ended::well("not_applied"),
+        Ending::Retry(_) | Ending::RetryAfter(..) => Ended::badly("retry"),
+        Ending::Fail(_) => Ended::badly("failed"),
+        Ending::Refused(_) => Ended::badly("refused"),
+        Ending::Unknown(_) => Ended::badly("unknown"),
+        Ending::Halt(_) => Ended::badly("halted"),
+        Ending::TimedOut => Ended::badly("timeout"),
+        Ending::Panicked => Ended::badly("panicked"),
+        Ending::Unreadable(_) => Ended::badly("unreadable"),
+        Ending::Unrecordable(_) => Ended::badly("unrecordable"),
     }
 }

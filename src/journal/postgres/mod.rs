@@ -123,6 +123,7 @@ use super::port::{Answer, Journal};
 use super::request::{
     Append, Beat, Begin, Begun, Claim, Join, Listing, Post, Posted, Prune, Pulse, Release,
 };
+use super::vitals::Vitals;
 use crate::rt;
 
 /// How many operations wait for one writer before callers wait to hand theirs in.
@@ -399,6 +400,17 @@ impl Journal for PostgresJournal {
 
     fn prune(&self, prune: Prune) -> Answer<'_, usize> {
         Box::pin(self.store.prune(prune))
+    }
+
+    fn vitals(&self) -> Vitals {
+        let written = self.written();
+        let vitals = Vitals::of("postgres").written(written.operations, written.commits);
+        // A task beside the writers is the listener.
+        if self.tasks.len() > self.queues.len() {
+            vitals.listening(self.is_listening())
+        } else {
+            vitals
+        }
     }
 
     fn changed(&self) -> Answer<'_, ()> {

@@ -63,6 +63,7 @@ use super::port::{Answer, Journal};
 use super::request::{
     Append, Beat, Begin, Begun, Claim, Join, Listing, Post, Posted, Prune, Pulse, Release,
 };
+use super::vitals::Vitals;
 use crate::rt;
 
 /// A journal in one SQLite file. Share it as `Arc<dyn Journal>`.
@@ -208,5 +209,10 @@ impl Journal for SqliteJournal {
 
     fn prune(&self, prune: Prune) -> Answer<'_, usize> {
         self.ask(|reply| Op::Prune(prune, reply))
+    }
+
+    fn vitals(&self) -> Vitals {
+        let written = self.written();
+        Vitals::of("sqlite").written(written.operations, written.commits)
     }
 }

@@ -338,6 +338,7 @@ impl Execution {
             fingerprint: shape.fingerprint().into(),
             nonce: nonce.into(),
             input,
+            traceparent: None,
         })]
     }
 

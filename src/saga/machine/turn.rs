@@ -54,6 +54,13 @@ impl Execution {
             && self.frontier().is_some_and(|step| step.kind != Kind::Then)
     }
 
+    /// Whether the pivot is done, so that the saga only goes forward.
+    #[must_use]
+    pub fn is_committed(&self) -> bool {
+        self.course == Course::Forward
+            && self.frontier().is_some_and(|step| step.kind == Kind::Then)
+    }
+
     /// Whether the deadline of the whole means anything now (rule 22).
     #[must_use]
     pub fn heeds_deadline(&self) -> bool {
