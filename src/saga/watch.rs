@@ -102,3 +102,40 @@ pub(super) async fn watch<App: Send + Sync + 'static>(
         ages.show();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::{Begin, Labels, LogId};
+
+    fn head(kind: &str, updated: i64) -> Head {
+        let at = Timestamp::from_millis(updated);
+        let begin = Begin::new(Arc::new(Labels::new("")), kind, "1", "", 1, "[]", at);
+        Head::of(LogId::new(1), &begin)
+    }
+
+    #[test]
+    fn the_oldest_of_each_definition_counts_and_what_is_mended_does_not() {
+        let names = ["pay", "ship"].map(Arc::<str>::from);
+        let mut ages = Ages {
+            of: names.map(|name| (name, Age::default())).into(),
+            shown: false,
+        };
+        let now = Timestamp::from_millis(60_000);
+        let heads = [head("pay", 50_000), head("pay", 20_000), head("other", 0)];
+        ages.note(&heads, now, |age| &mut age.incident);
+        ages.note(&[head("ship", 90_000)], now, |age| &mut age.stalled);
+        let (pay, ship) = (ages.of["pay"], ages.of["ship"]);
+        assert_eq!(
+            (pay.incident, pay.stalled),
+            (Duration::from_secs(40), Duration::ZERO)
+        );
+        // Another wall clock may be ahead.
+        assert_eq!(
+            (ship.incident, ship.stalled),
+            (Duration::ZERO, Duration::ZERO)
+        );
+        ages.note(&[], now, |age| &mut age.incident);
+        assert_eq!(ages.of["pay"].incident, Duration::ZERO);
+    }
+}

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -14,12 +14,14 @@ use mainstay::breaker::{
 use mainstay::deadline::{DeadlineLayer, TimeoutLayer};
 use mainstay::fallback::{Ending, FallbackConfig, FallbackLayer, Outcomes, Primary};
 use mainstay::journal::memory::MemoryJournal;
+use mainstay::journal::{Answer, Append, Journal, JournalError, Labels, Vitals, pass_on};
 use mainstay::limit::adaptive::{AdaptiveConfig, AdaptiveLayer, Bounds};
 use mainstay::limit::concurrency::{ConcurrencyConfig, ConcurrencyLayer};
 use mainstay::limit::rate::{KeyedRate, KeyedRateConfig, Rate, RateConfig, RateLayer};
 use mainstay::num::{Attempts, Period, Ratio, count};
 use mainstay::outcome::{Failure, Outcome};
 use mainstay::retry::{BudgetConfig, CloneRequest, Replay, RetryConfig, RetryLayer};
+use mainstay::saga::seal::{Keyed, PayloadCodec, Seal, SealError};
 use mainstay::saga::{Cx, Ended, Key, Saga, Sagas, Step, StepError};
 use tower::{BoxError, Layer, Service, ServiceExt, service_fn};
 
@@ -39,6 +41,7 @@ pub(crate) fn all() -> Vec<(&'static str, Drive)> {
         ("rate", |handles| Box::pin(rate(handles))),
         ("retry", |handles| Box::pin(retry(handles))),
         ("saga", |handles| Box::pin(saga(handles))),
+        ("saga in trouble", |handles| Box::pin(troubled(handles))),
     ]
 }
 
@@ -340,4 +343,108 @@ async fn saga(handles: &Handles) {
     journal.restarted();
     late.ended().await.unwrap();
     next.shutdown(Duration::from_secs(120)).await;
+}
+
+/// Fails once, and hears of changes only later.
+#[derive(Debug, Default)]
+struct Shaky {
+    inner: MemoryJournal,
+    has_failed: AtomicBool,
+    hears: AtomicBool,
+}
+
+impl Journal for Shaky {
+    fn append(&self, append: Append) -> Answer<'_, ()> {
+        if self.has_failed.swap(true, Ordering::Relaxed) {
+            return self.inner.append(append);
+        }
+        let away = std::io::Error::other("the store is away");
+        Box::pin(async { Err(JournalError::backend(away)) })
+    }
+
+    fn vitals(&self) -> Vitals {
+        let vitals = Vitals::of("shaky").written(7, 2);
+        vitals.listening(self.hears.load(Ordering::Relaxed))
+    }
+
+    pass_on!(inner: begin claim load list join beat leave release post prune changed);
+}
+
+/// A key service that is away when a run asks it.
+#[derive(Default)]
+struct Away(AtomicU32);
+
+impl PayloadCodec for Away {
+    fn choose<'a>(&'a self, _: &'a Labels) -> Keyed<'a, Option<String>> {
+        Box::pin(async { Ok(Some("k1".into())) })
+    }
+
+    fn fetch<'a>(&'a self, _: &'a Labels) -> Keyed<'a, Arc<dyn Seal>> {
+        Box::pin(async {
+            // The first is the start's.
+            match self.0.fetch_add(1, Ordering::Relaxed) {
+                1 => Err(SealError::unavailable("away")),
+                _ => Ok(Arc::new(Reversed) as Arc<dyn Seal>),
+            }
+        })
+    }
+}
+
+/// No cipher: only a place where something is sealed.
+struct Reversed;
+
+impl Seal for Reversed {
+    fn seal(&self, plain: &[u8], bound_to: &[u8]) -> Result<Vec<u8>, SealError> {
+        Ok(plain.iter().chain(bound_to).rev().copied().collect())
+    }
+
+    fn open(&self, sealed: &[u8], bound_to: &[u8]) -> Result<Vec<u8>, SealError> {
+        let whole: Vec<u8> = sealed.iter().rev().copied().collect();
+        let plain = whole.strip_suffix(bound_to);
+        plain.map(<[u8]>::to_vec).ok_or(SealError::Gone)
+    }
+
+    fn digest(&self, _: &[u8]) -> [u8; 32] {
+        [0; 32]
+    }
+}
+
+async fn slow(cx: Cx<(), u32>, _: u32) -> Result<(), StepError> {
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    drop(cx);
+    Ok(())
+}
+
+async fn after(cx: Cx<(), u32>, (): ()) -> Result<(), StepError> {
+    match *cx.input() {
+        1 => Err(StepError::halt("an operator must look")),
+        _ => Ok(()),
+    }
+}
+
+/// A store that fails, a key service that is away, a saga that is late, and one that nobody looks after.
+async fn troubled(handles: &Handles) {
+    let saga = Saga::builder("test")
+        .deadline(Duration::from_secs(1))
+        .step("do", done)
+        .undo(undone)
+        .pivot("post", slow)
+        .then("after", after)
+        .build()
+        .unwrap();
+    let journal = Arc::new(Shaky::default());
+    let builder = Sagas::builder(Arc::clone(&journal) as Arc<dyn Journal>, ());
+    let builder = builder.codec(Arc::new(Away::default())).register(&saga);
+    let sagas = builder.start().await.unwrap();
+    let watch = sagas.clone();
+    handles.watch(move || drop(format!("{watch:?} {}", watch.tasks())));
+    for input in 0..2 {
+        let handle = sagas.start(&saga, Key::new(format!("{input}")), input);
+        let ended = handle.await.unwrap().ended().await.unwrap();
+        assert_eq!(matches!(ended, Ended::Incident(_)), input == 1, "{ended:?}");
+    }
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    journal.hears.store(true, Ordering::Relaxed);
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    sagas.shutdown(Duration::from_secs(1)).await;
 }
