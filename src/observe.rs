@@ -107,15 +107,12 @@
 //! A span ends with its process, and `follows_from` knows only spans that live. So what links the runs of a saga is in their
 //! fields: all have its `id`, each has its `epoch`, which no other run has and which its steps send as their fencing
 //! token, and the name under which the journal knows the `instance`. Whoever asks the trace store for `id` has every run, on
-//! every machine. The link to the request from which the saga came is durable as well: [`Key::traceparent`] takes the
+//! every machine. The link to the request from which the saga came is durable as well: `Key::traceparent` takes the
 //! caller's W3C trace context into the first record, each run tells it as `traceparent`, and a step has it from
-//! [`Cx::traceparent`]. With tracing-opentelemetry a step makes a link of it, after any number of restarts:
+//! `Cx::traceparent`. With tracing-opentelemetry a step makes a link of it, after any number of restarts:
 //! `Span::current().add_link(context)`, of `OpenTelemetrySpanExt`, where `context` is the span context that a
 //! `TraceContextPropagator` reads from it. mainstay does not do that itself: a version of `opentelemetry` in its interface
 //! would have to be the program's. Nor does it take the ambient context by itself: `tracing` does not know it.
-//!
-//! [`Key::traceparent`]: crate::saga::Key::traceparent
-//! [`Cx::traceparent`]: crate::saga::Cx::traceparent
 //!
 //! Each can also end `abandoned`, dropped by its caller or by a deadline further out, and `panicked`. `error.type` and
 //! `otel.status_code` are OpenTelemetry's names, recorded only of an end that is an error: the same word, and `ERROR`.

@@ -3,8 +3,11 @@
 //! Alone in its process: while any thread listens for everything, tracing makes spans on every other thread as well.
 
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
+use mainstay::journal::memory::MemoryJournal;
+use mainstay::saga::{Cx, Ended, Key, Saga, Sagas, StepError};
 use mainstay::standard::Stack;
 use mainstay_test_support::allocations;
 use tower::{BoxError, Service, service_fn};
@@ -56,4 +59,44 @@ fn no_span_is_built_for_who_does_not_want_it() {
         call();
         assert_eq!(allocations(&mut call).0, 0, "somebody does, for less");
     });
+}
+
+async fn once_more(cx: Cx<(), u32>, (): ()) -> Result<(), StepError> {
+    match cx.attempt() {
+        1 => Err(StepError::retry("once more")),
+        _ => Ok(()),
+    }
+}
+
+/// A saga with the context of a trace, whose step is tried twice.
+#[test]
+fn no_span_of_a_saga_is_built_for_who_does_not_want_it() {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_time().start_paused(true).build().unwrap();
+    let saga = Saga::builder("quiet")
+        .check("once_more", once_more)
+        .build()
+        .unwrap();
+    let sagas = runtime.block_on(async {
+        let builder = Sagas::builder(Arc::new(MemoryJournal::new()), ()).register(&saga);
+        builder.start().await.unwrap()
+    });
+    let run = |number: u32| {
+        let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        let key = Key::new(format!("{number}")).traceparent(trace);
+        runtime.block_on(async {
+            let handle = sagas.start(&saga, key, 7).await.unwrap();
+            assert_eq!(handle.ended().await.unwrap(), Ended::Completed(()));
+        });
+    };
+    // Tables grow now and then, so the least of a few runs is what one costs.
+    let least = |from: u32| {
+        let counted = (from..from + 32).map(|number| allocations(|| run(number)).0);
+        counted.min().unwrap()
+    };
+    run(0);
+    let unheard = least(100);
+    let heard_for_less = tracing::subscriber::with_default(Sober, || least(200));
+    assert_eq!(unheard, heard_for_less);
+    runtime.block_on(sagas.shutdown(std::time::Duration::from_secs(1)));
 }
