@@ -954,6 +954,10 @@ async fn a_lone_saga_of_six_steps_costs_six_syncs_and_many_share_theirs() {
         after.commits - before.commits,
     );
     println!("{operations} writes in {commits} commits");
+    let vitals = journal.vitals();
+    assert_eq!((vitals.store, vitals.listening), ("sqlite", None));
+    let told = (vitals.operations, vitals.commits);
+    assert_eq!(told, (Some(after.operations), Some(after.commits)));
     assert_eq!(operations, 200 * 6);
     assert!(
         commits * 4 < operations,

@@ -16,7 +16,7 @@
 ///     fn append(&self, _: Append) -> Answer<'_, ()> {
 ///         Box::pin(async { Err(JournalError::Closed(None)) })
 ///     }
-///     mainstay::journal::pass_on!(inner: begin claim load list join beat leave release post prune changed);
+///     mainstay::journal::pass_on!(inner: begin claim load list join beat leave release post prune vitals changed);
 /// }
 /// ```
 #[macro_export]

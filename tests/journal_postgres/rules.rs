@@ -555,6 +555,9 @@ async fn shared_commits(fixture: Fixture) {
     futures::future::join_all(sagas).await;
     let written = journal.written();
     assert_eq!(written.operations, 128 * 7);
+    let vitals = journal.vitals();
+    assert_eq!((vitals.store, vitals.listening), ("postgres", None));
+    assert_eq!(vitals.operations, Some(written.operations));
     assert!(written.commits < 128 * 7 / 4, "{written:?}");
 }
 

@@ -19,6 +19,7 @@ pub(crate) fn add(suite: &mut Suite<'_>) {
 async fn listening(fixture: &Fixture) -> PostgresJournal {
     let journal = fixture.open().await.listen(fixture.address(), NoTls);
     eventually("it listens", async || journal.is_listening()).await;
+    assert_eq!(journal.vitals().listening, Some(true));
     journal
 }
 

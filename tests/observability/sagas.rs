@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use mainstay::journal::memory::MemoryJournal;
+use mainstay::journal::{Answer, Head, Journal, Listing, pass_on};
 use mainstay::saga::{Cx, Ended, Key, Saga, Sagas, StepError};
+use mainstay::time::Timestamp;
 use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
@@ -112,7 +114,11 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> tracing_subscriber::Layer<S> for Bo
 fn book<F: Future<Output = ()>>(drive: impl FnOnce() -> F) -> Book {
     let book = Book::default();
     let subscriber = Registry::default().with(book.clone());
-    tracing::subscriber::with_default(subscriber, || runtime().block_on(drive()));
+    tracing::subscriber::with_default(subscriber, || {
+        // The tasks of the runtime are polled within it, and have nothing to do with it.
+        let _main = tracing::info_span!(target: "own", "main").entered();
+        runtime().block_on(drive());
+    });
     book
 }
 
@@ -156,8 +162,30 @@ fn saga() -> Saga<(), u32, ()> {
         .unwrap()
 }
 
+/// Its records are an hour old when they are listed: no test waits on the wall clock.
+#[derive(Debug)]
+struct Aged {
+    inner: MemoryJournal,
+}
+
+impl Journal for Aged {
+    fn list(&self, listing: Listing) -> Answer<'_, Vec<Head>> {
+        Box::pin(async {
+            let mut heads = self.inner.list(listing).await?;
+            for head in &mut heads {
+                head.updated = Timestamp::from_millis(head.updated.as_millis() - 3_600_000);
+            }
+            Ok(heads)
+        })
+    }
+
+    pass_on!(inner: begin append claim load join beat leave release post prune vitals changed);
+}
+
 async fn engine(journal: &MemoryJournal, saga: &Saga<(), u32, ()>) -> Sagas<()> {
-    let builder = Sagas::builder(Arc::new(journal.clone()), ()).register(saga);
+    let inner = journal.clone();
+    let aged = Arc::new(Aged { inner });
+    let builder = Sagas::builder(aged, ()).register(saga);
     builder.start().await.unwrap()
 }
 
@@ -175,7 +203,8 @@ fn steps_lie_in_their_saga_and_their_own_spans_in_them() {
     assert_eq!(
         book.tree(),
         [
-            "request",
+            "main",
+            "main > request",
             "saga compensated",
             "saga > saga.step retry",
             "saga.step > own",
@@ -186,7 +215,7 @@ fn steps_lie_in_their_saga_and_their_own_spans_in_them() {
         ]
     );
     let seen = book.seen();
-    let [request, saga, steps @ ..] = &seen[..] else {
+    let [_, request, saga, steps @ ..] = &seen[..] else {
         panic!("{seen:?}");
     };
     assert_eq!(saga.follows, Some("request"));
@@ -365,6 +394,10 @@ fn figures_are_bounded_and_end_at_zero() {
             tokio::time::sleep(Duration::from_secs(16)).await;
             let busy = figures.look();
             assert_eq!(busy["mainstay_sagas_running{saga=test}"], 1.0);
+            for age in AGES {
+                let age = busy[&format!("{age}{{saga=test}}")];
+                assert!((3_600.0..3_660.0).contains(&age), "{age}");
+            }
             sagas.shutdown(Duration::from_secs(1)).await;
             drop(hangs);
             let rest = figures.look();
