@@ -24,12 +24,18 @@ impl Digest {
 
     /// The first `bytes` bytes of the digest, two hexadecimal letters each.
     pub(crate) fn hex(&self, bytes: usize) -> String {
+        const LETTERS: [char; 16] = [
+            '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f',
+        ];
         let digest = self.0.clone().finalize();
-        digest
-            .iter()
-            .take(bytes)
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
+        let mut hex = String::with_capacity(bytes.saturating_mul(2));
+        for byte in digest.iter().take(bytes) {
+            for half in [byte >> 4, byte & 15] {
+                // Four bits are below sixteen.
+                hex.push(LETTERS.get(usize::from(half)).copied().unwrap_or('0'));
+            }
+        }
+        hex
     }
 }
 

@@ -76,7 +76,8 @@ pub(super) struct Run<App> {
     pub(super) permit: Option<Seat>,
     /// While it makes the first attempt of a suspected saga.
     pub(super) alone: Option<OwnedSemaphorePermit>,
-    pub(super) rng: Rng,
+    /// Seeded when it is first drawn from: most runs wait for nothing, and a draw of entropy is a call of the system.
+    rng: Option<Rng>,
     /// Messages that were read and not answered, oldest first.
     pub(super) letters: VecDeque<Letter>,
     /// The number of the last message that was read.
@@ -124,7 +125,7 @@ impl<App: Send + Sync + 'static> Run<App> {
             place,
             permit: Some(permit),
             alone: None,
-            rng: Rng::new(rt::entropy()),
+            rng: None,
             letters: VecDeque::new(),
             seen: 0,
             answered: 0,
@@ -134,6 +135,10 @@ impl<App: Send + Sync + 'static> Run<App> {
             traceparent: None,
             sealing: None,
         }
+    }
+
+    pub(super) fn rng(&mut self) -> &mut Rng {
+        self.rng.get_or_insert_with(|| Rng::new(rt::entropy()))
     }
 
     pub(super) fn id(&self) -> SagaId {
@@ -279,7 +284,7 @@ impl<App: Send + Sync + 'static> Run<App> {
                         observe::saga_waits_for_key(&self.head.kind, self.head.id.get());
                     }
                     number = number.saturating_add(1);
-                    delay = ASK_AGAIN.delay(number, delay, &mut self.rng);
+                    delay = ASK_AGAIN.delay(number, delay, self.rng());
                     self.wait(rt::now() + delay).await?;
                 }
                 answer => return Ok(answer),

@@ -121,7 +121,7 @@ impl<App: Send + Sync + 'static> Run<App> {
                 Ok(Verdict::Record(facts)) => return self.record(execution, &facts).await,
                 Ok(Verdict::Again) => {
                     let counted = number.saturating_sub(tried);
-                    delay = policy.backoff.delay(counted, delay, &mut self.rng);
+                    delay = policy.backoff.delay(counted, delay, self.rng());
                     // No longer than there is time: its end is to be noticed when it comes.
                     let whole = self.over.filter(|_| execution.heeds_deadline());
                     let left = [over, whole].into_iter().flatten().min();

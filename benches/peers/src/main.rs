@@ -1,7 +1,8 @@
 //! What a call costs through mainstay and through its peers, in one run and one table.
 //!
-//! `cargo run --release --manifest-path benches/peers/Cargo.toml`; `-- --json FILE` writes the figures, `-- --only retry`
-//! runs the groups whose name has that in it, `-- --quick` takes a second and shows that it runs.
+//! `cargo run --release --manifest-path benches/peers/Cargo.toml`; `-- --json FILE` writes the figures, `--markdown FILE`
+//! a page of them, `--only retry` runs the groups whose name has that in it, `--quick` takes a second and shows that it
+//! runs.
 //!
 //! Every row of a group wraps the same service, so a row is what its layer costs. Each row runs on one thread, then on
 //! two that share the policy, each pinned to a core and with a clone of the service. The rows of a group take turns in
@@ -52,6 +53,9 @@ fn main() -> BoxResult<()> {
     speed::table::summary(&all);
     if let Some(file) = value("--json") {
         std::fs::write(file, speed::table::json(&all))?;
+    }
+    if let Some(file) = value("--markdown") {
+        std::fs::write(file, speed::table::markdown(&all))?;
     }
     match speed::table::allocating(&all) {
         Some(row) => Err(format!("{row} allocates").into()),

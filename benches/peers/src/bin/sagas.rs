@@ -2,7 +2,7 @@
 //!
 //! `cargo run --release --no-default-features --features sagas --bin sagas -- FOLDER` in `benches/peers`. The folder is
 //! on the disk that is asked about; the first line says how many syncs a second it makes alone. Each row is the best of
-//! three runs, since other work on the machine only ever adds.
+//! three runs, since other work on the machine only ever adds. `FOLDER memory` runs that store's rows alone.
 
 #![expect(
     clippy::disallowed_methods,
@@ -51,8 +51,14 @@ fn main() -> Outcome<()> {
         .worker_threads(2)
         .enable_all()
         .build()?;
+    let only = std::env::args().nth(2);
     for (flight, sagas) in [(1, 1_500), (64, 20_000), (256, 40_000)] {
-        runtime.block_on(row("memory", flight, sagas, || Ok(Store::Memory)))?;
+        if only.as_deref().is_none_or(|only| only == "memory") {
+            runtime.block_on(row("memory", flight, sagas * 5, || Ok(Store::Memory)))?;
+        }
+        if only.as_deref().is_some_and(|only| only == "memory") {
+            continue;
+        }
         let path = |run: usize| folder.join(format!("{flight}-{run}.sqlite"));
         let runs = AtomicUsize::new(0);
         runtime.block_on(row("sqlite", flight, sagas, || {
