@@ -111,7 +111,7 @@
 //! caller's W3C trace context into the first record, each run tells it as `traceparent`, and a step has it from
 //! `Cx::traceparent`. With tracing-opentelemetry a step makes a link of it, after any number of restarts:
 //! `Span::current().add_link(context)`, of `OpenTelemetrySpanExt`, where `context` is the span context that a
-//! `TraceContextPropagator` reads from it. mainstay does not do that itself: a version of `opentelemetry` in its interface
+//! `TraceContextPropagator` reads from it (seen with version 0.34). mainstay does not do that itself: a version of `opentelemetry` in its interface
 //! would have to be the program's. Nor does it take the ambient context by itself: `tracing` does not know it.
 //!
 //! Each can also end `abandoned`, dropped by its caller or by a deadline further out, and `panicked`. `error.type` and
