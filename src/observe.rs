@@ -40,11 +40,13 @@
 //! | `mainstay_journal_listening` | gauge: 1 while changes are heard at once, else 0 | `store` |
 //!
 //! The label `saga` is the name of a definition and `step` the name of one of its steps. Events about a saga carry its
-//! id, by which its history is found; never its input, its outputs, its business key or the words of an error. The label
-//! `store` is the store's own name for its kind, so that two journals of one kind in one process share their series.
-//! The two ages and what follows the durations of a journal are looked at every 15 s, by each engine, in the 64 sagas that
-//! began first: the oldest trouble is seen, and a saga behind 64 others is seen when it is one of them. Of several instances
-//! the greatest age counts. `rate(operations) / rate(commits)` is how many records share a commit.
+//! id, by which its history is found; never its input, its outputs, its business key or the words of an error.
+//!
+//! The label `store` is the store's own name for its kind, so that two journals of one kind in one process share their
+//! series. `rate(operations) / rate(commits)` is how many writes share a commit. Both counters, whether changes are
+//! heard, and the two ages are looked at every 15 s by each engine, the ages in the 64 sagas of their status that began
+//! first: what has been in trouble for longest is among those, sooner or later. Of several instances the greatest age
+//! counts.
 //!
 //! | event | level | fields |
 //! |---|---|---|
@@ -93,7 +95,6 @@
 //!   reason of the refusal. The pauses between attempts are the gaps between these spans.
 //! - `mainstay.fallback` is an answer that takes time, from another service or a function; a value has none. It ends `served` or
 //!   `failed`.
-//!
 //! - `mainstay.saga` is one run of a saga: from when a process takes it up until it rests, is parked or is left. It is the
 //!   root of a trace of its own, since a saga outlives whoever started it, and `follows_from` the caller's span where it was
 //!   just started: a link, in OpenTelemetry's words. It ends `completed`, `compensated`, `abandoned` by an operator,
@@ -101,18 +102,6 @@
 //! - `mainstay.saga.step` is one attempt of a step, of its undo, or of the question about it (`part`: `run`, `undo`, `ask`);
 //!   the step's own spans lie in it. It ends `done`, `not_applied`, or as an error, `retry`, `failed`, `refused`, `unknown`,
 //!   `halted`, `timeout`, `panicked`, `unreadable`, `unrecordable`.
-//!
-//! # Sagas over restarts
-//!
-//! A span ends with its process, and `follows_from` knows only spans that live. So what links the runs of a saga is in their
-//! fields: all have its `id`, each has its `epoch`, which no other run has and which its steps send as their fencing
-//! token, and the name under which the journal knows the `instance`. Whoever asks the trace store for `id` has every run, on
-//! every machine. The link to the request from which the saga came is durable as well: `Key::traceparent` takes the
-//! caller's W3C trace context into the first record, each run tells it as `traceparent`, and a step has it from
-//! `Cx::traceparent`. With tracing-opentelemetry a step makes a link of it, after any number of restarts:
-//! `Span::current().add_link(context)`, of `OpenTelemetrySpanExt`, where `context` is the span context that a
-//! `TraceContextPropagator` reads from it (seen with version 0.34). mainstay does not do that itself: a version of `opentelemetry` in its interface
-//! would have to be the program's. Nor does it take the ambient context by itself: `tracing` does not know it.
 //!
 //! Each can also end `abandoned`, dropped by its caller or by a deadline further out, and `panicked`. `error.type` and
 //! `otel.status_code` are OpenTelemetry's names, recorded only of an end that is an error: the same word, and `ERROR`.
@@ -126,6 +115,21 @@
 //! `docs/grafana/mainstay.json` is a dashboard of these metrics, `docs/prometheus/mainstay.rules.yml` has alerts on
 //! them, both by the names that `metrics-exporter-prometheus` gives them. `tests/observability.rs` holds these tables,
 //! the dashboard and the alerts against what is really emitted.
+//!
+//! # Sagas over restarts
+//!
+//! A span ends with its process, and `follows_from` knows only spans that live. So what links the runs of a saga is in
+//! their fields: all have its `id`; each has the number under which the journal knows the `instance`, and the `epoch` of
+//! its turn, which its steps send as their fencing token and which grows with every takeover. Whoever asks the trace store
+//! for `id` finds every run, on every machine.
+//!
+//! The link to the request from which the saga came is durable as well. `Key::traceparent` takes the caller's W3C trace
+//! context into the first record, each run tells it as `traceparent`, and a step has it from `Cx::traceparent`. With
+//! tracing-opentelemetry (seen with version 0.34) a step makes a link of it, after any number of restarts:
+//! `Span::current().add_link(context)`, of `OpenTelemetrySpanExt`, where `context` is what a `TraceContextPropagator`
+//! reads from it; `docs/instances.md` has the lines. mainstay does not do that itself, since the version of
+//! `opentelemetry` in its interface would have to be the program's. Nor does it take the ambient context: `tracing`
+//! does not know it.
 
 use std::collections::BTreeMap;
 #[cfg(feature = "saga")]
