@@ -21,7 +21,7 @@ pub enum Next {
     Run(usize),
     /// Undo the step with this index.
     Undo(usize),
-    /// Write [`Execution::entry`](super::Execution::entry)(super::Execution::entry) with the facts of [`Execution::due`](super::Execution::due).
+    /// Write [`Execution::entry`](super::Execution::entry) with the facts of [`Execution::due`](super::Execution::due).
     Write,
 }
 
