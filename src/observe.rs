@@ -52,11 +52,12 @@
 //! | `rate changed` | info | `policy`, `config` |
 //! | `saga started` | debug | `saga`, `id` |
 //! | `saga ended` | debug | `saga`, `id`, `end` |
-//! | `saga waits for an operator` | error | `saga`, `id`, `class`, `step` |
+//! | `saga waits for an operator` | error | `saga`, `id`, `class`, `step`, `allowed` |
 //! | `step will be tried again` | debug | `saga`, `id`, `step`, `undo`, `attempt`, `after` |
 //! | `saga left to the next engine` | info | `saga`, `id`, `why` |
 //! | `saga taken over` | debug | `saga`, `id`, `recoveries` |
 //! | `lease lost` | warn | `instance`, `number` |
+//! | `operator refused` | warn | `saga`, `id`, `act` |
 //!
 //! | span | level | fields |
 //! |---|---|---|
@@ -694,7 +695,13 @@ pub(crate) fn saga_ended(saga: &Name, id: u64, end: &'static str) {
 }
 
 #[cfg(feature = "saga")]
-pub(crate) fn saga_held(saga: &Name, id: u64, class: &'static str, step: Option<&str>) {
+pub(crate) fn saga_held(
+    saga: &Name,
+    id: u64,
+    class: &'static str,
+    step: Option<&str>,
+    allowed: &str,
+) {
     metrics::counter!("mainstay_sagas_rested_total", "saga" => label(saga), "end" => "incident")
         .increment(1);
     metrics::counter!("mainstay_saga_incidents_total", "saga" => label(saga), "class" => class)
@@ -704,6 +711,7 @@ pub(crate) fn saga_held(saga: &Name, id: u64, class: &'static str, step: Option<
         id,
         class,
         step,
+        allowed,
         "saga waits for an operator"
     );
 }
@@ -759,4 +767,10 @@ pub(crate) fn saga_backlog(more: f64) {
 pub(crate) fn saga_lease_lost(instance: &str, number: u64) {
     metrics::counter!("mainstay_saga_lease_losses_total").increment(1);
     tracing::warn!(instance, number, "lease lost");
+}
+
+/// Somebody wanted of a saga what they may not. Who it was is in the saga's history, as far as that is bounded.
+#[cfg(feature = "saga")]
+pub(crate) fn operator_refused(saga: &Name, id: u64, act: &'static str) {
+    tracing::warn!(saga = &**saga, id, act, "operator refused");
 }

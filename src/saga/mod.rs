@@ -226,7 +226,7 @@ mod key;
 pub mod lease;
 pub mod machine;
 mod offer;
-mod operator;
+pub mod operator;
 mod payload;
 mod policy;
 mod probe;
