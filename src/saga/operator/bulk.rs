@@ -146,9 +146,8 @@ impl<App: Send + Sync + 'static> Operator<App> {
             let result = if sweep.rehearsal {
                 None
             } else {
-                if !each.is_empty() {
-                    rt::sleep(pause).await;
-                }
+                // Before the first as well, so that the rate holds over pages.
+                rt::sleep(pause).await;
                 let command = Command::new(operation, incident.number, reason);
                 Some(self.decide(incident.saga, &command).await)
             };
