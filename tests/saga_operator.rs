@@ -785,6 +785,57 @@ async fn sagas_are_found_by_what_is_known_of_them() {
     }
 }
 
+async fn pass(_: Here, (): ()) -> Result<(), StepError> {
+    Ok(())
+}
+
+async fn undone(_: Here, _: Option<()>) -> Result<(), StepError> {
+    Ok(())
+}
+
+async fn stops(_: Here, _: Option<()>) -> Result<(), StepError> {
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    Err(StepError::halt("look"))
+}
+
+async fn fails(_: Here, (): ()) -> Result<(), StepError> {
+    Err(StepError::fail("no"))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_saga_is_at_the_undo_that_is_next() {
+    let saga = Saga::builder("two")
+        .check("look", pass)
+        .step("first", pass)
+        .undo(stops)
+        .step("second", pass)
+        .undo(undone)
+        .step("third", fails)
+        .undo(undone)
+        .build()
+        .unwrap();
+    let journal = MemoryJournal::new();
+    let builder = Sagas::builder(Arc::new(journal.clone()), World::default());
+    let sagas = builder.register(&saga).start().await.unwrap();
+    let handle = sagas.start(&saga, "1", String::new()).await.unwrap();
+    let stage = async || {
+        let log = journal.load(handle.id().log()).await.unwrap();
+        log.head.stage.to_string()
+    };
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(stage().await, "undo first", "it is under way");
+    assert!(matches!(handle.ended().await.unwrap(), Ended::Incident(_)));
+    assert_eq!(stage().await, "undo first");
+    let ann = sagas.operator(house(), "ann");
+    let skip = command(Operation::SkipUndo);
+    ann.decide(handle.id(), &skip).await.unwrap();
+    assert!(matches!(
+        handle.ended().await.unwrap(),
+        Ended::Compensated { .. }
+    ));
+    assert_eq!(stage().await, "", "it is over");
+}
+
 // === logs that cannot be read ===
 
 #[tokio::test]

@@ -193,11 +193,7 @@ fn word<S: Serializer>(status: &Status, serializer: S) -> Result<S::Ok, S::Error
     serializer.serialize_str(status.as_str())
 }
 
-#[expect(
-    clippy::ref_option,
-    clippy::trivially_copy_pass_by_ref,
-    reason = "serde hands a reference"
-)]
+#[expect(clippy::ref_option, reason = "serde hands a reference")]
 fn number<S: Serializer>(instance: &Option<InstanceId>, serializer: S) -> Result<S::Ok, S::Error> {
     instance.map(InstanceId::get).serialize(serializer)
 }
