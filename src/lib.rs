@@ -101,3 +101,8 @@ struct Readme;
 #[cfg(all(doctest, feature = "sqlite"))]
 #[doc = include_str!("../docs/saga/steps.md")]
 struct SagaSteps;
+
+/// So are those of the page about operators.
+#[cfg(all(doctest, feature = "sqlite"))]
+#[doc = include_str!("../docs/saga/stuck.md")]
+struct SagaStuck;

@@ -75,6 +75,7 @@
 //! | `saga waits for its key` | warn | `saga`, `id` |
 //! | `journal hears no changes` | warn | `store` |
 //! | `journal hears changes again` | info | `store` |
+//! | `operator refused` | warn | `saga`, `id`, `act` |
 //!
 //! | span | level | fields |
 //! |---|---|---|
@@ -824,6 +825,12 @@ pub(crate) fn saga_backlog(more: f64) {
 pub(crate) fn saga_lease_lost(instance: &str, number: u64) {
     metrics::counter!("mainstay_saga_lease_losses_total").increment(1);
     tracing::warn!(instance, number, "lease lost");
+}
+
+/// Somebody wanted of a saga what they may not. Who it was is in the saga's history, as far as that is bounded.
+#[cfg(feature = "saga")]
+pub(crate) fn operator_refused(saga: &Name, id: u64, act: &'static str) {
+    tracing::warn!(saga = &**saga, id, act, "operator refused");
 }
 
 /// The caller of a start, for the span of the saga to follow. Nothing where nobody listens.

@@ -13,7 +13,7 @@ use std::time::Duration;
 use mainstay::journal::memory::MemoryJournal;
 use mainstay::journal::{Journal, JournalError, Listing, Status};
 use mainstay::num::{Attempts, Period};
-use mainstay::saga::entry::Class;
+use mainstay::saga::entry::{Class, Operation};
 use mainstay::saga::{Cx, DefinitionError, Ended, Key, Saga, SagaError, Sagas, Step, StepError};
 use saga_support::{Erp, invoice, recommended};
 use tokio::sync::Semaphore;
@@ -897,7 +897,7 @@ async fn a_log_that_cannot_be_read_is_an_incident_and_stops_no_other() {
     assert_eq!(incidents.len(), 3, "{incidents:?}");
     for incident in &incidents {
         assert_eq!(incident.class, Class::Unreadable);
-        assert!(incident.operations().is_empty());
+        assert_eq!(incident.operations(), [Operation::Abandon]);
         println!("{}", incident.error);
     }
     // Nothing was written to a log that cannot be read.

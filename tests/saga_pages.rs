@@ -15,6 +15,8 @@ use deadpool_postgres::{Manager, Pool};
 use mainstay::journal::Journal;
 use mainstay::journal::postgres::{PostgresConfig, PostgresJournal};
 use mainstay::journal::sqlite::SqliteJournal;
+use mainstay::saga::entry::Operation;
+use mainstay::saga::operator::{Command, DenyAll};
 use mainstay::saga::{Cx, Ended, Saga, Sagas, StepError};
 use mainstay_test_support::postgres::{Absent, Server};
 use rusqlite::{Connection, OpenFlags};
@@ -78,6 +80,10 @@ async fn stuck(journal: Arc<dyn Journal>) -> Sagas<()> {
     while sagas.incidents().await.unwrap().is_empty() {
         tokio::task::yield_now().await;
     }
+    // What is written after the incident does not hide it.
+    let eve = sagas.operator(Arc::new(DenyAll), "eve");
+    let command = Command::new(Operation::Abandon, 2, "because");
+    eve.decide(first.id(), &command).await.unwrap_err();
     sagas.start(&payment, "PAY-2", 2).await.unwrap();
     sagas
 }

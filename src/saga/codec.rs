@@ -1,9 +1,9 @@
 //! Facts to text and back.
 
-use super::entry::{FORMAT, Fact, Message};
+use super::entry::{FORMAT, Fact, Finish, Message, Resolution};
 use super::seal::SEALED_FORMAT;
 use super::spot;
-use crate::journal::{Log, Mail, Status};
+use crate::journal::{Log, Mail, Record, Status};
 use crate::time::Timestamp;
 
 /// The record of these facts.
@@ -31,26 +31,44 @@ pub(crate) fn decode(log: &Log) -> Result<Vec<Fact>, String> {
 pub(crate) fn decode_dated(log: &Log) -> Result<Vec<(Fact, Timestamp)>, String> {
     let mut all = Vec::with_capacity(log.records.len());
     for record in &log.records {
-        let sealed = record.format == SEALED_FORMAT;
-        if record.format != FORMAT && !sealed {
-            return Err(format!(
-                "record {} has format {}, this program reads {FORMAT} and {SEALED_FORMAT}",
-                record.seq, record.format
-            ));
-        }
-        let mut facts: Vec<Fact> = serde_json::from_str(&record.body).map_err(|error| {
-            format!(
-                "record {} is not a list of known facts, at column {}",
-                record.seq,
-                error.column()
-            )
-        })?;
-        if sealed {
-            facts.iter_mut().for_each(spot::mark_sealed);
-        }
+        let facts = decode_record(record)?;
         all.extend(facts.into_iter().map(|fact| (fact, record.at)));
     }
     Ok(all)
+}
+
+/// The facts of one record.
+pub(crate) fn decode_record(record: &Record) -> Result<Vec<Fact>, String> {
+    let sealed = record.format == SEALED_FORMAT;
+    if record.format != FORMAT && !sealed {
+        return Err(format!(
+            "record {} has format {}, this program reads {FORMAT} and {SEALED_FORMAT}",
+            record.seq, record.format
+        ));
+    }
+    let mut facts: Vec<Fact> = serde_json::from_str(&record.body).map_err(|error| {
+        format!(
+            "record {} is not a list of known facts, at column {}",
+            record.seq,
+            error.column()
+        )
+    })?;
+    if sealed {
+        facts.iter_mut().for_each(spot::mark_sealed);
+    }
+    Ok(facts)
+}
+
+/// Who gave up a log that cannot be read, as its last record says (rule 26 of the [machine](super::machine)).
+pub(crate) fn given_up(log: &Log) -> Option<Resolution> {
+    let last = log.records.last()?;
+    if log.head.status != Status::Ended || last.format != FORMAT {
+        return None;
+    }
+    match <[Fact; 2]>::try_from(serde_json::from_str::<Vec<Fact>>(&last.body).ok()?) {
+        Ok([Fact::Resolved(by), Fact::Finished(Finish::Abandoned)]) if by.incident == 0 => Some(by),
+        _ => None,
+    }
 }
 
 /// The text of a message.
@@ -78,7 +96,9 @@ pub(crate) fn open(mail: &Mail) -> Result<Message, String> {
 /// What a log is after these facts.
 pub(crate) fn status(facts: &[Fact]) -> Status {
     match facts.last() {
-        Some(Fact::Incident(_)) => Status::Held,
+        Some(
+            Fact::Incident(_) | Fact::Proposed(_) | Fact::TurnedDown { .. } | Fact::Refused(_),
+        ) => Status::Held,
         Some(Fact::Finished(_)) => Status::Ended,
         _ => Status::Running,
     }
@@ -90,7 +110,7 @@ mod tests {
 
     /// What version 1 of the format looks like. Journals of today are read by the programs of tomorrow: a line that no
     /// longer reads, or is no longer written like this, is a new version of the format.
-    const VERSION_1: [&str; 15] = [
+    const VERSION_1: [&str; 19] = [
         r#"[{"started":{"definition":"invoice_payment","version":1,"fingerprint":"9c","nonce":"51","input":{"no":"INV-1","minor":129900}}}]"#,
         r#"[{"done":{"step":"validate","output":null}},{"done":{"step":"budget","output":18446744073709551616}}]"#,
         r#"[{"failed":{"step":"post_gl","effect":"possible","error":"it took too long","attempts":3}},"unwind"]"#,
@@ -107,6 +127,10 @@ mod tests {
         r#"[{"suspected":{"run":2}}]"#,
         r#"[{"incident":{"number":2,"class":"crash_loop","step":"pay","error":"","attempts":0,"allowed":["abandon","retry","retry_as_new","supply_output","unwind"]}}]"#,
         r#"[{"resolved":{"incident":2,"operation":"retry_as_new","actor":"ann","reason":"lost","approver":"bob","generation":1}}]"#,
+        r#"[{"proposed":{"number":1,"incident":2,"operation":"abandon","actor":"ann","reason":"by hand"}}]"#,
+        r#"[{"proposed":{"number":2,"incident":2,"operation":"supply_output","step":"pay","output":7,"actor":"ann","reason":"it is there"}}]"#,
+        r#"[{"turned_down":{"proposal":2,"actor":"bob","reason":"it is not"}}]"#,
+        r#"[{"refused":{"incident":2,"operation":"unwind","actor":"eve","why":"she may not"}}]"#,
     ];
 
     #[test]

@@ -1,7 +1,9 @@
 //! How sagas end, and what operators are shown.
 
+use serde::Serialize;
+
 use super::SagaId;
-use super::entry::{Class, Finish, Operation};
+use super::entry::{Class, Finish, Operation, Resolution};
 use super::error::SagaError;
 use super::history::History;
 use super::machine::{Execution, Next};
@@ -36,7 +38,7 @@ pub enum Ended<T> {
 }
 
 /// A saga that waits for an operator.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Incident {
     /// The saga.
@@ -47,7 +49,7 @@ pub struct Incident {
     pub tenant: Box<str>,
     /// Its business key.
     pub key: Box<str>,
-    /// Counts the incidents of this saga from 1.
+    /// Counts the incidents of this saga from 1; 0 where its log cannot be read.
     pub number: u32,
     /// What kind of trouble.
     pub class: Class,
@@ -67,7 +69,7 @@ pub struct Incident {
 }
 
 impl Incident {
-    /// What an operator can do about it. Nothing where the log cannot be read: nothing can be added to it.
+    /// What an operator can do about it. Where the log cannot be read, it can be abandoned.
     #[must_use]
     pub fn operations(&self) -> &[Operation] {
         &self.allowed
@@ -87,7 +89,7 @@ impl Incident {
             error: reason.into(),
             attempts: 0,
             begun: head.begun,
-            allowed: Vec::new(),
+            allowed: vec![Operation::Abandon],
         }
     }
 
@@ -128,6 +130,14 @@ impl Rest {
             Self::Compensated { .. } => "compensated",
             Self::Incident(_) => "incident",
             Self::Abandoned { .. } => "abandoned",
+        }
+    }
+
+    /// The end of a log that cannot be read.
+    pub(crate) fn given_up(by: Resolution) -> Self {
+        Self::Abandoned {
+            actor: by.actor,
+            reason: by.reason,
         }
     }
 

@@ -18,6 +18,7 @@ use super::error::SagaError;
 use super::handle::{Here, Phase};
 use super::intake::Backlog;
 use super::lease::Standing;
+use super::operator::Audit;
 use super::probe::{Probe, Site, Wish};
 use super::room::{Room, Seat};
 use super::run::{Leave, Run};
@@ -84,6 +85,8 @@ pub(super) struct Engine<App> {
     pub(super) look: Notify,
     /// A run ended that should not have, so that its saga is this engine's and nobody's work.
     orphans: AtomicBool,
+    /// How many refusals of operators may still be told.
+    pub(super) audit: Audit,
     /// A probe wants this process to die.
     died: AtomicBool,
     /// When sagas that were parked here are due.
@@ -193,6 +196,7 @@ impl<App: Send + Sync + 'static> Engine<App> {
             standing: watch::Sender::default(),
             look: Notify::new(),
             orphans: AtomicBool::new(false),
+            audit: Audit::default(),
             died: AtomicBool::new(false),
             due: Mutex::default(),
             services: Mutex::default(),
@@ -377,6 +381,14 @@ impl<App: Send + Sync + 'static> Engine<App> {
 
     pub(super) fn keep_unreadable(&self, incident: Incident) {
         self.tables().unreadable.insert(incident.saga, incident);
+    }
+
+    pub(super) fn is_unreadable(&self, saga: SagaId) -> bool {
+        self.tables().unreadable.contains_key(&saga)
+    }
+
+    pub(super) fn forget_unreadable(&self, saga: SagaId) {
+        self.tables().unreadable.remove(&saga);
     }
 
     pub(super) fn unreadable(&self) -> Vec<Incident> {

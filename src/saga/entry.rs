@@ -10,6 +10,7 @@
 //! [{"undone":{"step":"create_payment"}},{"finished":"compensated"}]
 //! [{"retry_at":{"step":"notify","attempt":7,"since":1764129600000,"at":1764133200000,"error":"503"}}]
 //! [{"cancelled":{"step":"post_gl","effect":"none","actor":"ann","reason":"paid by card"}},"unwind"]
+//! [{"proposed":{"number":1,"incident":1,"operation":"abandon","actor":"ann","reason":"settled by hand"}}]
 //! ```
 //!
 //! The version of this format stands beside each record ([`FORMAT`]). Kinds of facts that later versions add are new
@@ -64,6 +65,20 @@ pub enum Fact {
     Incident(Trouble),
     /// An operator decided about the incident. Followed in the same record by what the decision makes true.
     Resolved(Resolution),
+    /// An operator wants something done about the incident, and another one must agree first. It waits on.
+    Proposed(Proposal),
+    /// The last proposal is off. It waits on.
+    #[non_exhaustive]
+    TurnedDown {
+        /// The number of the proposal.
+        proposal: u32,
+        /// Who turned it down.
+        actor: Box<str>,
+        /// Why.
+        reason: Box<str>,
+    },
+    /// Somebody wanted something done about the incident who may not. It waits on.
+    Refused(Denial),
     /// A step that runs at most once may run from here on.
     #[non_exhaustive]
     Intent {
@@ -306,6 +321,47 @@ pub struct Resolution {
     /// With [`Operation::RetryAsNew`]: how many keys the step or its undo has had before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generation: Option<u32>,
+}
+
+/// What an operator wants done, where two must want it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Proposal {
+    /// Counts the proposals of one saga from 1. A later one takes the place of an earlier one.
+    pub number: u32,
+    /// The number of the incident.
+    pub incident: u32,
+    /// What is to be done.
+    pub operation: Operation,
+    /// The step that it is about, where it is about one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<Box<str>>,
+    /// With [`Operation::SupplyOutput`]: the output of the step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<Payload>,
+    /// Who wants it.
+    pub actor: Box<str>,
+    /// Why.
+    pub reason: Box<str>,
+}
+
+/// What somebody may not do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Denial {
+    /// The number of the incident.
+    pub incident: u32,
+    /// What was to be done.
+    pub operation: Operation,
+    /// With an approval or its opposite: the number of the proposal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proposal: Option<u32>,
+    /// Who wanted it.
+    pub actor: Box<str>,
+    /// Why not.
+    pub why: Box<str>,
 }
 
 /// What an operator can decide.

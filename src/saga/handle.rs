@@ -189,8 +189,10 @@ impl<T: DeserializeOwned> Handle<T> {
                 // Its sender is gone: the task was stopped from outside.
                 Err(_) => return Err(SagaError::Stopping),
                 Ok(Phase::Refused(error) | Phase::Stopped(_, error)) => return Err(error),
-                // An incident that is not in the log cannot be resolved.
-                Ok(Phase::Rested(_, Rest::Incident(incident))) if incident.number == 0 => {
+                // An incident that is not in the log is over when the saga is given up.
+                Ok(Phase::Rested(_, Rest::Incident(incident)))
+                    if incident.number == 0 && self.is_unreadable() =>
+                {
                     return Ok(Ended::Incident(incident));
                 }
                 // Another may have been since.
@@ -203,6 +205,12 @@ impl<T: DeserializeOwned> Handle<T> {
                 Seen::Here(here) => phase = here,
             }
         }
+    }
+
+    /// Whether the log still counts as one that cannot be read, as far as anybody knows here.
+    fn is_unreadable(&self) -> bool {
+        let here = self.here.upgrade();
+        here.is_none_or(|here| here.unreadable(self.id).is_some())
     }
 
     /// Waits for an end that only the journal tells, or until the saga is carried on here.
@@ -261,10 +269,16 @@ pub(super) async fn rest(
     codec: Option<&dyn PayloadCodec>,
     log: &Log,
 ) -> Result<Option<Rest>, SagaError> {
-    let facts = codec::decode(log).map_err(|reason| SagaError::Unreadable {
-        id: log.head.id.into(),
-        reason,
-    })?;
+    let facts = match codec::decode(log) {
+        Ok(facts) => facts,
+        Err(reason) => {
+            let id = log.head.id.into();
+            let given_up = codec::given_up(log).map(Rest::given_up);
+            return given_up
+                .ok_or(SagaError::Unreadable { id, reason })
+                .map(Some);
+        }
+    };
     match Rest::of(&log.head, &History::of(&facts)) {
         Some(rest) => offer::opened(codec, &log.head, &facts, rest)
             .await

@@ -2,7 +2,9 @@
 //!
 //! Operators and callers of ended sagas ask this, and so does recovery before it trusts a definition.
 
-use super::entry::{Class, Fact, Failure, Finish, Operation, Resolution, Started, Trouble};
+use super::entry::{
+    Class, Denial, Fact, Failure, Finish, Operation, Proposal, Resolution, Started, Trouble,
+};
 use super::payload::Payload;
 
 /// The outline of a saga.
@@ -12,6 +14,13 @@ pub(crate) struct History {
     pub(crate) failure: Option<Failure>,
     pub(crate) held: Option<Trouble>,
     pub(crate) incidents: u32,
+    /// Of the whole saga.
+    pub(crate) proposals: u32,
+    /// The one that can be agreed to.
+    pub(crate) proposal: Option<Proposal>,
+    /// What was proposed and turned away about the open incident.
+    pub(crate) proposed: usize,
+    pub(crate) denials: Vec<Denial>,
     pub(crate) resolution: Option<Resolution>,
     pub(crate) finish: Option<Finish>,
     pub(crate) last_output: Option<Payload>,
@@ -29,9 +38,20 @@ impl History {
                 Fact::Incident(trouble) => {
                     history.incidents = trouble.number;
                     history.held = Some(trouble.clone());
+                    history.proposal = None;
+                    history.proposed = 0;
+                    history.denials.clear();
                 }
+                Fact::Proposed(proposal) => {
+                    history.proposals = proposal.number;
+                    history.proposed = history.proposed.saturating_add(1);
+                    history.proposal = Some(proposal.clone());
+                }
+                Fact::TurnedDown { .. } => history.proposal = None,
+                Fact::Refused(denial) => history.denials.push(denial.clone()),
                 Fact::Resolved(resolution) => {
                     history.held = None;
+                    history.proposal = None;
                     history.resolution = Some(resolution.clone());
                 }
                 Fact::Finished(finish) => history.finish = Some(*finish),

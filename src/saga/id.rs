@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde::{Serialize, Serializer};
+
 use crate::journal::LogId;
 
 /// Names one saga within its journal.
@@ -19,6 +21,13 @@ impl SagaId {
     #[must_use]
     pub const fn log(self) -> LogId {
         self.0
+    }
+}
+
+/// As its number.
+impl Serialize for SagaId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(self.get())
     }
 }
 

@@ -171,16 +171,18 @@
 //! Where the engine cannot go on without guessing, the saga is held: an undo that keeps failing, a pivot without an
 //! answer, a changed definition, a log that cannot be read, a saga over which one process after the other dies. It stays
 //! visible in [`Sagas::incidents`], over restarts, until an operator [decides](Sagas::decide), by name and with a reason;
-//! both are in its history. What can be decided depends on where it stopped ([`Incident::operations`]):
+//! both are in its history. People decide through an [operator]'s view, which asks who may do what, denies by default,
+//! and takes two of them where that is wanted; they search, read histories without payloads, and decide about a whole
+//! class of incidents. What can be decided depends on where it stopped ([`Incident::operations`]):
 //!
 //! | operation | does | where |
 //! |---|---|---|
-//! | `Retry` | goes on, same direction, same key | everywhere |
+//! | `Retry` | goes on, same direction, same key | everywhere but in a log that cannot be read |
 //! | `RetryAsNew` | goes on under a new key | a step or an undo that stopped |
 //! | `SupplyOutput` | takes the step for done, with this output | a step that stopped |
 //! | `SkipUndo` | takes the undo for done | an undo that stopped |
 //! | `Unwind` | turns back | before the pivot is done |
-//! | `Abandon` | ends it as it is | everywhere |
+//! | `Abandon` | ends it as it is | everywhere, a log that cannot be read among it |
 //!
 //! Other sagas go on.
 //!
@@ -226,7 +228,7 @@ mod key;
 pub mod lease;
 pub mod machine;
 mod offer;
-mod operator;
+pub mod operator;
 mod payload;
 mod policy;
 mod probe;

@@ -305,7 +305,7 @@ impl<App: Send + Sync + 'static> Run<App> {
     async fn hold(&mut self, history: History, class: Class, error: String) -> Result<Rest, Leave> {
         let trouble = history.trouble(class, error);
         let facts = [Fact::Incident(trouble.clone())];
-        self.write(&facts, None).await?;
+        self.write(&facts, None, None).await?;
         let held = History {
             held: Some(trouble),
             ..history
@@ -377,13 +377,19 @@ impl<App: Send + Sync + 'static> Run<App> {
         park: Option<Duration>,
     ) -> Result<(), Leave> {
         let entry = execution.entry(facts);
-        let at = self.write(&entry, park).await?;
+        let stage = execution.stage_after(facts);
+        let at = self.write(&entry, stage, park).await?;
         execution
             .written(facts, at)
             .map_err(|illegal| Leave::Unreadable(illegal.to_string()))
     }
 
-    async fn write(&mut self, facts: &[Fact], park: Option<Duration>) -> Result<Timestamp, Leave> {
+    async fn write(
+        &mut self,
+        facts: &[Fact],
+        stage: Option<Arc<str>>,
+        park: Option<Duration>,
+    ) -> Result<Timestamp, Leave> {
         let unwritable =
             |why: String| Leave::Unreadable(format!("a record that cannot be written: {why}"));
         let sealed = match &self.sealing {
@@ -408,6 +414,7 @@ impl<App: Send + Sync + 'static> Run<App> {
             body,
             at,
         );
+        append.stage = stage;
         if let Some(delay) = park {
             append = append.park(delay);
         }

@@ -139,6 +139,8 @@ impl<App: Send + Sync + 'static> Sagas<App> {
         if let Err(error) = input.read::<Input>() {
             return Err(SagaError::Input(error.0));
         }
+        let first = saga.shape().steps.first();
+        let first: Arc<str> = first.map_or_else(|| "".into(), |step| (&*step.name).into());
         let codec = engine.codec.as_deref();
         let sealing = Sealing::choose(codec, labels, saga.name(), &key).await?;
         let offer = Arc::new(Offer::new(input, sealing)?);
@@ -176,6 +178,7 @@ impl<App: Send + Sync + 'static> Sagas<App> {
                 version: saga.version(),
                 offer: Arc::clone(&offer),
                 facts,
+                stage: first.clone(),
                 leaving,
                 origin: Origin::here(),
             };

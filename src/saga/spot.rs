@@ -48,11 +48,20 @@ pub(super) fn payload_of(fact: &Fact) -> Option<(Spot<'_>, &Payload)> {
             },
             output,
         )),
+        Fact::Proposed(proposal) => proposal.output.as_ref().map(|output| {
+            let spot = Spot {
+                field: "proposed output",
+                step: proposal.step.as_deref().unwrap_or_default(),
+            };
+            (spot, output)
+        }),
         Fact::Failed(_)
         | Fact::Unwind
         | Fact::Undone { .. }
         | Fact::Incident(_)
         | Fact::Resolved(_)
+        | Fact::TurnedDown { .. }
+        | Fact::Refused(_)
         | Fact::Intent { .. }
         | Fact::RetryAt(_)
         | Fact::Cancelled(_)
@@ -67,11 +76,14 @@ pub(super) const fn payload_mut(fact: &mut Fact) -> Option<&mut Payload> {
     match fact {
         Fact::Started(started) => Some(&mut started.input),
         Fact::Done { output, .. } => Some(output),
+        Fact::Proposed(proposal) => proposal.output.as_mut(),
         Fact::Failed(_)
         | Fact::Unwind
         | Fact::Undone { .. }
         | Fact::Incident(_)
         | Fact::Resolved(_)
+        | Fact::TurnedDown { .. }
+        | Fact::Refused(_)
         | Fact::Intent { .. }
         | Fact::RetryAt(_)
         | Fact::Cancelled(_)

@@ -27,6 +27,8 @@ pub(super) struct Start<App: Send + Sync + 'static> {
     pub(super) version: u32,
     pub(super) offer: Arc<Offer>,
     pub(super) facts: Vec<Fact>,
+    /// Its first step.
+    pub(super) stage: Arc<str>,
     pub(super) leaving: Leaving<App>,
     /// Who starts it.
     pub(super) origin: Origin,
@@ -74,7 +76,10 @@ impl<App: Send + Sync + 'static> Start<App> {
         let Some(instance) = engine.instance().await else {
             return self.leaving.tell(Phase::Refused(SagaError::Stopping));
         };
-        let begin = begin.version(self.version).owner(instance);
+        let begin = begin
+            .version(self.version)
+            .owner(instance)
+            .stage(self.stage.clone());
         if engine.probed(&site, true).is_err() {
             return self.leaving.tell(Phase::Refused(SagaError::Stopping));
         }

@@ -21,6 +21,7 @@ use mainstay::limit::rate::{KeyedRate, KeyedRateConfig, Rate, RateConfig, RateLa
 use mainstay::num::{Attempts, Period, Ratio, count};
 use mainstay::outcome::{Failure, Outcome};
 use mainstay::retry::{BudgetConfig, CloneRequest, Replay, RetryConfig, RetryLayer};
+use mainstay::saga::operator::DenyAll;
 use mainstay::saga::seal::{Keyed, PayloadCodec, Seal, SealError};
 use mainstay::saga::{Cx, Ended, Key, Saga, Sagas, Step, StepError};
 use tower::{BoxError, Layer, Service, ServiceExt, service_fn};
@@ -324,6 +325,8 @@ async fn saga(handles: &Handles) {
             1 => assert!(matches!(ended, Ended::Compensated { .. }), "{ended:?}"),
             _ => {
                 assert!(matches!(ended, Ended::Incident(_)), "{ended:?}");
+                let nobody = sagas.operator(Arc::new(DenyAll), "an operator");
+                nobody.story(handle.id()).await.unwrap_err();
                 let abandoned = sagas.abandon(handle.id(), "an operator", "a reason").await;
                 abandoned.unwrap();
             }

@@ -28,7 +28,10 @@ impl<'a> Course<'a> {
                 | Fact::Intent { .. }
                 | Fact::RetryAt(_)
                 | Fact::CancelRefused { .. }
-                | Fact::Suspected { .. } => {}
+                | Fact::Suspected { .. }
+                | Fact::Proposed(_)
+                | Fact::TurnedDown { .. }
+                | Fact::Refused(_) => {}
                 Fact::Done { step, .. } => {
                     course.done.insert(step);
                 }

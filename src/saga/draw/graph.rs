@@ -186,6 +186,9 @@ pub(super) fn of_log(facts: &[Fact]) -> Graph {
             | Fact::Resolved(_)
             | Fact::CancelRefused { .. }
             | Fact::Suspected { .. }
+            | Fact::Proposed(_)
+            | Fact::TurnedDown { .. }
+            | Fact::Refused(_)
             | Fact::Finished(_) => continue,
         };
         if shape.steps.iter().all(|known| known.name != *step) {

@@ -1,7 +1,7 @@
 //! From facts to state. The only place where the state of a saga changes, but for what is true of this process alone.
 
 use super::{Course, Execution, Illegal, Owed, Tries};
-use crate::saga::entry::{Effect, Fact, Failure, Finish, Operation, Resolution};
+use crate::saga::entry::{Effect, Fact, Failure, Finish, Operation, Proposal, Resolution};
 use crate::saga::shape::{Kind, StepShape};
 use crate::time::Timestamp;
 
@@ -54,14 +54,18 @@ impl Execution {
         if self.started == matches!(fact, Fact::Started(_)) {
             return refuse("a fact", "a saga begins with its start, once");
         }
-        if self.held.is_some() && !matches!(fact, Fact::Resolved(_)) {
+        let is_word = matches!(
+            fact,
+            Fact::Proposed(_) | Fact::TurnedDown { .. } | Fact::Refused(_)
+        );
+        if self.held.is_some() && !is_word && !matches!(fact, Fact::Resolved(_)) {
             return refuse("a fact", "the saga waits for an operator");
         }
         let owed = self.owed.take();
         if let Some(owed) = owed.filter(|owed| !owed.is(fact)) {
             return refuse("a fact", owed.why());
         }
-        if !matches!(fact, Fact::Suspected { .. } | Fact::Incident(_)) {
+        if !is_word && !matches!(fact, Fact::Suspected { .. } | Fact::Incident(_)) {
             self.suspicions = 0;
         }
         match fact {
@@ -154,9 +158,23 @@ impl Execution {
                     return refuse("incident", "another step was next");
                 }
                 self.incidents = trouble.number;
+                self.proposal = None;
                 self.held = Some(trouble.clone());
             }
             Fact::Resolved(resolution) => self.resolved(resolution, at)?,
+            Fact::Proposed(proposal) => self.proposed(proposal)?,
+            Fact::TurnedDown { proposal, .. } => {
+                if self.proposal != Some(*proposal) {
+                    return refuse("turned down", "there is no such open proposal");
+                }
+                self.proposal = None;
+            }
+            Fact::Refused(denial) => {
+                let held = self.held.as_ref();
+                if held.is_none_or(|held| held.number != denial.incident) {
+                    return refuse("refused", "there is no such open incident");
+                }
+            }
             Fact::Finished(finish) => {
                 let legal = match finish {
                     Finish::Abandoned => owed == Some(Owed::Abandoned),
@@ -194,6 +212,26 @@ impl Execution {
         Ok(())
     }
 
+    /// Rule 25.
+    fn proposed(&mut self, proposal: &Proposal) -> Result<(), Illegal> {
+        let held = self.held.as_ref();
+        let Some(held) = held.filter(|held| held.number == proposal.incident) else {
+            return Err(Illegal::new("proposed", "there is no such open incident"));
+        };
+        if proposal.number != self.proposals.saturating_add(1) {
+            return Err(Illegal::new("proposed", "its number does not follow"));
+        }
+        if !self.permits(held, proposal.operation) {
+            return Err(Illegal::new(
+                "proposed",
+                "this operation is not allowed here",
+            ));
+        }
+        self.proposals = proposal.number;
+        self.proposal = Some(proposal.number);
+        Ok(())
+    }
+
     fn resolved(&mut self, resolution: &Resolution, at: Timestamp) -> Result<(), Illegal> {
         let held = self.held.take();
         let Some(held) = held.filter(|held| held.number == resolution.incident) else {
@@ -206,6 +244,7 @@ impl Execution {
                 "this operation is not allowed here",
             ));
         }
+        self.proposal = None;
         // What stopped may have had its effect meanwhile, or before.
         self.uncertain = true;
         self.overruled |= self.course == Course::Forward;

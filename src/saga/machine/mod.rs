@@ -77,6 +77,12 @@
 //!     step that stopped, and makes it done. `SkipUndo` needs an undo that stopped, and makes it done. `Unwind` needs a
 //!     saga that goes forward and whose pivot is not done; the pivot counts as without effect then, by the operator's
 //!     word. What a decision makes true is in its record.
+//! 25. While an incident is open, what somebody proposed, turned down, or was refused may be written; the saga waits on.
+//!     Proposals are numbered, are of operations that are allowed, and the last one takes the place of those before it.
+//!     The end of the incident is the end of its proposals.
+//! 26. A log that cannot be read can be given up without being read, and in no other way be decided about: its last
+//!     record then is a resolution of incident 0, which no log that can be read has, and the end. It stays unreadable,
+//!     and its head says that it has ended.
 
 mod decide;
 mod doubt;
@@ -96,7 +102,8 @@ use super::payload::Payload;
 use super::shape::{Kind, Shape, StepShape};
 use crate::time::Timestamp;
 
-pub use operate::give_up;
+pub(crate) use operate::stage_of;
+pub use operate::{give_up, give_up_unread};
 pub use words::{Attempt, Decision, Ending, Illegal, Next, Verdict};
 
 /// One saga under way.
@@ -110,6 +117,9 @@ pub struct Execution {
     failure: Option<Failure>,
     held: Option<Trouble>,
     incidents: u32,
+    /// How many there were, and the number of the open one (rule 25).
+    proposals: u32,
+    proposal: Option<u32>,
     /// What the same record must go on with.
     owed: Option<Owed>,
     /// Facts that are true for this process and not yet durable: outputs of checks (rule 3).
@@ -180,6 +190,8 @@ impl Execution {
             failure: None,
             held: None,
             incidents: 0,
+            proposals: 0,
+            proposal: None,
             owed: None,
             unwritten: Vec::new(),
             uncertain: false,

@@ -1,5 +1,7 @@
 //! What operators may decide, and what follows from it (rules 13 and 24).
 
+use std::sync::Arc;
+
 use super::{Course, Decision, Execution, Illegal};
 use crate::saga::entry::{Effect, Fact, Failure, Finish, Operation, Resolution, Trouble};
 use crate::saga::shape::Kind;
@@ -37,6 +39,38 @@ impl Execution {
 
     pub(super) fn permits(&self, held: &Trouble, operation: Operation) -> bool {
         self.options(held.step.is_some()).contains(&operation)
+    }
+
+    /// What the journal is to say that the saga is at once these facts are written; `None` leaves it.
+    pub(crate) fn stage_after(&self, facts: &[Fact]) -> Option<Arc<str>> {
+        let mut at = self.at().map(|(index, undo, _)| (index, undo));
+        let mut stack = match &self.course {
+            Course::Unwinding(stack) => stack.clone(),
+            Course::Forward | Course::Over(_) => Vec::new(),
+        };
+        for fact in facts {
+            let failure = match fact {
+                Fact::Done { .. } => {
+                    at = at.map(|(index, _)| (index.saturating_add(1), false));
+                    continue;
+                }
+                Fact::Undone { .. } => {
+                    stack.pop();
+                    at = stack.last().map(|index| (*index, true));
+                    continue;
+                }
+                Fact::Finished(Finish::Abandoned) => return None,
+                Fact::Finished(_) => return Some("".into()),
+                Fact::Failed(failure) => failure.clone(),
+                Fact::Cancelled(cancellation) => cancellation.failure(),
+                _ => continue,
+            };
+            stack = self.undo_order(&failure);
+            at = stack.last().map(|index| (*index, true));
+        }
+        let (index, undo) = at?;
+        let step = self.shape.steps.get(index)?;
+        Some(stage_of(&step.name, undo))
     }
 
     /// The facts by which a decision about the open incident becomes true.
@@ -109,11 +143,38 @@ impl Execution {
     }
 }
 
+/// What the journal says a saga is at: the step that is next, or the undo.
+pub(crate) fn stage_of(step: &str, undo: bool) -> Arc<str> {
+    if undo {
+        // A name has no space in it.
+        format!("undo {step}").into()
+    } else {
+        step.into()
+    }
+}
+
 /// The facts by which a saga whose definition is not known is given up.
 #[must_use]
 pub fn give_up(held: &Trouble, decision: &Decision) -> Vec<Fact> {
     let mut resolution = signed(held, decision);
     resolution.operation = Operation::Abandon;
+    vec![
+        Fact::Resolved(resolution),
+        Fact::Finished(Finish::Abandoned),
+    ]
+}
+
+/// The facts by which a log that cannot be read is given up (rule 26).
+#[must_use]
+pub fn give_up_unread(decision: &Decision) -> Vec<Fact> {
+    let resolution = Resolution {
+        incident: 0,
+        operation: Operation::Abandon,
+        actor: decision.actor.clone(),
+        reason: decision.reason.clone(),
+        approver: decision.approver.clone(),
+        generation: None,
+    };
     vec![
         Fact::Resolved(resolution),
         Fact::Finished(Finish::Abandoned),

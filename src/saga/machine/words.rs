@@ -158,6 +158,21 @@ impl Decision {
         !self.actor.trim().is_empty() && !self.reason.trim().is_empty()
     }
 
+    /// Who decided.
+    pub(crate) fn actor(&self) -> &str {
+        &self.actor
+    }
+
+    /// Why.
+    pub(crate) fn reason(&self) -> &str {
+        &self.reason
+    }
+
+    /// What was given for the output of the step.
+    pub(crate) const fn given(&self) -> Option<&Payload> {
+        self.output.as_ref()
+    }
+
     /// With the output that [`Operation::SupplyOutput`] needs.
     #[must_use]
     pub fn output(mut self, output: Payload) -> Self {
