@@ -18,7 +18,7 @@ use super::Suite;
 use super::fixture::{Fixture, pool, seed};
 use super::instance::{LEASE, PATIENCE};
 
-const SAGAS: u32 = 300;
+const SAGAS: u32 = 200;
 
 pub(crate) fn add(suite: &mut Suite<'_>) {
     suite.test("outage::engines_outlive_the_server", killed_server);
@@ -123,7 +123,7 @@ async fn killed_server(_: Fixture) {
         .collect();
     let mut rng = Rng::new(seed());
     let (mut outages, mut last_beats) = (Vec::new(), 0);
-    for _ in 0..3 {
+    for _ in 0..2 {
         tokio::time::sleep(Duration::from_millis(300 + rng.next_u64() % 700)).await;
         world.away.store(true, Ordering::SeqCst);
         // Some sagas are in front of an effect now.
