@@ -1,12 +1,13 @@
 //! One instance in a process of its own, to be killed and stopped. The test binary starts itself as one.
 
 use std::io::BufRead as _;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use mainstay::journal::Journal;
 use mainstay::journal::postgres::{PostgresConfig, PostgresJournal, SchemaName};
 use mainstay::num::Period;
 use mainstay::retry::Backoff;
@@ -162,25 +163,33 @@ pub(crate) fn live() {
         let config = PostgresConfig::new()
             .schema(SchemaName::new(journal).unwrap())
             .patience(PATIENCE);
-        let journal = PostgresJournal::open(pool(address.clone()), config)
-            .await
-            .unwrap()
-            .listen(address.clone(), NoTls);
+        let journal = loop {
+            // On a machine that is busy with others a connection can take longer than the patience.
+            let journal = PostgresJournal::open(pool(address.clone()), config.clone()).await;
+            if let Ok(journal) = journal {
+                break Arc::new(journal.listen(address.clone(), NoTls));
+            }
+        };
         let receiver = Receiver::new(address, receiver, told(TOKENS) == "1");
-        let world = World {
+        let world = Arc::new(World {
             receiver: Arc::new(receiver),
             stop,
-        };
+        });
         let saga = saga();
-        let sagas = Sagas::builder(Arc::new(journal), world)
+        let engine = || Sagas::builder(Arc::clone(&journal) as Arc<dyn Journal>, Arc::clone(&world))
             .register(&saga)
+            // A process lives for 400 ms here, and a suspected saga takes a fifth of that for a step: with the default
+            // of 5 tries one of ten thousand innocent ones is taken for deadly.
+            .crash_limit(NonZeroU32::new(30).unwrap())
             .name(format!("process {}", std::process::id()))
             .lease(LEASE)
             .poll(Period::millis(100))
-            .in_flight(NonZeroUsize::new(8).unwrap())
-            .start()
-            .await
-            .unwrap();
+            .in_flight(NonZeroUsize::new(8).unwrap());
+        let sagas = loop {
+            if let Ok(sagas) = engine().start().await {
+                break sagas;
+            }
+        };
         println!("ready");
         let [mut from, to, step] = numbers(&told(RANGE));
         while from < to {

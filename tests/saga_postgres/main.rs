@@ -1,5 +1,5 @@
-//! Sagas on PostgreSQL: every crash point, a server that dies, and instances that are killed and stopped at random
-//! while a receiver counts what it is asked to do.
+//! Sagas on PostgreSQL: every crash point, a server that dies, instances that are killed and stopped at random while a
+//! receiver counts what it is asked to do, and the main job over three processes.
 //!
 //! One server for all tests but those that kill it, a schema for each. Where there is no PostgreSQL the tests are
 //! reported as ignored, and with `MAINSTAY_REQUIRE_SERVICES=1` they fail. `MAINSTAY_SAGAS` and `MAINSTAY_PAIRS=1` make
@@ -16,6 +16,13 @@
     reason = "servers and processes live in real time, and the environment says what is required"
 )]
 
+#[path = "../pay_invoices/books.rs"]
+#[allow(
+    dead_code,
+    clippy::allow_attributes,
+    reason = "the tests of the example use more of it"
+)]
+mod books;
 mod doubles;
 #[path = "../journal_postgres/fixture.rs"]
 #[allow(
@@ -25,7 +32,15 @@ mod doubles;
 )]
 mod fixture;
 mod instance;
+mod invoices;
 mod outage;
+#[path = "../pay_invoices/program.rs"]
+#[allow(
+    dead_code,
+    clippy::allow_attributes,
+    reason = "the tests of the example use more of it"
+)]
+mod program;
 mod receiver;
 #[path = "../saga_support/mod.rs"]
 mod saga_support;
@@ -61,6 +76,7 @@ fn main() {
     sweep::add(&mut suite);
     outage::add(&mut suite);
     doubles::add(&mut suite);
+    invoices::add(&mut suite);
     let server = suite.server.take();
     let conclusion = libtest_mimic::run(&arguments, trials);
     // Before `exit`, which drops nothing.
