@@ -179,7 +179,10 @@ fn checked(mut args: PayArgs) -> Result<PayArgs, Invalid> {
     }
     let instances = args.instances.to_string();
     if args.instances > 1 && args.store != Store::Postgres {
-        let expected = format!("1 with --store {}: several need --store postgres", args.store);
+        let expected = format!(
+            "1 with --store {}: several need --store postgres",
+            args.store
+        );
         return Err(Invalid::new("--instances", instances, expected));
     }
     if args.instances > 1 && args.mutant.is_some() {
@@ -191,8 +194,15 @@ fn checked(mut args: PayArgs) -> Result<PayArgs, Invalid> {
     }
     // The ledger's queue is as long.
     if args.instances * args.in_flight.get() > 1_000 {
-        let expected = format!("at most {} with {instances} instances", 1_000 / args.instances);
-        return Err(Invalid::new("--in-flight", args.in_flight.to_string(), expected));
+        let expected = format!(
+            "at most {} with {instances} instances",
+            1_000 / args.instances
+        );
+        return Err(Invalid::new(
+            "--in-flight",
+            args.in_flight.to_string(),
+            expected,
+        ));
     }
     args.fresh |= args.store == Store::Memory;
     Ok(args)
@@ -337,7 +347,11 @@ mod tests {
             ("--instances 3", "--instances", "3"),
             ("--instances 10", "--instances", "10"),
             ("--kill 1", "--kill", "1"),
-            ("--store postgres --postgres p --instances 4 --in-flight 300", "--in-flight", "300"),
+            (
+                "--store postgres --postgres p --instances 4 --in-flight 300",
+                "--in-flight",
+                "300",
+            ),
         ] {
             let error = pay(line).err().unwrap();
             assert_eq!((error.field.as_str(), error.value.as_str()), (field, value));

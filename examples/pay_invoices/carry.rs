@@ -58,7 +58,8 @@ impl Carrier {
         invoices: impl Iterator<Item = &'a Invoice>,
         mut ended: impl FnMut(&Invoice, Result<Outcome, SagaError>),
     ) {
-        let outcomes = invoices.map(|invoice| async move { (invoice, self.outcome(invoice).await) });
+        let outcomes =
+            invoices.map(|invoice| async move { (invoice, self.outcome(invoice).await) });
         let mut outcomes = futures::stream::iter(outcomes).buffer_unordered(self.in_flight.get());
         while let Some((invoice, outcome)) = outcomes.next().await {
             ended(invoice, outcome);

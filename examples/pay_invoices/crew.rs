@@ -30,8 +30,14 @@ pub(crate) const CARRY: &str = "carry";
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Line {
-    Ended { invoice: String, outcome: Outcome },
-    Trouble { invoice: String, error: String },
+    Ended {
+        invoice: String,
+        outcome: Outcome,
+    },
+    Trouble {
+        invoice: String,
+        error: String,
+    },
     /// Its share is done; it goes on with what others leave.
     Share,
     Over(Figures),

@@ -152,7 +152,8 @@ pub(crate) async fn pay(args: PayArgs) -> Result<bool, Failed> {
         .into_iter()
         .map(|service| {
             let backend = service.to_string();
-            let (retries, breaker_openings) = figures.backends.get(&backend).copied().unwrap_or_default();
+            let (retries, breaker_openings) =
+                figures.backends.get(&backend).copied().unwrap_or_default();
             BackendRow {
                 backend,
                 retries,
@@ -161,12 +162,7 @@ pub(crate) async fn pay(args: PayArgs) -> Result<bool, Failed> {
             }
         })
         .collect();
-    report.findings = audit(
-        &state.ledger(),
-        &state.notices(),
-        &input.invoices,
-        outcomes,
-    )?;
+    report.findings = audit(&state.ledger(), &state.notices(), &input.invoices, outcomes)?;
     report.audit = report.findings.is_empty();
     report.seconds = began.elapsed().as_secs_f64();
     print!("{report}");

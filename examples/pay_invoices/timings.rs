@@ -44,14 +44,21 @@ impl Timings {
             micros.map(|micros| micros.unwrap_or(u64::MAX)).collect()
         };
         let all = by_step.iter();
-        all.map(|(step, times)| ((*step).to_owned(), micros(times))).collect()
+        all.map(|(step, times)| ((*step).to_owned(), micros(times)))
+            .collect()
     }
 
     /// What several processes have measured, of these steps.
-    pub(crate) fn from_micros(steps: &[&'static str], mut micros: BTreeMap<String, Vec<u64>>) -> Self {
+    pub(crate) fn from_micros(
+        steps: &[&'static str],
+        mut micros: BTreeMap<String, Vec<u64>>,
+    ) -> Self {
         let of = |step: &&'static str| {
             let times = micros.remove(*step)?;
-            Some((*step, times.into_iter().map(Duration::from_micros).collect()))
+            Some((
+                *step,
+                times.into_iter().map(Duration::from_micros).collect(),
+            ))
         };
         Self {
             by_step: Mutex::new(steps.iter().filter_map(of).collect()),

@@ -20,8 +20,14 @@ const INSTANCES: u32 = 3;
 const KILL_EVERY: Duration = Duration::from_millis(200);
 
 pub(crate) fn add(suite: &mut Suite<'_>) {
-    suite.test("doubles::killed_and_stopped_instances_lose_and_double_nothing", checked);
-    suite.test("doubles::without_a_check_of_tokens_stale_effects_are_done", unchecked);
+    suite.test(
+        "doubles::killed_and_stopped_instances_lose_and_double_nothing",
+        checked,
+    );
+    suite.test(
+        "doubles::without_a_check_of_tokens_stale_effects_are_done",
+        unchecked,
+    );
 }
 
 async fn checked(fixture: Fixture) {
@@ -107,7 +113,11 @@ async fn run(fixture: &Fixture, sagas: u32, tokens: bool) -> (Books, Chaos) {
     );
     // Nothing lost, nothing doubled: saga by saga what an undisturbed run leaves, in its order.
     for n in 0..sagas {
-        let applied = books.applied.get(&n.to_string()).cloned().unwrap_or_default();
+        let applied = books
+            .applied
+            .get(&n.to_string())
+            .cloned()
+            .unwrap_or_default();
         assert_eq!(applied, expected(n), "saga {n}");
     }
     assert_eq!(books.applied.len(), sagas as usize);
@@ -116,9 +126,13 @@ async fn run(fixture: &Fixture, sagas: u32, tokens: bool) -> (Books, Chaos) {
 
 async fn incidents(client: &tokio_postgres::Client, fixture: &Fixture) -> String {
     let schema = &fixture.schema;
-    let held = format!("SELECT l.key, string_agg(r.body, ' | ' ORDER BY r.seq) FROM {schema}.log l JOIN {schema}.record r ON r.log = l.id WHERE status = 'held' GROUP BY l.key LIMIT 3");
+    let held = format!(
+        "SELECT l.key, string_agg(r.body, ' | ' ORDER BY r.seq) FROM {schema}.log l JOIN {schema}.record r ON r.log = l.id WHERE status = 'held' GROUP BY l.key LIMIT 3"
+    );
     let rows = client.query(&held, &[]).await.unwrap();
-    let told = rows.iter().map(|row| format!("{}: {}", row.get::<_, String>(0), row.get::<_, String>(1)));
+    let told = rows
+        .iter()
+        .map(|row| format!("{}: {}", row.get::<_, String>(0), row.get::<_, String>(1)));
     told.collect::<Vec<_>>().join("; ")
 }
 
@@ -253,7 +267,9 @@ impl Herd {
         if now >= self.killed + KILL_EVERY {
             self.killed = now;
             let spared = self.spared.map(|spared| match spared {
-                Spared::Asked(which, _) | Spared::Stopped(which, _) | Spared::Woken(which, _) => which,
+                Spared::Asked(which, _) | Spared::Stopped(which, _) | Spared::Woken(which, _) => {
+                    which
+                }
             });
             let mut which = any(rng);
             if spared == Some(which) {

@@ -104,7 +104,10 @@ async fn send(cx: &C) -> Result<(), StepError> {
         println!("stopping {} {}", asked.saga, asked.what);
         let me = std::process::id().to_string();
         // Returns when the process was woken.
-        Command::new("kill").args(["-s", "STOP", &me]).status().unwrap();
+        Command::new("kill")
+            .args(["-s", "STOP", &me])
+            .status()
+            .unwrap();
     }
     // As a client with a connection task does: what was handed to it is sent, whatever becomes of the caller.
     let receiver = Arc::clone(&cx.app().receiver);
@@ -176,15 +179,17 @@ pub(crate) fn live() {
             stop,
         });
         let saga = saga();
-        let engine = || Sagas::builder(Arc::clone(&journal) as Arc<dyn Journal>, Arc::clone(&world))
-            .register(&saga)
-            // A process lives for 400 ms here, and a suspected saga takes a fifth of that for a step: with the default
-            // of 5 tries one of ten thousand innocent ones is taken for deadly.
-            .crash_limit(NonZeroU32::new(30).unwrap())
-            .name(format!("process {}", std::process::id()))
-            .lease(LEASE)
-            .poll(Period::millis(100))
-            .in_flight(NonZeroUsize::new(8).unwrap());
+        let engine = || {
+            Sagas::builder(Arc::clone(&journal) as Arc<dyn Journal>, Arc::clone(&world))
+                .register(&saga)
+                // A process lives for 400 ms here, and a suspected saga takes a fifth of that for a step: with the default
+                // of 5 tries one of ten thousand innocent ones is taken for deadly.
+                .crash_limit(NonZeroU32::new(30).unwrap())
+                .name(format!("process {}", std::process::id()))
+                .lease(LEASE)
+                .poll(Period::millis(100))
+                .in_flight(NonZeroUsize::new(8).unwrap())
+        };
         let sagas = loop {
             if let Ok(sagas) = engine().start().await {
                 break sagas;

@@ -146,13 +146,20 @@ async fn killed_server(_: Fixture) {
     for (died, restarted) in outages {
         // The last beat was answered before the server died, and allows effects for two thirds of a lease.
         let allowed = died + LEASE.get() * 2 / 3;
-        let within = |from: Instant, to: Instant| begun.iter().filter(|at| **at > from && **at < to).count();
+        let within =
+            |from: Instant, to: Instant| begun.iter().filter(|at| **at > from && **at < to).count();
         let late = within(allowed + Duration::from_millis(50), restarted);
         last_beats += within(died, allowed);
         assert_eq!(late, 0, "effects were begun without a lease");
     }
-    println!("{} effects begun, {last_beats} of them without a server on the last beat", begun.len());
-    assert!(last_beats > 20, "nobody was in front of an effect: {last_beats}");
+    println!(
+        "{} effects begun, {last_beats} of them without a server on the last beat",
+        begun.len()
+    );
+    assert!(
+        last_beats > 20,
+        "nobody was in front of an effect: {last_beats}"
+    );
     let done_all = world.done.lock().unwrap();
     assert_eq!(done_all.len(), SAGAS as usize);
     for (n, steps) in &*done_all {

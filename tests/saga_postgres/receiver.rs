@@ -60,7 +60,9 @@ impl Receiver {
 
     pub(crate) async fn install(client: &Client, schema: &str) {
         let tables = guard::TABLES;
-        let all = format!("CREATE SCHEMA {schema}; SET search_path = {schema}; {tables} {TABLES}; RESET search_path");
+        let all = format!(
+            "CREATE SCHEMA {schema}; SET search_path = {schema}; {tables} {TABLES}; RESET search_path"
+        );
         client.batch_execute(&all).await.unwrap();
     }
 

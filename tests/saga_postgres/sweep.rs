@@ -114,15 +114,21 @@ fn store(fixture: &Fixture, pool: &Pool, client: &Arc<tokio_postgres::Client>) -
     let schema = &fixture.schema;
     // Faster than TRUNCATE, which makes new files.
     let tables = ["log", "record", "mail", "instance"];
-    let empty = tables.map(|table| format!("DELETE FROM {schema}.{table};")).concat();
+    let empty = tables
+        .map(|table| format!("DELETE FROM {schema}.{table};"))
+        .concat();
     let over = format!("UPDATE {schema}.instance SET until = now() - interval '1 hour'");
     away({
         let client = Arc::clone(&client);
         move || async move { client.batch_execute(&empty).await.unwrap() }
     });
     Box::new(move || {
-        let (pool, config, client, over) =
-            (pool.clone(), config.clone(), Arc::clone(&client), over.clone());
+        let (pool, config, client, over) = (
+            pool.clone(),
+            config.clone(),
+            Arc::clone(&client),
+            over.clone(),
+        );
         away(move || async move {
             client.batch_execute(&over).await.unwrap();
             let journal = PostgresJournal::open(pool, config).await.unwrap();
@@ -171,10 +177,14 @@ async fn sweep(fixture: Fixture, saga: Saga<Erp, Invoice, String>, insists: Opti
             Fault::RetryAfter,
             Fault::Twice,
         ] {
-            let (must, pivot) = (insists == Some(step), insists.is_some() && step == "post_gl");
+            let (must, pivot) = (
+                insists == Some(step),
+                insists.is_some() && step == "post_gl",
+            );
             // The first would be tried for ever.
             let ends = !must || matches!(fault, Fault::RetryAfter | Fault::Twice);
-            let few = matches!(fault, Fault::UnknownAfter) || step == "post_gl" && fault == Fault::Fails;
+            let few =
+                matches!(fault, Fault::UnknownAfter) || step == "post_gl" && fault == Fault::Fails;
             if !ends || !(all || few) {
                 continue;
             }
@@ -193,13 +203,19 @@ async fn sweep(fixture: Fixture, saga: Saga<Erp, Invoice, String>, insists: Opti
             crash.crashes.insert(first);
             let reached = trial.once(crash.clone(), &mut survey).await.unwrap();
             let found = left.lock().unwrap().take();
-            assert!(!same || found == undisturbed, "{crash}: {found:?}, not {undisturbed:?}");
+            assert!(
+                !same || found == undisturbed,
+                "{crash}: {found:?}, not {undisturbed:?}"
+            );
             for second in (first + 1..reached).filter(|_| all) {
                 let mut both = crash.clone();
                 both.crashes.insert(second);
                 trial.once(both.clone(), &mut survey).await.unwrap();
                 let found = left.lock().unwrap().take();
-                assert!(!same || found == undisturbed, "{both}: {found:?}, not {undisturbed:?}");
+                assert!(
+                    !same || found == undisturbed,
+                    "{both}: {found:?}, not {undisturbed:?}"
+                );
             }
         }
     }
