@@ -4,6 +4,7 @@
 //! standard output how invoices ended. One that dies is started again; what it had in hand goes on elsewhere when its
 //! lease is over. They shut down when their standard input ends, with their parent at the latest.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::io::Write as _;
 use std::process::Stdio;
@@ -237,9 +238,9 @@ pub(crate) async fn pay(
         match news {
             News::Said(Line::Ended { invoice, outcome }) => {
                 // An instance that was started again says it again.
-                if !crew.outcomes.contains_key(&invoice) {
-                    let kill = ended(&invoice, &outcome);
-                    crew.outcomes.insert(invoice, outcome);
+                if let Entry::Vacant(new) = crew.outcomes.entry(invoice) {
+                    let kill = ended(new.key(), &outcome);
+                    new.insert(outcome);
                     let victim = kill.and_then(|which| instances.get_mut(which)?.as_mut());
                     if let Some(victim) = victim {
                         victim.child.start_kill()?;

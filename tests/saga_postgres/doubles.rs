@@ -232,7 +232,7 @@ impl Herd {
 
     fn disturb(&mut self, rng: &mut Rng) {
         let now = Instant::now();
-        let any = |rng: &mut Rng| (rng.next_u64() % u64::from(INSTANCES)) as usize;
+        let any = |rng: &mut Rng| usize::try_from(rng.next_u64() % u64::from(INSTANCES)).unwrap();
         self.spared = match self.spared {
             None => {
                 let which = any(rng);

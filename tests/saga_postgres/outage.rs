@@ -160,9 +160,9 @@ async fn killed_server(_: Fixture) {
         last_beats > 20,
         "nobody was in front of an effect: {last_beats}"
     );
-    let done_all = world.done.lock().unwrap();
+    let done_all = world.done.lock().unwrap().clone();
     assert_eq!(done_all.len(), SAGAS as usize);
-    for (n, steps) in &*done_all {
+    for (n, steps) in done_all {
         assert_eq!(steps, &["a", "b", "c"], "saga {n}");
     }
     for engine in engines {
