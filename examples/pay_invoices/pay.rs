@@ -56,6 +56,8 @@ pub(crate) async fn pay(args: PayArgs) -> Result<bool, Failed> {
     };
     let state = State::open(&args.state, &identity, args.fresh)?;
     state.write_rejects(&input.rejects)?;
+    let address = args.postgres.as_deref();
+    let database = database(args.store, address, &state).await?;
 
     let start = |service| Backend::start(service, state.folder(), args.faults, args.seed);
     let (ledger, notification, assistant) = tokio::try_join!(
@@ -71,8 +73,6 @@ pub(crate) async fn pay(args: PayArgs) -> Result<bool, Failed> {
     let backends = [ledger, notification, assistant];
 
     // The journal is all that a new process needs to go on where a killed one stopped.
-    let address = args.postgres.as_deref();
-    let database = database(args.store, address, &state).await?;
     let journal = journal(args.store, database.as_ref(), &state).await?;
     let earlier = at_rest(&*journal).await?;
     let total = input.invoices.len();

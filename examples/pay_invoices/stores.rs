@@ -90,7 +90,7 @@ impl Database {
     /// Makes the tables where they are missing.
     pub(crate) async fn migrate(&self) -> Result<(), Failed> {
         let migrated = PostgresJournal::migrate(&self.pool()?, &self.config()).await;
-        Ok(migrated.map_err(|error| format!("--postgres: {error}"))?)
+        Ok(migrated.map_err(|error| format!("--postgres: {}", with_causes(&error)))?)
     }
 
     pub(crate) async fn open(&self) -> Result<Arc<dyn Journal>, Failed> {
@@ -103,6 +103,12 @@ impl Database {
         let drop = format!("DROP SCHEMA IF EXISTS {} CASCADE", self.schema);
         Ok(self.pool()?.get().await?.batch_execute(&drop).await?)
     }
+}
+
+/// An error and what it came of; none of mainstay's or the driver's says a password.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |all, cause| format!("{all}: {cause}"))
 }
 
 /// The database of a state, for a store that is in one; its tables are made.
