@@ -44,8 +44,11 @@ pub(crate) struct Orders {
 impl Orders {
     /// The process that starts sagas `from`, `from + step`, .. below `to`.
     pub(crate) fn command(&self, from: u32, to: u32, step: u32) -> Command {
-        let mut command = Command::new(std::env::current_exe().unwrap());
+        // It may be stopped when the tests are killed, and would stay so for ever.
+        let mut command = Command::new("setpriv");
         command
+            .args(["--pdeathsig", "KILL"])
+            .arg(std::env::current_exe().unwrap())
             .env(ADDRESS, &self.address)
             .env(SCHEMAS, format!("{} {}", self.journal, self.receiver))
             .env(RANGE, format!("{from} {to} {step}"))
