@@ -37,7 +37,7 @@ need_compiler() {
     need_command "$1" build-essential
 }
 
-# need_postgres: the server that tests/journal_postgres starts. Debian keeps its programs out of PATH.
+# need_postgres: the server that tests and an example start. Debian keeps its programs out of PATH.
 need_postgres() {
     local programs=/usr/lib/postgresql
     if ! command -v initdb >/dev/null && ! compgen -G "$programs/*/bin/initdb" >/dev/null; then

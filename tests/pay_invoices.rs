@@ -97,6 +97,14 @@ fn an_undisturbed_run_holds_its_audit_in_both_orders() {
     let again = documented.report();
     assert_eq!(number(&again, "finished_earlier"), scene.invoices);
     assert_eq!(again["paid"], report["paid"]);
+
+    // Without a journal that lasts nothing is found, and the books are begun anew.
+    let forgetful = scene.run("memory", &["--faults", "none", "--store", "memory"]);
+    for _ in 0..2 {
+        let report = forgetful.report();
+        assert_eq!(sound(&report, scene.invoices), Ok(()));
+        assert_eq!(number(&report, "finished_earlier"), 0);
+    }
 }
 
 #[test]
@@ -142,6 +150,13 @@ fn what_cannot_be_used_is_named() {
         (&["--seed", "many"], &["--seed", "many", "whole number"]),
         (&["--frobnicate"], &["--frobnicate", "--help"]),
         (&["--in-flight", "0"], &["--in-flight", "\"0\""]),
+        (&["--store", "paper"], &["--store", "paper", "memory"]),
+        (&["--store", "postgres"], &["--postgres", "DATABASE_URL"]),
+        (
+            &["--store", "postgres", "--postgres", "nowhere"],
+            &["--postgres", "postgres://"],
+        ),
+        (&["--instances", "3"], &["--instances", "--store postgres"]),
     ] {
         let said = refused(scene.run("refused", flags));
         for word in words {

@@ -21,7 +21,7 @@ use tonic::{Code, Status};
 
 use crate::Failed;
 use crate::assistant::Question;
-use crate::backends::{Backend, Service};
+use crate::backends::Service;
 use crate::chart::{self, Coding};
 use crate::invoice::Invoice;
 use crate::ledger::pb::ledger_client::LedgerClient;
@@ -51,6 +51,14 @@ pub(crate) struct Erp {
     pub(crate) timings: Timings,
 }
 
+/// Where the backends listen.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Addresses {
+    pub(crate) ledger: String,
+    pub(crate) notification: String,
+    pub(crate) assistant: String,
+}
+
 /// Why a backend did not do what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Trouble {
@@ -67,11 +75,7 @@ type Answer = Result<(), Trouble>;
 
 impl Erp {
     /// Clients for backends that are running.
-    pub(crate) fn connect(
-        ledger: &Backend,
-        notification: &Backend,
-        assistant: &Backend,
-    ) -> Result<Self, Failed> {
+    pub(crate) fn connect(addresses: &Addresses) -> Result<Self, Failed> {
         let books = stack("ledger")
             .retry(erp::transient().compressed(HASTE))
             .breaker(erp::breaker().compressed(HASTE));
@@ -83,13 +87,13 @@ impl Erp {
             .breaker(erp::ai_breaker().compressed(HASTE));
 
         // The channel connects when it is first used, and again when the ledger was restarted.
-        let channel = Endpoint::from_shared(ledger.url())?
+        let channel = Endpoint::from_shared(addresses.ledger.clone())?
             .tcp_nodelay(true)
             .connect_lazy();
         Ok(Self {
             ledger: LedgerClient::new(books.grpc(channel)),
-            notifications: HttpClient::new(&notices, notification, "/v1/notices"),
-            assistant: HttpClient::new(&model, assistant, "/v1/coding"),
+            notifications: HttpClient::new(&notices, &addresses.notification, "/v1/notices"),
+            assistant: HttpClient::new(&model, &addresses.assistant, "/v1/coding"),
             stacks: vec![
                 (Service::Ledger, books.handle()),
                 (Service::Notification, notices.handle()),
@@ -249,10 +253,10 @@ struct HttpClient {
 }
 
 impl HttpClient {
-    fn new(stack: &Stack, backend: &Backend, path: &str) -> Self {
+    fn new(stack: &Stack, backend: &str, path: &str) -> Self {
         Self {
             client: stack.reqwest(reqwest::Client::new()),
-            url: format!("{}{path}", backend.url()),
+            url: format!("{backend}{path}"),
         }
     }
 

@@ -4,6 +4,8 @@
 //! cargo run --release --example pay_invoices                        the shipped 2,000 invoices, mild faults
 //! cargo run --release --example pay_invoices -- --help              every option
 //! cargo run --release --example pay_invoices -- mine.csv --faults severe --seed 7
+//! cargo run --release --example pay_invoices -- --store postgres --postgres postgres://postgres@localhost/postgres \
+//!     --instances 3 --kill 4                                        three processes, killed four times
 //! ```
 //!
 //! The program starts three [backends] as processes of its own: a general [ledger] over gRPC, a [notification] service
@@ -11,6 +13,9 @@
 //! Every call goes through [mainstay's standard stack][erp], with the presets of the documents at twenty times their
 //! speed. [Faults][faults] are injected by seed: errors, lost answers, latency, hangs, and backends that are killed. In
 //! the end an [audit] reads the books from the disk and holds them against the journal.
+//!
+//! With `--store postgres --instances 3` three more processes share one journal: each is an [instance][crew] with a lease,
+//! starts its share of the invoices and carries on what the others leave behind. The books and the audit are the same.
 //!
 //! `kill -9` any of the processes at any moment and run the same command again: it finishes what is left, and its table
 //! counts everything.
@@ -48,7 +53,9 @@ mod args;
 mod assistant;
 mod audit;
 mod backends;
+mod carry;
 mod chart;
+mod crew;
 mod erp;
 mod faults;
 mod invalid;
@@ -66,6 +73,7 @@ mod rows;
 mod saga;
 mod state;
 mod store;
+mod stores;
 mod timings;
 
 use std::process::ExitCode;
@@ -84,6 +92,7 @@ fn main() -> ExitCode {
                 match command {
                     Command::Help => print!("{}", args::USAGE),
                     Command::Serve(args) => backends::serve(args).await?,
+                    Command::Carry(args) => crew::carry(args).await?,
                     Command::Pay(args) => return pay::pay(args).await,
                 }
                 Ok(true)

@@ -4,17 +4,18 @@ use std::collections::{HashMap, HashSet};
 use std::fs::OpenOptions;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Instant, SystemTime};
 
-use futures::StreamExt;
-use mainstay::journal::sqlite::SqliteJournal;
 use mainstay::journal::{Journal, JournalError, Listing, Status};
-use mainstay::saga::{Ended, Key, Saga, SagaError, Sagas};
+use mainstay::saga::SagaError;
+use sha2::{Digest, Sha256};
 
 use crate::args::PayArgs;
 use crate::audit::audit;
 use crate::backends::{Backend, Service};
-use crate::erp::Erp;
+use crate::carry::Carrier;
+use crate::crew::{self, Crew, Figures};
+use crate::erp::{Addresses, Erp};
 use crate::faults::kills;
 use crate::invalid::Invalid;
 use crate::invoice::Invoice;
@@ -22,8 +23,10 @@ use crate::mutant::breaking;
 use crate::outcome::Outcome;
 use crate::progress::Progress;
 use crate::report::{BackendRow, Report};
-use crate::saga::{Notified, STEPS, pay_invoice};
+use crate::saga::STEPS;
 use crate::state::{Identity, State};
+use crate::stores::{Store, database, journal};
+use crate::timings::Timings;
 use crate::{Failed, reader};
 
 /// Pays every invoice of the input and says whether the audit holds.
@@ -48,9 +51,13 @@ pub(crate) async fn pay(args: PayArgs) -> Result<bool, Failed> {
         input: input.digest.clone(),
         seed: args.seed,
         saga: args.order.to_string(),
+        store: args.store.to_string(),
+        schema: (args.store == Store::Postgres).then(|| schema_of(&args)),
     };
     let state = State::open(&args.state, &identity, args.fresh)?;
     state.write_rejects(&input.rejects)?;
+    let address = args.postgres.as_deref();
+    let database = database(args.store, address, &state).await?;
 
     let start = |service| Backend::start(service, state.folder(), args.faults, args.seed);
     let (ledger, notification, assistant) = tokio::try_join!(
@@ -58,76 +65,104 @@ pub(crate) async fn pay(args: PayArgs) -> Result<bool, Failed> {
         start(Service::Notification),
         start(Service::Assistant)
     )?;
-    let erp = Arc::new(Erp::connect(&ledger, &notification, &assistant)?);
+    let addresses = Addresses {
+        ledger: ledger.url(),
+        notification: notification.url(),
+        assistant: assistant.url(),
+    };
     let backends = [ledger, notification, assistant];
 
     // The journal is all that a new process needs to go on where a killed one stopped.
-    let journal = breaking(Arc::new(SqliteJournal::open(state.journal())?), args.mutant);
+    let journal = journal(args.store, database.as_ref(), &state).await?;
     let earlier = at_rest(&*journal).await?;
-    let saga = pay_invoice(args.order)?;
-    let sagas = Sagas::builder(journal, Arc::clone(&erp))
-        .register(&saga)
-        .in_flight(args.in_flight)
-        .start()
-        .await?;
-
+    let total = input.invoices.len();
     eprintln!(
-        "paying {} invoices, {} of them finished earlier",
-        input.invoices.len(),
+        "paying {total} invoices, {} of them finished earlier",
         earlier.len()
     );
-    let progress = Progress::new(earlier.len() as u64, input.invoices.len() as u64);
-    let drills = Drills::new(
-        kills(args.faults, args.seed),
-        &backends,
-        input.invoices.len(),
-    );
-    let outcomes: HashMap<String, Outcome> = futures::stream::iter(&input.invoices)
-        .map(|invoice| async {
-            let key = invoice.key();
-            let outcome = outcome_of(&sagas, &saga, invoice)
-                .await
-                .unwrap_or_else(|error| {
+    let progress = Progress::new(earlier.len() as u64, total as u64);
+    let drills = Drills::new(kills(args.faults, args.seed), &backends, total);
+    // How many are finished now, when this one was not before.
+    let finished = |key: &str, outcome: &Outcome| {
+        let new = *outcome != Outcome::Unfinished && !earlier.contains(key);
+        let count = new.then(|| progress.one_more())?;
+        drills.at(count, &progress);
+        Some(count)
+    };
+    let crew = match (address, state.schema()) {
+        (Some(address), Some(schema)) if args.instances > 1 => {
+            // They have their own.
+            drop(journal);
+            let mut killed = 0;
+            let ended = |key: &str, outcome: &Outcome| {
+                let count = finished(key, outcome)?;
+                let due = total as u64 * u64::from(killed + 1) / u64::from(args.kills + 1);
+                (killed < args.kills && count >= due).then(|| {
+                    killed += 1;
+                    let which = killed as usize % args.instances;
+                    progress.say(&format!("killing instance {}", which + 1));
+                    which
+                })
+            };
+            let say = |what: &str| progress.say(what);
+            crew::pay(&args, (address, schema), &addresses, ended, say).await?
+        }
+        _ => {
+            let erp = Arc::new(Erp::connect(&addresses)?);
+            let journal = breaking(journal, args.mutant);
+            let app = Arc::clone(&erp);
+            let carrier = Carrier::start(journal, app, args.order, args.in_flight, None).await?;
+            let mut outcomes = HashMap::new();
+            let ended = |invoice: &Invoice, outcome: Result<Outcome, SagaError>| {
+                let key = invoice.key();
+                let outcome = outcome.unwrap_or_else(|error| {
                     progress.say(&format!("{key}: {error}"));
                     Outcome::Unfinished
                 });
-            if outcome != Outcome::Unfinished && !earlier.contains(&key) {
-                drills.at(progress.one_more(), &progress);
+                finished(&key, &outcome);
+                outcomes.insert(key, outcome);
+            };
+            carrier.pay(input.invoices.iter(), ended).await;
+            carrier.shutdown().await;
+            Crew {
+                outcomes,
+                figures: Figures::of(&erp),
+                restarts: 0,
             }
-            (key, outcome)
-        })
-        .buffer_unordered(args.in_flight.get())
-        .collect()
-        .await;
+        }
+    };
     progress.finish();
-    sagas.shutdown(Duration::from_secs(10)).await;
     let restarts: HashMap<Service, u64> = backends
         .iter()
         .map(|it| (it.service(), it.restarts()))
         .collect();
     futures::future::join_all(backends.map(Backend::stop)).await;
 
-    let mut report = Report::count(&input.invoices, &outcomes);
+    let Crew {
+        outcomes, figures, ..
+    } = &crew;
+    let mut report = Report::count(&input.invoices, outcomes);
     report.rejected = input.rejects.len() as u64;
     report.finished_earlier = earlier.len() as u64;
-    report.coded_by_rules = erp.coded_by_rules();
-    report.steps = erp.timings.percentiles(&STEPS);
-    report.backends = erp
-        .stacks()
-        .iter()
-        .map(|(service, stack)| BackendRow {
-            backend: service.to_string(),
-            retries: stack.retry().retries(),
-            breaker_openings: stack.breaker().openings(),
-            restarts: restarts.get(service).copied().unwrap_or_default(),
+    report.coded_by_rules = figures.coded_by_rules;
+    report.instances = args.instances as u64;
+    report.instance_restarts = crew.restarts;
+    report.steps = Timings::from_micros(&STEPS, figures.timings.clone()).percentiles(&STEPS);
+    report.backends = [Service::Ledger, Service::Notification, Service::Assistant]
+        .into_iter()
+        .map(|service| {
+            let backend = service.to_string();
+            let (retries, breaker_openings) =
+                figures.backends.get(&backend).copied().unwrap_or_default();
+            BackendRow {
+                backend,
+                retries,
+                breaker_openings,
+                restarts: restarts.get(&service).copied().unwrap_or_default(),
+            }
         })
         .collect();
-    report.findings = audit(
-        &state.ledger(),
-        &state.notices(),
-        &input.invoices,
-        &outcomes,
-    )?;
+    report.findings = audit(&state.ledger(), &state.notices(), &input.invoices, outcomes)?;
     report.audit = report.findings.is_empty();
     report.seconds = began.elapsed().as_secs_f64();
     print!("{report}");
@@ -142,33 +177,13 @@ pub(crate) async fn pay(args: PayArgs) -> Result<bool, Failed> {
     Ok(report.audit)
 }
 
-/// Pays one invoice, or finds out how it ended: a saga that was started before is the same saga.
-async fn outcome_of(
-    sagas: &Sagas<Erp>,
-    saga: &Saga<Erp, Invoice, Notified>,
-    invoice: &Invoice,
-) -> Result<Outcome, SagaError> {
-    let key = Key::new(invoice.number.as_str()).tenant(&invoice.tenant);
-    let handle = sagas.start(saga, key, invoice.clone()).await?;
-    Ok(match handle.ended().await? {
-        Ended::Completed(notified) => Outcome::Paid {
-            noticed: notified == Notified::Sent,
-        },
-        Ended::Compensated { step, reason, .. } => Outcome::Compensated {
-            why: format!("{step}: {reason}"),
-        },
-        Ended::Incident(incident) => {
-            let (class, error) = (incident.class, incident.error);
-            let direction = if incident.unwinding { "undo of " } else { "" };
-            let step = incident.step.as_deref().unwrap_or("the whole saga");
-            Outcome::Incident {
-                why: format!("{direction}{step}: {error} ({class:?})"),
-            }
-        }
-        other => Outcome::Incident {
-            why: format!("{other:?}"),
-        },
-    })
+/// A schema for a state that is begun now.
+fn schema_of(args: &PayArgs) -> String {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let made_of = format!("{:?} {now:?} {}", args.state, std::process::id());
+    let digest = Sha256::digest(made_of);
+    let hex = digest.iter().take(8).map(|byte| format!("{byte:02x}"));
+    format!("pay_invoices_{}", hex.collect::<String>())
 }
 
 /// The invoices that were finished before this run, or wait for an operator.

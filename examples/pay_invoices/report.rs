@@ -32,6 +32,9 @@ pub(crate) struct Report {
     pub(crate) finished_earlier: u64,
     pub(crate) coded_by_rules: u64,
     pub(crate) seconds: f64,
+    /// Processes that shared the journal, and how often one was started again.
+    pub(crate) instances: u64,
+    pub(crate) instance_restarts: u64,
     pub(crate) backends: Vec<BackendRow>,
     #[serde(skip)]
     pub(crate) steps: Vec<Percentiles>,
@@ -63,6 +66,8 @@ impl Report {
             finished_earlier: 0,
             coded_by_rules: 0,
             seconds: 0.0,
+            instances: 1,
+            instance_restarts: 0,
             backends: Vec::new(),
             steps: Vec::new(),
         };
@@ -107,6 +112,10 @@ impl fmt::Display for Report {
         writeln!(f, "{:<24}{:>7}", "rejected rows", self.rejected)?;
         writeln!(f, "{:<24}{:>7}", "finished earlier", self.finished_earlier)?;
         writeln!(f, "{:<24}{:>7}", "coded by rule", self.coded_by_rules)?;
+        if self.instances > 1 {
+            writeln!(f, "{:<24}{:>7}", "instances", self.instances)?;
+            writeln!(f, "  {:<22}{:>7}", "restarts", self.instance_restarts)?;
+        }
 
         writeln!(
             f,

@@ -34,12 +34,25 @@ pub(crate) struct Identity {
     pub(crate) input: String,
     pub(crate) seed: u64,
     pub(crate) saga: String,
+    /// Where the journal is.
+    #[serde(default = "sqlite")]
+    pub(crate) store: String,
+    /// Where in a database; another one for every state that is begun.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) schema: Option<String>,
+}
+
+/// What states say nothing of that are older than the choice.
+fn sqlite() -> String {
+    "sqlite".to_owned()
 }
 
 /// A state folder that is in the hands of this process.
 #[derive(Debug)]
 pub(crate) struct State {
     folder: PathBuf,
+    schema: Option<String>,
+    forgotten: Option<String>,
     _lock: Lock,
 }
 
@@ -52,7 +65,12 @@ impl State {
             .map_err(|error| named(&format!("a folder to write to ({error})")))?;
         let in_use = || named("a folder that no other run is using");
         let lock = Lock::acquire(&folder.join("run.lock"), PATIENCE)?.ok_or_else(in_use)?;
+        let (mut schema, mut forgotten) = (identity.schema.clone(), None);
         if fresh {
+            let before = fs::read_to_string(folder.join(IDENTITY)).unwrap_or_default();
+            forgotten = serde_json::from_str::<Identity>(&before)
+                .ok()
+                .and_then(|before| before.schema);
             // Backends of a killed run may hold the files for a moment yet.
             for service in crate::backends::Service::ALL {
                 Lock::acquire(&folder.join(format!("{service}.lock")), PATIENCE)?
@@ -62,10 +80,11 @@ impl State {
         }
         match fs::read_to_string(folder.join(IDENTITY)) {
             Ok(text) => {
-                let found = serde_json::from_str(&text).map_err(|error| {
+                let found: Identity = serde_json::from_str(&text).map_err(|error| {
                     named(&format!("a state of this program ({IDENTITY}: {error})"))
                 })?;
                 compare(folder, &found, identity)?;
+                schema = found.schema;
             }
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 if let Some(file) = FILES.into_iter().find(|file| folder.join(file).exists()) {
@@ -80,12 +99,24 @@ impl State {
         }
         Ok(Self {
             folder: folder.to_owned(),
+            schema,
+            forgotten,
             _lock: lock,
         })
     }
 
     pub(crate) fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// Where in the database the journal is, if it is in one.
+    pub(crate) fn schema(&self) -> Option<&str> {
+        self.schema.as_deref()
+    }
+
+    /// Where in the database the journal of the state was that this one replaces.
+    pub(crate) fn forgotten(&self) -> Option<&str> {
+        self.forgotten.as_deref()
     }
 
     pub(crate) fn journal(&self) -> PathBuf {
@@ -128,6 +159,7 @@ fn compare(folder: &Path, found: &Identity, wanted: &Identity) -> Result<(), Inv
         ("input", found.input.clone(), wanted.input.clone()),
         ("seed", found.seed.to_string(), wanted.seed.to_string()),
         ("saga", found.saga.clone(), wanted.saga.clone()),
+        ("store", found.store.clone(), wanted.store.clone()),
     ];
     let differing: Vec<_> = rows
         .iter()
@@ -189,6 +221,8 @@ mod tests {
             input: "a-1".to_owned(),
             seed: 1,
             saga: "standard".to_owned(),
+            store: "sqlite".to_owned(),
+            schema: None,
         };
         drop(State::open(folder.path(), &made, false).unwrap());
         drop(State::open(folder.path(), &made, false).unwrap());

@@ -36,6 +36,35 @@ impl Timings {
         result
     }
 
+    /// Everything that was measured, in microseconds, by step.
+    pub(crate) fn micros(&self) -> BTreeMap<String, Vec<u64>> {
+        let by_step = self.by_step.lock().unwrap_or_else(PoisonError::into_inner);
+        let micros = |times: &Vec<Duration>| {
+            let micros = times.iter().map(|time| u64::try_from(time.as_micros()));
+            micros.map(|micros| micros.unwrap_or(u64::MAX)).collect()
+        };
+        let all = by_step.iter();
+        all.map(|(step, times)| ((*step).to_owned(), micros(times)))
+            .collect()
+    }
+
+    /// What several processes have measured, of these steps.
+    pub(crate) fn from_micros(
+        steps: &[&'static str],
+        mut micros: BTreeMap<String, Vec<u64>>,
+    ) -> Self {
+        let of = |step: &&'static str| {
+            let times = micros.remove(*step)?;
+            Some((
+                *step,
+                times.into_iter().map(Duration::from_micros).collect(),
+            ))
+        };
+        Self {
+            by_step: Mutex::new(steps.iter().filter_map(of).collect()),
+        }
+    }
+
     /// Percentiles of the steps that ran, in the order of `steps`.
     pub(crate) fn percentiles(&self, steps: &[&'static str]) -> Vec<Percentiles> {
         let by_step = self.by_step.lock().unwrap_or_else(PoisonError::into_inner);

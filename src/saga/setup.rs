@@ -141,7 +141,8 @@ impl<App: Send + Sync + 'static> SagasBuilder<App> {
 
     /// How often a saga is run that has already been taken over twice without getting further, before it is an incident
     /// of class [`CrashLoop`](super::entry::Class::CrashLoop). Defaults to 5: with the two before, seven processes
-    /// died. Fewer would take a saga for deadly that was unlucky while processes were killed in quick succession.
+    /// died. Fewer would take a saga for deadly that was unlucky while processes were killed in quick succession: with
+    /// processes that live for 400 ms the default took one of the first thousands for deadly, and 30 none of 10,000.
     ///
     /// From the second takeover on a saga is suspected. That is written down before it runs, and suspected sagas make
     /// their first attempt one after the other, so that those that ran beside the one that ends the process get further

@@ -90,6 +90,8 @@ impl Run {
         command
             .arg("--report")
             .arg(self.report_file())
+            // Runs that want a database name it.
+            .env_remove("DATABASE_URL")
             .stdin(Stdio::null());
         command
     }
