@@ -47,6 +47,7 @@ pub mod postgres;
 mod request;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+mod transactions;
 mod wrap;
 
 pub use error::JournalError;
@@ -55,6 +56,7 @@ pub use port::{Answer, Journal};
 pub use request::{
     Append, Beat, Begin, Begun, Claim, Join, Listing, Post, Posted, Prune, Pulse, Release,
 };
+pub use transactions::Transactions;
 pub use wrap::pass_on;
 
 pub use crate::journal_contract as contract;

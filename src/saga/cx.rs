@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::SagaId;
 use super::digest::Digest;
 use super::entry::Started;
+use super::tx::Recorder;
 use crate::journal::{Epoch, Labels};
 use crate::rt;
 use crate::time::Tick;
@@ -32,6 +33,8 @@ pub(crate) struct Call {
     pub(crate) labels: Arc<Labels>,
     pub(crate) business_key: Arc<str>,
     pub(crate) deadline: Tick,
+    /// Of a step that writes its own record.
+    pub(crate) recorder: Option<Arc<Recorder>>,
 }
 
 impl<App, Input> Cx<App, Input> {
@@ -109,6 +112,11 @@ impl<App, Input> Cx<App, Input> {
     #[must_use]
     pub fn business_key(&self) -> &str {
         &self.call.business_key
+    }
+
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    pub(crate) fn recorder(&self) -> Option<&Arc<Recorder>> {
+        self.call.recorder.as_ref()
     }
 
     /// When this attempt is over, at the latest.

@@ -154,7 +154,8 @@
 //!
 //! [`testing::Trial`] drives a saga of yours through every one of these and checks what you say must hold.
 //!
-//! A receiver with a database of its own does its part with [`effect_guard`](crate::effect_guard). `docs/saga/steps.md`
+//! A step whose effect is in the journal's own database can have its record in the same transaction, and then happens
+//! exactly once: [`tx`]. A receiver with a database of its own does its part with [`effect_guard`](crate::effect_guard). `docs/saga/steps.md`
 //! says the rest: which error to return, what an undo meets, and what to do about others who look at the data meanwhile.
 //!
 //! # Running many instances
@@ -243,6 +244,7 @@ mod spot;
 mod start;
 pub mod testing;
 mod tries;
+pub mod tx;
 
 pub use action::{Action, Recorded};
 pub use builder::{After, AfterStep, Before, Builder, Onward, WithoutUndo};
