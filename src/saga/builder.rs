@@ -345,7 +345,7 @@ impl<App, Input> Draft<App, Input> {
         let (Some(shape), Some(stage)) = (self.shapes.pop(), self.stages.last_mut()) else {
             return;
         };
-        match Policy::of_question(&shape.name, &reconcile.settings()) {
+        match Policy::of_undo(&shape.name, &reconcile.settings()) {
             Ok(policy) => {
                 self.shapes.push(shape.reconciles(true));
                 let asking = Asking::<R, Given, Output>::new(reconcile);

@@ -185,13 +185,7 @@ impl Policy {
         }
     }
 
-    /// Of the question whether a step had its effect.
-    pub(crate) fn of_question(name: &str, settings: &Settings) -> Result<Self, DefinitionError> {
-        no_record(name, settings)?;
-        Self::of_undo(name, settings)
-    }
-
-    /// Of an undo.
+    /// Of an undo, and of the question whether a step had its effect.
     pub(crate) fn of_undo(name: &str, settings: &Settings) -> Result<Self, DefinitionError> {
         only_effects(name, settings)?;
         resolve(

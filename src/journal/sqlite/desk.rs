@@ -6,10 +6,13 @@ use rusqlite::Transaction;
 use tokio::sync::oneshot;
 
 use super::writer::{Op, Reply};
+use crate::rt;
 use crate::journal::{Answer, Append, JournalError, transactions};
 
 /// A step's effect, and what to record of it; `None` takes the effect back.
 pub(crate) type Work = Box<dyn FnOnce(&Transaction<'_>) -> Option<Append> + Send>;
+
+type Answered<T> = oneshot::Receiver<Result<T, JournalError>>;
 
 /// What became of work. Only what is recorded has had an effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +53,20 @@ impl Desk {
         self.ask(|reply| Op::Work(work, reply)).await
     }
 
+    /// The same where time is virtual: it must not pass while the writer, whose time is real, does the work.
+    pub(crate) async fn work_on_trial(&self, work: Work) -> Result<Worked, JournalError> {
+        let answer = self.hand_in(|reply| Op::Work(work, reply))?;
+        rt::wait_blocking(move || answer.blocking_recv().ok())
+            .await
+            .unwrap_or(Err(JournalError::Closed(None)))
+    }
+
     async fn ask<T>(&self, op: impl FnOnce(Reply<T>) -> Op) -> Result<T, JournalError> {
+        let answer = self.hand_in(op)?;
+        answer.await.unwrap_or(Err(JournalError::Closed(None)))
+    }
+
+    fn hand_in<T>(&self, op: impl FnOnce(Reply<T>) -> Op) -> Result<Answered<T>, JournalError> {
         let (reply, answer) = oneshot::channel();
         let sent = self
             .queue
@@ -59,7 +75,7 @@ impl Desk {
         if !sent {
             return Err(JournalError::Closed(None));
         }
-        answer.await.unwrap_or(Err(JournalError::Closed(None)))
+        Ok(answer)
     }
 }
 

@@ -9,6 +9,11 @@
 //! 3. With a draft the store is asked, whatever the attempt said, unless the commit was confirmed or the effect was
 //!    taken back for sure.
 
+#![cfg_attr(
+    not(any(feature = "sqlite", feature = "postgres")),
+    expect(dead_code, reason = "no store lends transactions, so no step asks for a record")
+)]
+
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -56,6 +61,12 @@ impl Recorder {
     fn state(&self) -> MutexGuard<'_, State> {
         // Held for single changes, none of which can panic half way.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the engine is on trial, and its time virtual.
+    #[cfg(feature = "sqlite")]
+    pub(crate) fn is_on_trial(&self) -> bool {
+        self.probe.is_some()
     }
 
     /// Whether work may still begin.

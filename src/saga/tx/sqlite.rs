@@ -1,8 +1,8 @@
 //! Steps in the file of the `sqlite` journal.
 //!
 //! The tables that the steps write are in the same file as the journal, beside its own (`log`, `record`, `mail`,
-//! `instance`), which are not to be touched. The program makes them with a connection of its own before the journal is
-//! opened; only one connection writes while it is.
+//! `instance`), which are not to be touched. The journal makes the file, and the program its tables, with a connection of
+//! its own and before the first saga; from then on only the steps write, since a writer beside the journal makes it wait.
 //!
 //! A step is a plain function: it runs on the journal's writer thread, inside the transaction that other sagas' records
 //! share, under a savepoint of its own. So it costs no sync of its own, and all that waits for the journal waits for it:
@@ -43,15 +43,15 @@
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let folder = tempfile::tempdir()?;
 //! # let path = folder.path().join("books.sqlite");
+//! let journal = Arc::new(SqliteJournal::open(&path)?);
 //! let books = rusqlite::Connection::open(&path)?;
-//! books.execute_batch("CREATE TABLE posting (number INTEGER PRIMARY KEY, minor INTEGER NOT NULL)")?;
+//! books.execute_batch("CREATE TABLE IF NOT EXISTS posting (number INTEGER PRIMARY KEY, minor INTEGER NOT NULL)")?;
 //!
 //! let order = Saga::builder("order")
 //!     .step("post", TxStep::new(post))
 //!     .undo(TxStep::new(unpost))
 //!     .pivot("ship", ship)
 //!     .build()?;
-//! let journal = Arc::new(SqliteJournal::open(&path)?);
 //! let sagas = Sagas::builder(journal, ()).register(&order).start().await?;
 //! let ended = sagas.start(&order, "ORDER-1", 12_00).await?.ended().await?;
 //! assert!(matches!(ended, Ended::Compensated { .. }));
@@ -186,7 +186,12 @@ where
         append
     };
     let unsaid = || StepError::retry("it was not begun");
-    match desk.work(Box::new(work)).await {
+    let worked = if recorder.is_on_trial() {
+        desk.work_on_trial(Box::new(work)).await
+    } else {
+        desk.work(Box::new(work)).await
+    };
+    match worked {
         Ok(Worked::Recorded) => {
             recorder.durable();
             said.await.unwrap_or_else(|_| Err(unsaid()))
