@@ -466,10 +466,8 @@ async fn every_crash_failure_and_repetition_leaves_each_effect_once() {
         .check("look", look)
         .step("a", TxStep::new(forth::<()>))
         .undo(TxStep::new(back))
-        .step("b", TxStep::new(forth::<i64>))
-        .undo(TxStep::new(back))
-        .pivot("c", TxStep::new(forth::<i64>))
-        .then("d", TxStep::new(forth::<i64>))
+        .pivot("b", TxStep::new(forth::<i64>))
+        .then("c", TxStep::new(forth::<i64>))
         .build()
         .unwrap();
     let current = Current::default();
@@ -478,7 +476,7 @@ async fn every_crash_failure_and_repetition_leaves_each_effect_once() {
         .store(store(&current))
         .holds(|world, ended| {
             let expected: &[&str] = match ended {
-                Ended::Completed(_) => &["a", "b", "c", "d"],
+                Ended::Completed(_) => &["a", "b", "c"],
                 Ended::Compensated { .. } => &[],
                 other => return Err(format!("{other:?}")),
             };
@@ -489,7 +487,7 @@ async fn every_crash_failure_and_repetition_leaves_each_effect_once() {
         .await
         .unwrap();
     println!("{survey:?}");
-    assert!(survey.runs > 500 && survey.completed > 100 && survey.compensated > 100, "{survey:?}");
+    assert!(survey.runs > 200 && survey.completed > 50 && survey.compensated > 50, "{survey:?}");
     assert_eq!(survey.incidents, 0);
 }
 
@@ -624,9 +622,9 @@ mod killed {
             in_the_middle += u32::from(books.number("SELECT count(*) FROM log WHERE status <> 'ended'") > 0);
             // At any moment the books are what the journal says.
             let done = "SELECT count(*) FROM record, json_each(body) AS fact
-                        WHERE json_extract(fact.value, '$.done') IS NOT NULL";
+                        WHERE CASE WHEN fact.type = 'object' THEN json_type(fact.value, '$.done') END IS NOT NULL";
             let undone = "SELECT count(*) FROM record, json_each(body) AS fact
-                        WHERE json_extract(fact.value, '$.undone') IS NOT NULL";
+                        WHERE CASE WHEN fact.type = 'object' THEN json_type(fact.value, '$.undone') END IS NOT NULL";
             let posted = books.number("SELECT count(*) FROM posting");
             assert_eq!(posted, books.number(done) - books.number(undone));
         }

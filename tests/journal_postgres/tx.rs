@@ -182,7 +182,7 @@ async fn cut_anywhere(fixture: Fixture) {
     let saga = saga();
     let mut n = 1;
     for lost in [Lost::Message, Lost::Reply] {
-        for k in 0..60 {
+        for k in 0..32 {
             let proxy = Proxy::to(fixture.server().port()).await;
             let sagas = serve(behind(&fixture, &proxy, 4).await, &books, &saga).await;
             // What comes first on a connection is no more interesting the sixtieth time.
