@@ -150,7 +150,10 @@ async fn checks_ride_and_the_end_does_too() {
     let before = shop.journal.written().commits;
     let handle = sagas.start(&saga, "1", 7).await.unwrap();
     assert_eq!(handle.ended().await.unwrap(), Ended::Completed(1));
-    assert!(shop.journal.written().commits - before <= 3, "a heartbeat may be among them");
+    assert!(
+        shop.journal.written().commits - before <= 3,
+        "a heartbeat may be among them"
+    );
     assert_eq!(books.posted(), ["post"]);
     let records = books.records();
     assert_eq!(records.len(), 2, "{records:?}");
@@ -178,7 +181,10 @@ async fn an_effect_is_undone_once_and_a_failed_one_was_none() {
         let saga = Saga::builder("failing")
             .step("first", TxStep::new(post::<()>))
             .undo(TxStep::new(unpost))
-            .step("second", Step::new(TxStep::new(failing)).attempts(Attempts::total(2)))
+            .step(
+                "second",
+                Step::new(TxStep::new(failing)).attempts(Attempts::total(2)),
+            )
             .undo(TxStep::new(never))
             .pivot("third", nothing::<i64>)
             .build()
@@ -186,7 +192,10 @@ async fn an_effect_is_undone_once_and_a_failed_one_was_none() {
         let shop = Shop::new();
         let (sagas, books) = shop.serve(&saga).await;
         let ended = sagas.start(&saga, "1", 7).await.unwrap().ended().await;
-        assert!(matches!(ended, Ok(Ended::Compensated { .. })), "{how}: {ended:?}");
+        assert!(
+            matches!(ended, Ok(Ended::Compensated { .. })),
+            "{how}: {ended:?}"
+        );
         assert!(books.posted().is_empty(), "{how}");
         let runs = books.runs.load(Ordering::SeqCst);
         assert_eq!(runs, if how == "retry" { 3 } else { 2 }, "{how}");
@@ -202,7 +211,10 @@ async fn a_pivot_that_is_given_up_turns_back_and_an_output_that_cannot_be_writte
     let saga = Saga::builder("turns")
         .step("first", TxStep::new(post::<()>))
         .undo(TxStep::new(unpost))
-        .pivot("second", Step::new(TxStep::new(failing)).attempts(Attempts::total(2)))
+        .pivot(
+            "second",
+            Step::new(TxStep::new(failing)).attempts(Attempts::total(2)),
+        )
         .build()
         .unwrap();
     let shop = Shop::new();
@@ -215,11 +227,23 @@ async fn a_pivot_that_is_given_up_turns_back_and_an_output_that_cannot_be_writte
         insert(tx, &cx)?;
         Ok("x".repeat(2 << 20))
     };
-    let saga = Saga::builder("large").pivot("post", TxStep::new(large)).build().unwrap();
+    let saga = Saga::builder("large")
+        .pivot("post", TxStep::new(large))
+        .build()
+        .unwrap();
     let shop = Shop::new();
     let (sagas, books) = shop.serve(&saga).await;
-    let ended = sagas.start(&saga, "1", 7).await.unwrap().ended().await.unwrap();
-    assert!(matches!(&ended, Ended::Incident(held) if held.class == Class::Unrecordable), "{ended:?}");
+    let ended = sagas
+        .start(&saga, "1", 7)
+        .await
+        .unwrap()
+        .ended()
+        .await
+        .unwrap();
+    assert!(
+        matches!(&ended, Ended::Incident(held) if held.class == Class::Unrecordable),
+        "{ended:?}"
+    );
     assert!(books.posted().is_empty());
 }
 
@@ -233,7 +257,10 @@ async fn what_takes_too_long_is_taken_back() {
         Ok(number)
     };
     let saga = Saga::builder("slow")
-        .pivot("post", Step::new(TxStep::new(slow)).timeout(Duration::from_millis(100)))
+        .pivot(
+            "post",
+            Step::new(TxStep::new(slow)).timeout(Duration::from_millis(100)),
+        )
         .build()
         .unwrap();
     let shop = Shop::new();
@@ -250,7 +277,8 @@ async fn who_lost_the_saga_cannot_act() {
         // As another instance's claim does.
         let db = Connection::open(&cx.app().path).unwrap();
         let id = i64::try_from(cx.saga_id().get()).unwrap();
-        db.execute("UPDATE log SET epoch = epoch + 1 WHERE id = ?1", [id]).unwrap();
+        db.execute("UPDATE log SET epoch = epoch + 1 WHERE id = ?1", [id])
+            .unwrap();
         Ok(())
     }
     let saga = Saga::builder("stale")
@@ -269,7 +297,11 @@ async fn who_lost_the_saga_cannot_act() {
     }
     sagas.shutdown(Duration::from_secs(5)).await;
     drop(handle);
-    assert_eq!(books.runs.load(Ordering::SeqCst), 1, "it ran, and was refused");
+    assert_eq!(
+        books.runs.load(Ordering::SeqCst),
+        1,
+        "it ran, and was refused"
+    );
     assert!(books.posted().is_empty());
     assert_eq!(books.records().len(), 1);
 }
@@ -290,7 +322,10 @@ async fn one_that_breaks_the_transaction_is_held_and_others_go_on() {
             insert(tx, &cx)
         };
         let saga = Saga::builder("breaking")
-            .pivot("post", Step::new(TxStep::new(breaking)).attempts(Attempts::total(3)))
+            .pivot(
+                "post",
+                Step::new(TxStep::new(breaking)).attempts(Attempts::total(3)),
+            )
             .build()
             .unwrap();
         let shop = Shop::new();
@@ -308,7 +343,9 @@ async fn one_that_breaks_the_transaction_is_held_and_others_go_on() {
                 (32, Some(class), Ended::Incident(held)) => assert_eq!(held.class, class, "{how}"),
                 (32, None, Ended::Compensated { .. }) => {}
                 (32, _, other) => panic!("{how}: {other:?}"),
-                (_, _, ended) => assert!(matches!(ended, Ended::Completed(_)), "{how} {n}: {ended:?}"),
+                (_, _, ended) => {
+                    assert!(matches!(ended, Ended::Completed(_)), "{how} {n}: {ended:?}")
+                }
             }
         }
         let others = books.number("SELECT count(DISTINCT key) FROM posting WHERE minor <> 666");
@@ -322,7 +359,9 @@ async fn one_that_breaks_the_transaction_is_held_and_others_go_on() {
 async fn never_in_two_transactions() {
     let saga = Saga::builder("elsewhere")
         .step("first", nothing::<()>)
-        .undo(TxStep::new(|_: &Transaction<'_>, _: C, _: Option<()>| Ok(())))
+        .undo(TxStep::new(|_: &Transaction<'_>, _: C, _: Option<()>| {
+            Ok(())
+        }))
         .pivot("post", nothing::<()>)
         .build()
         .unwrap();
@@ -339,21 +378,45 @@ async fn never_in_two_transactions() {
     let wrapped = Wrapper {
         inner: Arc::clone(&shop.journal) as _,
     };
-    for journal in [Arc::new(MemoryJournal::new()) as Arc<dyn Journal>, Arc::new(wrapped)] {
-        let refused = Sagas::builder(journal, books()).register(&saga).start().await;
-        let Err(SagaError::OtherJournal { definition, step, needed, .. }) = refused else {
+    for journal in [
+        Arc::new(MemoryJournal::new()) as Arc<dyn Journal>,
+        Arc::new(wrapped),
+    ] {
+        let refused = Sagas::builder(journal, books())
+            .register(&saga)
+            .start()
+            .await;
+        let Err(SagaError::OtherJournal {
+            definition,
+            step,
+            needed,
+            ..
+        }) = refused
+        else {
             panic!("it started");
         };
-        assert_eq!((&*definition, &*step, needed), ("elsewhere", "first", "sqlite"));
+        assert_eq!(
+            (&*definition, &*step, needed),
+            ("elsewhere", "first", "sqlite")
+        );
     }
 
     let check = Saga::builder("check")
         .check("look", TxStep::new(post::<()>))
         .build();
-    assert!(matches!(check, Err(DefinitionError::Misplaced { .. })), "{check:?}");
+    assert!(
+        matches!(check, Err(DefinitionError::Misplaced { .. })),
+        "{check:?}"
+    );
     // Whoever changes a plain step to such a one makes another definition of it.
-    let plain = Saga::builder("x").pivot("post", nothing::<()>).build().unwrap();
-    let other = Saga::builder("x").pivot("post", TxStep::new(|_: &Transaction<'_>, _: C, (): ()| Ok(())));
+    let plain = Saga::builder("x")
+        .pivot("post", nothing::<()>)
+        .build()
+        .unwrap();
+    let other = Saga::builder("x").pivot(
+        "post",
+        TxStep::new(|_: &Transaction<'_>, _: C, (): ()| Ok(())),
+    );
     assert_ne!(plain.fingerprint(), other.build().unwrap().fingerprint());
 }
 
@@ -389,22 +452,34 @@ async fn its_record_is_sealed_like_any_other() {
         insert(tx, &cx)?;
         Ok("IBAN-DE89".to_owned())
     };
-    let saga = Saga::builder("sealed").pivot("post", TxStep::new(secret)).build().unwrap();
+    let saga = Saga::builder("sealed")
+        .pivot("post", TxStep::new(secret))
+        .build()
+        .unwrap();
     let shop = Shop::new();
     for _ in 0..2 {
         // The second engine is told the first one's end.
         let books = Arc::new(Books::at(&shop.path()));
-        let sagas = Sagas::builder(Arc::clone(&shop.journal) as Arc<dyn Journal>, Arc::clone(&books))
-            .codec(Arc::new(Around))
-            .register(&saga)
-            .start()
-            .await
-            .unwrap();
+        let sagas = Sagas::builder(
+            Arc::clone(&shop.journal) as Arc<dyn Journal>,
+            Arc::clone(&books),
+        )
+        .codec(Arc::new(Around))
+        .register(&saga)
+        .start()
+        .await
+        .unwrap();
         let ended = sagas.start(&saga, "1", 7).await.unwrap().ended().await;
-        assert!(matches!(&ended, Ok(Ended::Completed(iban)) if iban == "IBAN-DE89"), "{ended:?}");
+        assert!(
+            matches!(&ended, Ok(Ended::Completed(iban)) if iban == "IBAN-DE89"),
+            "{ended:?}"
+        );
         assert_eq!(books.posted(), ["post"]);
         let records = books.records().concat();
-        assert!(records.contains("sealed") && !records.contains("IBAN"), "{records}");
+        assert!(
+            records.contains("sealed") && !records.contains("IBAN"),
+            "{records}"
+        );
         sagas.shutdown(Duration::from_secs(5)).await;
     }
     let log = shop.journal.load(LogId::new(1)).await.unwrap();
@@ -422,7 +497,10 @@ fn store(current: &Current) -> impl Fn() -> Opener + 'static {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("books.sqlite");
         drop(SqliteJournal::open(&path).unwrap());
-        Connection::open(&path).unwrap().execute_batch(TABLES).unwrap();
+        Connection::open(&path)
+            .unwrap()
+            .execute_batch(TABLES)
+            .unwrap();
         current.lock().unwrap().clone_from(&path);
         Box::new(move || {
             let path = folder.path().join("books.sqlite");
@@ -440,7 +518,10 @@ fn posted(world: &World) -> Vec<String> {
 }
 
 fn note(tx: &Transaction<'_>, cx: &Cx<World, ()>) -> Done<i64> {
-    tx.execute("INSERT INTO posting (key, step) VALUES (?1, ?2)", (cx.business_key(), cx.step()))?;
+    tx.execute(
+        "INSERT INTO posting (key, step) VALUES (?1, ?2)",
+        (cx.business_key(), cx.step()),
+    )?;
     Ok(tx.last_insert_rowid())
 }
 
@@ -481,13 +562,20 @@ async fn every_crash_failure_and_repetition_leaves_each_effect_once() {
                 other => return Err(format!("{other:?}")),
             };
             let posted = posted(world);
-            if posted == expected { Ok(()) } else { Err(format!("{posted:?}")) }
+            if posted == expected {
+                Ok(())
+            } else {
+                Err(format!("{posted:?}"))
+            }
         })
         .run()
         .await
         .unwrap();
     println!("{survey:?}");
-    assert!(survey.runs > 200 && survey.completed > 50 && survey.compensated > 50, "{survey:?}");
+    assert!(
+        survey.runs > 200 && survey.completed > 50 && survey.compensated > 50,
+        "{survey:?}"
+    );
     assert_eq!(survey.incidents, 0);
 }
 
@@ -508,7 +596,9 @@ async fn the_same_in_two_transactions_is_caught() {
     let violation = Trial::new(&saga, (), move || World(Arc::clone(&world)))
         .store(store(&current))
         .holds(|world, ended| match (ended, posted(world).len()) {
-            (Ended::Completed(_), 1) | (Ended::Compensated { .. }, 0) | (Ended::Incident(_), _) => Ok(()),
+            (Ended::Completed(_), 1) | (Ended::Compensated { .. }, 0) | (Ended::Incident(_), _) => {
+                Ok(())
+            }
             (ended, n) => Err(format!("{ended:?} and {n} postings")),
         })
         .run()
@@ -591,7 +681,8 @@ mod killed {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()));
+        let mut lines =
+            std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()));
         assert!(lines.any(|line| line.unwrap() == "ready"));
         let rest = std::thread::spawn(move || lines.map_while(Result::ok).count());
         if let Some(after) = kill_after {
@@ -617,9 +708,14 @@ mod killed {
         let mut to = 0;
         for _ in 0..25 {
             to += 200;
-            run(&path, to, Some(Duration::from_micros(1_000 + rng.next_u64() % 30_000)));
+            run(
+                &path,
+                to,
+                Some(Duration::from_micros(1_000 + rng.next_u64() % 30_000)),
+            );
             let books = Books::at(&path);
-            in_the_middle += u32::from(books.number("SELECT count(*) FROM log WHERE status <> 'ended'") > 0);
+            in_the_middle +=
+                u32::from(books.number("SELECT count(*) FROM log WHERE status <> 'ended'") > 0);
             // At any moment the books are what the journal says.
             let done = "SELECT count(*) FROM record, json_each(body) AS fact
                         WHERE CASE WHEN fact.type = 'object' THEN json_type(fact.value, '$.done') END IS NOT NULL";
@@ -633,9 +729,18 @@ mod killed {
         assert!(in_the_middle > 5, "the kills did not hit unfinished sagas");
         let books = Books::at(&path);
         let back = (0..to).filter(|n| n % 3 == 0).count();
-        assert_eq!(books.posted().len(), (usize::try_from(to).unwrap() - back) * 4);
+        assert_eq!(
+            books.posted().len(),
+            (usize::try_from(to).unwrap() - back) * 4
+        );
         let once = "SELECT count(DISTINCT key || ' ' || step) FROM posting";
-        assert_eq!(books.number(once), books.number("SELECT count(*) FROM posting"));
-        assert_eq!(books.number("SELECT count(*) FROM posting WHERE minor % 3 = 0"), 0);
+        assert_eq!(
+            books.number(once),
+            books.number("SELECT count(*) FROM posting")
+        );
+        assert_eq!(
+            books.number("SELECT count(*) FROM posting WHERE minor % 3 = 0"),
+            0
+        );
     }
 }

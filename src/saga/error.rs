@@ -215,7 +215,9 @@ pub enum SagaError {
     },
     /// A step is to be one transaction with its record ([`tx`](super::tx)), and this engine's journal is of another kind, or
     /// is behind a wrapper that does not pass its transactions on.
-    #[error("step `{step}` of {definition} needs a transaction of a {needed} journal, and this engine's lends none")]
+    #[error(
+        "step `{step}` of {definition} needs a transaction of a {needed} journal, and this engine's lends none"
+    )]
     #[non_exhaustive]
     OtherJournal {
         /// The definition's name.

@@ -10,8 +10,8 @@ use super::engine::in_step;
 use super::error::SagaError;
 use super::machine::{Attempt, Ending, Execution, Verdict};
 use super::probe::{Site, What, Wish};
-use super::tx::Concluded;
 use super::run::{Leave, Run, Work};
+use super::tx::Concluded;
 use crate::observe;
 use crate::rt;
 

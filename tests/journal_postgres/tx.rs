@@ -21,9 +21,18 @@ use super::fixture::{Fixture, eventually, psql, seed};
 use super::proxy::Proxy;
 
 pub(crate) fn add(suite: &mut Suite<'_>) {
-    suite.test("tx::an_effect_and_its_record_are_both_there_or_neither", whole);
-    suite.test("tx::a_connection_cut_at_any_message_loses_and_doubles_nothing", cut_anywhere);
-    suite.test("tx::random_cuts_and_killed_backends_lose_and_double_nothing", random_cuts);
+    suite.test(
+        "tx::an_effect_and_its_record_are_both_there_or_neither",
+        whole,
+    );
+    suite.test(
+        "tx::a_connection_cut_at_any_message_loses_and_doubles_nothing",
+        cut_anywhere,
+    );
+    suite.test(
+        "tx::random_cuts_and_killed_backends_lose_and_double_nothing",
+        random_cuts,
+    );
     suite.test("tx::who_lost_the_saga_cannot_act", stale);
     suite.test("tx::a_function_that_ends_the_transaction_is_held", breaks);
     suite.test("tx::what_takes_too_long_is_taken_back", slow);
@@ -61,7 +70,13 @@ impl Books {
 async fn count(fixture: &Fixture, what: &str) -> i64 {
     let schema = fixture.schema.as_str();
     let sql = what.replace("{schema}", schema);
-    fixture.psql().await.query_one(&sql, &[]).await.unwrap().get(0)
+    fixture
+        .psql()
+        .await
+        .query_one(&sql, &[])
+        .await
+        .unwrap()
+        .get(0)
 }
 
 async fn insert(tx: &Transaction<'_>, cx: &C) -> Done<i64> {
@@ -113,7 +128,11 @@ fn saga() -> Saga<Books, i64, i64> {
         .unwrap()
 }
 
-async fn serve<O>(journal: PostgresJournal, books: &Arc<Books>, saga: &Saga<Books, i64, O>) -> Sagas<Books> {
+async fn serve<O>(
+    journal: PostgresJournal,
+    books: &Arc<Books>,
+    saga: &Saga<Books, i64, O>,
+) -> Sagas<Books> {
     Sagas::builder(Arc::new(journal) as Arc<dyn Journal>, Arc::clone(books))
         .register(saga)
         .crash_limit(NonZeroU32::MAX)
@@ -123,7 +142,11 @@ async fn serve<O>(journal: PostgresJournal, books: &Arc<Books>, saga: &Saga<Book
 }
 
 async fn behind(fixture: &Fixture, proxy: &Proxy, connections: usize) -> PostgresJournal {
-    let address = fixture.server().address_through(proxy.port).parse().unwrap();
+    let address = fixture
+        .server()
+        .address_through(proxy.port)
+        .parse()
+        .unwrap();
     let pool = Pool::builder(Manager::new(address, NoTls))
         .max_size(connections)
         .build()
@@ -139,7 +162,10 @@ async fn behind(fixture: &Fixture, proxy: &Proxy, connections: usize) -> Postgre
 async fn balanced(fixture: &Fixture, sagas: i64) {
     let back = (0..sagas).filter(|n| n % 3 == 0).count();
     let expected = (sagas - i64::try_from(back).unwrap()) * 3;
-    assert_eq!(count(fixture, "SELECT count(*) FROM {schema}.posting").await, expected);
+    assert_eq!(
+        count(fixture, "SELECT count(*) FROM {schema}.posting").await,
+        expected
+    );
     let once = "SELECT count(DISTINCT (key, step)) FROM {schema}.posting";
     assert_eq!(count(fixture, once).await, expected);
     let wrong = "SELECT count(*) FROM {schema}.posting WHERE minor % 3 = 0";
@@ -152,7 +178,13 @@ async fn whole(fixture: Fixture) {
     let saga = saga();
     let sagas = serve(journal, &books, &saga).await;
     for n in 0..9 {
-        let ended = sagas.start(&saga, n.to_string(), n).await.unwrap().ended().await.unwrap();
+        let ended = sagas
+            .start(&saga, n.to_string(), n)
+            .await
+            .unwrap()
+            .ended()
+            .await
+            .unwrap();
         match ended {
             Ended::Completed(_) => assert_ne!(n % 3, 0),
             Ended::Compensated { .. } => assert_eq!(n % 3, 0),
@@ -165,7 +197,10 @@ async fn whole(fixture: Fixture) {
     assert_eq!(count(&fixture, records).await, 4);
 
     let memory = mainstay::journal::memory::MemoryJournal::new();
-    let refused = Sagas::builder(Arc::new(memory), Arc::clone(&books)).register(&saga).start().await;
+    let refused = Sagas::builder(Arc::new(memory), Arc::clone(&books))
+        .register(&saga)
+        .start()
+        .await;
     assert!(matches!(refused, Err(SagaError::OtherJournal { .. })));
 }
 
@@ -186,7 +221,13 @@ async fn cut_anywhere(fixture: Fixture) {
             let proxy = Proxy::to(fixture.server().port()).await;
             let sagas = serve(behind(&fixture, &proxy, 4).await, &books, &saga).await;
             // What comes first on a connection is no more interesting the sixtieth time.
-            sagas.start(&saga, format!("warm {n}"), 1).await.unwrap().ended().await.unwrap();
+            sagas
+                .start(&saga, format!("warm {n}"), 1)
+                .await
+                .unwrap()
+                .ended()
+                .await
+                .unwrap();
             match lost {
                 Lost::Message => proxy.cut_before_the_server(k),
                 Lost::Reply => proxy.cut_after_the_server(k),
@@ -194,7 +235,13 @@ async fn cut_anywhere(fixture: Fixture) {
             for turn in 0..2 {
                 let key = format!("{n} {turn}");
                 let input = if turn == 0 { 1 } else { 3 };
-                let ended = sagas.start(&saga, key.clone(), input).await.unwrap().ended().await.unwrap();
+                let ended = sagas
+                    .start(&saga, key.clone(), input)
+                    .await
+                    .unwrap()
+                    .ended()
+                    .await
+                    .unwrap();
                 let posted = format!("SELECT count(*) FROM {{schema}}.posting WHERE key = '{key}'");
                 let posted = count(&fixture, &posted).await;
                 match (turn, &ended) {
@@ -233,7 +280,10 @@ async fn random_cuts(fixture: Fixture) {
                 0 => proxy.cut_before_the_server(k),
                 1 => proxy.cut_after_the_server(k),
                 _ => {
-                    let row = psql.query_one(kill, &[&fixture.schema.as_str()]).await.unwrap();
+                    let row = psql
+                        .query_one(kill, &[&fixture.schema.as_str()])
+                        .await
+                        .unwrap();
                     killed += row.get::<_, i64>(0);
                 }
             }
@@ -248,7 +298,13 @@ async fn random_cuts(fixture: Fixture) {
         async move {
             tokio::time::sleep(Duration::from_millis(u64::try_from(n).unwrap() * 5)).await;
             loop {
-                match sagas.start(saga, n.to_string(), n).await.unwrap().ended().await {
+                match sagas
+                    .start(saga, n.to_string(), n)
+                    .await
+                    .unwrap()
+                    .ended()
+                    .await
+                {
                     Ok(Ended::Completed(_) | Ended::Compensated { .. }) => return,
                     Ok(other) => panic!("{n}: {other:?}"),
                     Err(error) => println!("{n}: {error}"),
@@ -273,7 +329,10 @@ async fn overtaken(tx: &Transaction<'_>, cx: C, _: i64) -> Done<i64> {
     let number = insert(tx, &cx).await?;
     // On a connection of its own, so that it is committed whatever becomes of this.
     let client = psql(cx.app().address.clone()).await;
-    let sql = format!("UPDATE {}.log SET epoch = epoch + 1 WHERE key = 'stale'", cx.app().schema);
+    let sql = format!(
+        "UPDATE {}.log SET epoch = epoch + 1 WHERE key = 'stale'",
+        cx.app().schema
+    );
     client.batch_execute(&sql).await?;
     Ok(number)
 }
@@ -288,28 +347,58 @@ async fn stale(fixture: Fixture) {
         .unwrap();
     let sagas = serve(journal, &books, &saga).await;
     let handle = sagas.start(&saga, "stale", 1).await.unwrap();
-    eventually("the function ran", async || books.runs.load(Ordering::SeqCst) > 0).await;
+    eventually("the function ran", async || {
+        books.runs.load(Ordering::SeqCst) > 0
+    })
+    .await;
     sagas.shutdown(Duration::from_secs(5)).await;
     drop(handle);
-    assert_eq!(books.runs.load(Ordering::SeqCst), 1, "it ran once, and was refused");
-    assert_eq!(count(&fixture, "SELECT count(*) FROM {schema}.posting").await, 0);
-    assert_eq!(count(&fixture, "SELECT count(*) FROM {schema}.record").await, 1);
+    assert_eq!(
+        books.runs.load(Ordering::SeqCst),
+        1,
+        "it ran once, and was refused"
+    );
+    assert_eq!(
+        count(&fixture, "SELECT count(*) FROM {schema}.posting").await,
+        0
+    );
+    assert_eq!(
+        count(&fixture, "SELECT count(*) FROM {schema}.record").await,
+        1
+    );
 }
 
 async fn committing(tx: &Transaction<'_>, cx: C, (): ()) -> Done<i64> {
     let number = insert(tx, &cx).await?;
-    tx.batch_execute(if *cx.input() == 1 { "COMMIT" } else { "ROLLBACK" }).await?;
+    tx.batch_execute(if *cx.input() == 1 {
+        "COMMIT"
+    } else {
+        "ROLLBACK"
+    })
+    .await?;
     Ok(number)
 }
 
 async fn breaks(fixture: Fixture) {
     let journal = fixture.journal().await;
     let books = Books::of(&fixture).await;
-    let saga = Saga::builder("breaks").pivot("post", TxStep::new(committing)).build().unwrap();
+    let saga = Saga::builder("breaks")
+        .pivot("post", TxStep::new(committing))
+        .build()
+        .unwrap();
     let sagas = serve(journal, &books, &saga).await;
     for n in 1..=2 {
-        let ended = sagas.start(&saga, n.to_string(), n).await.unwrap().ended().await.unwrap();
-        assert!(matches!(&ended, Ended::Incident(held) if held.class == Class::Halted), "{ended:?}");
+        let ended = sagas
+            .start(&saga, n.to_string(), n)
+            .await
+            .unwrap()
+            .ended()
+            .await
+            .unwrap();
+        assert!(
+            matches!(&ended, Ended::Incident(held) if held.class == Class::Halted),
+            "{ended:?}"
+        );
     }
     let done = "SELECT count(*) FROM {schema}.record WHERE body LIKE '%\"done\"%'";
     assert_eq!(count(&fixture, done).await, 0);
@@ -330,24 +419,48 @@ async fn slow(fixture: Fixture) {
     let journal = fixture.journal().await;
     let books = Books::of(&fixture).await;
     let hanging = Step::new(TxStep::new(hanging)).timeout(Duration::from_millis(200));
-    let saga = Saga::builder("slow").pivot("post", hanging).build().unwrap();
+    let saga = Saga::builder("slow")
+        .pivot("post", hanging)
+        .build()
+        .unwrap();
     let sagas = serve(journal, &books, &saga).await;
-    let ended = sagas.start(&saga, "1", 1).await.unwrap().ended().await.unwrap();
-    assert!(matches!(ended, Ended::Compensated { .. }), "a panic is no effect: {ended:?}");
-    let ended = sagas.start(&saga, "2", 1).await.unwrap().ended().await.unwrap();
+    let ended = sagas
+        .start(&saga, "1", 1)
+        .await
+        .unwrap()
+        .ended()
+        .await
+        .unwrap();
+    assert!(
+        matches!(ended, Ended::Compensated { .. }),
+        "a panic is no effect: {ended:?}"
+    );
+    let ended = sagas
+        .start(&saga, "2", 1)
+        .await
+        .unwrap()
+        .ended()
+        .await
+        .unwrap();
     assert!(matches!(ended, Ended::Completed(_)), "{ended:?}");
     tokio::time::sleep(Duration::from_millis(2_500)).await;
-    assert_eq!(count(&fixture, "SELECT count(*) FROM {schema}.posting").await, 1);
+    assert_eq!(
+        count(&fixture, "SELECT count(*) FROM {schema}.posting").await,
+        1
+    );
 }
 
 /// Reads and then writes what it read.
 async fn add_up(tx: &Transaction<'_>, cx: C, (): ()) -> Done<i64> {
     cx.app().runs.fetch_add(1, Ordering::SeqCst);
     let schema = &cx.app().schema;
-    let row = tx.query_one(&format!("SELECT minor FROM {schema}.total"), &[]).await?;
+    let row = tx
+        .query_one(&format!("SELECT minor FROM {schema}.total"), &[])
+        .await?;
     let total: i64 = row.try_get(0)?;
     let total = total + cx.input();
-    tx.execute(&format!("UPDATE {schema}.total SET minor = $1"), &[&total]).await?;
+    tx.execute(&format!("UPDATE {schema}.total SET minor = $1"), &[&total])
+        .await?;
     Ok(total)
 }
 
@@ -365,12 +478,21 @@ async fn serialized(fixture: Fixture) {
     let work = (1..=20_i64).map(|n| {
         let (sagas, saga) = (&sagas, &saga);
         async move {
-            let ended = sagas.start(saga, n.to_string(), n).await.unwrap().ended().await.unwrap();
+            let ended = sagas
+                .start(saga, n.to_string(), n)
+                .await
+                .unwrap()
+                .ended()
+                .await
+                .unwrap();
             assert_eq!(ended, Ended::Completed(()));
         }
     });
     futures::future::join_all(work).await;
-    assert_eq!(count(&fixture, "SELECT minor FROM {schema}.total").await, 210);
+    assert_eq!(
+        count(&fixture, "SELECT minor FROM {schema}.total").await,
+        210
+    );
     let runs = books.runs.load(Ordering::SeqCst);
     println!("{runs} runs for 20 effects");
     assert!(runs > 20, "no two met");

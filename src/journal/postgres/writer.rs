@@ -353,10 +353,7 @@ pub(super) async fn look(store: &Store, append: &Append) -> Result<bool, Journal
         .together(
             // Each statement sees what was committed before it, so the second what the first waited for.
             "BEGIN ISOLATION LEVEL READ COMMITTED",
-            [
-                (&store.say.lock, &one[..]),
-                (&store.say.ends, &all[..]),
-            ],
+            [(&store.say.lock, &one[..]), (&store.say.ends, &all[..])],
         )
         .await?;
     let row = rows.last().and_then(|rows| rows.first());

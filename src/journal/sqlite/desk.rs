@@ -6,8 +6,8 @@ use rusqlite::Transaction;
 use tokio::sync::oneshot;
 
 use super::writer::{Op, Reply};
-use crate::rt;
 use crate::journal::{Answer, Append, JournalError, transactions};
+use crate::rt;
 
 /// A step's effect, and what to record of it; `None` takes the effect back.
 pub(crate) type Work = Box<dyn FnOnce(&Transaction<'_>) -> Option<Append> + Send>;

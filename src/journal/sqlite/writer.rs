@@ -122,11 +122,7 @@ impl From<rusqlite::Error> for Failure {
 }
 
 /// Carries a batch out in one transaction. An error has been told to everyone in the batch and stops the store.
-fn commit(
-    prepared: &mut Prepared<'_>,
-    batch: Vec<Op>,
-    works: bool,
-) -> Result<Batch, JournalError> {
+fn commit(prepared: &mut Prepared<'_>, batch: Vec<Op>, works: bool) -> Result<Batch, JournalError> {
     let mut waiting: Vec<Waiting> = Vec::with_capacity(batch.len());
     let mut ops = batch.into_iter();
     // Steps are lent a transaction, and not the connection.
@@ -232,7 +228,9 @@ fn work(
             Ok(true) => (Ok(Worked::Recorded), "RELEASE mainstay_step"),
             Ok(false) => {
                 let elsewhere = match statements::look(connection, &append) {
-                    Ok(_) => JournalError::conflict(append.id, append.expect, append.expect.after()),
+                    Ok(_) => {
+                        JournalError::conflict(append.id, append.expect, append.expect.after())
+                    }
                     Err(Fault::Answer(refusal)) => refusal,
                     Err(Fault::Store(error)) => return Err(error.into()),
                 };
@@ -338,7 +336,10 @@ mod tests {
         let shell = Connection::open(&path).unwrap();
         shell.execute_batch("BEGIN IMMEDIATE").unwrap();
         let (op, mut answer) = begin();
-        assert!(commit(&mut prepared, vec![op], false).is_ok(), "the store goes on");
+        assert!(
+            commit(&mut prepared, vec![op], false).is_ok(),
+            "the store goes on"
+        );
         let refused = answer.try_recv().unwrap().unwrap_err();
         assert!(refused.is_transient(), "{refused:?}");
         shell.execute_batch("COMMIT").unwrap();

@@ -15,7 +15,8 @@ impl Execution {
         // Rules 6, 17 and 25.
         step.kind != Kind::Check
             && !step.in_journal
-            && self.uncertain && (!step.at_most_once || self.tries.intents > 0)
+            && self.uncertain
+            && (!step.at_most_once || self.tries.intents > 0)
     }
 
     /// Takes note of the time before an attempt: a step whose receiver may have forgotten the key is in doubt (rule 18).

@@ -11,15 +11,18 @@
 
 #![cfg_attr(
     not(any(feature = "sqlite", feature = "postgres")),
-    expect(dead_code, reason = "no store lends transactions, so no step asks for a record")
+    expect(
+        dead_code,
+        reason = "no store lends transactions, so no step asks for a record"
+    )
 )]
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::journal::{Append, Transactions};
-use crate::saga::error::StepError;
 use crate::saga::entry::Fact;
+use crate::saga::error::StepError;
 use crate::saga::machine::{Attempt, Ending, Execution, Verdict};
 use crate::saga::payload::Payload;
 use crate::saga::probe::{Probe, Site, What, Wish};
