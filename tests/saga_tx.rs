@@ -2,6 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test panics to fail")]
 #![expect(
+    clippy::needless_pass_by_value,
+    reason = "a step is given its context, whether it keeps it or not"
+)]
+#![expect(
     clippy::disallowed_methods,
     reason = "the writer's time is real, and closures that are too slow sleep"
 )]

@@ -34,6 +34,10 @@ pub(crate) struct Call {
     pub(crate) business_key: Arc<str>,
     pub(crate) deadline: Tick,
     /// Of a step that writes its own record.
+    #[cfg_attr(
+        not(any(feature = "sqlite", feature = "postgres")),
+        expect(dead_code, reason = "no store lends transactions")
+    )]
     pub(crate) recorder: Option<Arc<Recorder>>,
 }
 
