@@ -32,7 +32,7 @@
 //!
 //! So the machine treats such a step as one that is never in doubt. When it fails for good it is not undone, and the
 //! steps before it are; at the pivot the saga turns back instead of being held, also when
-//! [attempts](super::Step::attempts) are used up. [`StepError::Unknown`](super::StepError::Unknown) counts as
+//! [attempts](super::Step::attempts) are used up. An answer of [`Unknown`](super::StepError::Unknown) counts as
 //! [`Fail`](super::StepError::Fail). [`at_most_once`](super::Step::at_most_once) and
 //! [`key_valid_for`](super::Step::key_valid_for) say nothing here and are left out, and so is a `reconcile`. The undo
 //! of such a step is always given its output. An undo may be one too, and then happens once.
