@@ -123,6 +123,14 @@ pub(crate) fn thread<T: Send + 'static>(
         .spawn(work)
 }
 
+/// Waits for what blocks, on a thread of its own. A paused clock stands still meanwhile. `None` when it panicked.
+#[cfg(feature = "sqlite")]
+pub(crate) async fn wait_blocking<T: Send + 'static>(
+    wait: impl FnOnce() -> Option<T> + Send + 'static,
+) -> Option<T> {
+    tokio::task::spawn_blocking(wait).await.ok().flatten()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

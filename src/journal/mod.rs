@@ -47,6 +47,7 @@ pub mod postgres;
 mod request;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+mod transactions;
 mod vitals;
 mod wrap;
 
@@ -56,6 +57,7 @@ pub use port::{Answer, Journal};
 pub use request::{
     Append, Beat, Begin, Begun, Claim, Join, Listing, Post, Posted, Prune, Pulse, Release,
 };
+pub use transactions::Transactions;
 pub use vitals::Vitals;
 pub use wrap::pass_on;
 

@@ -9,6 +9,7 @@ use super::log::{Head, InstanceId, Log, LogId};
 use super::request::{
     Append, Beat, Begin, Begun, Claim, Join, Listing, Post, Posted, Prune, Pulse, Release,
 };
+use super::transactions::Transactions;
 use super::vitals::Vitals;
 
 /// What the methods of a journal return: a journal is an object, so its futures are boxed.
@@ -87,5 +88,13 @@ pub trait Journal: Send + Sync + fmt::Debug + 'static {
     /// waits for it also looks from time to time. By default it never comes.
     fn changed(&self) -> Answer<'_, ()> {
         Box::pin(std::future::pending())
+    }
+
+    /// The store's transactions, for steps whose effect and record are one ([`saga::tx`](crate::saga::tx)). `None`, the
+    /// default, where there are none: an engine then refuses to start with such a step.
+    ///
+    /// A wrapper that passes this on is not asked to append the records of those steps: the store underneath is.
+    fn transactions(&self) -> Option<Transactions> {
+        None
     }
 }

@@ -103,6 +103,12 @@ macro_rules! journal_pass_on {
             self.$inner.changed()
         }
     };
+    (@ $inner:ident transactions) => {
+        fn transactions(&self) -> ::std::option::Option<$crate::journal::Transactions> {
+            use $crate::journal::Journal as _;
+            self.$inner.transactions()
+        }
+    };
 }
 
 pub use journal_pass_on as pass_on;

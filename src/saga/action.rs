@@ -69,7 +69,7 @@ where
     }
 
     fn settings(&self) -> Settings {
-        self.settings.clone()
+        self.settings.clone().around(&self.action.settings())
     }
 }
 

@@ -300,7 +300,8 @@ impl<App, Input> Draft<App, Input> {
                 let shape = StepShape::new(name, kind)
                     .attempts(policy.attempts)
                     .at_most_once(policy.at_most_once)
-                    .key_valid_for(policy.key_valid_for);
+                    .key_valid_for(policy.key_valid_for)
+                    .in_journal(policy.in_journal.is_some());
                 self.shapes.push(shape);
                 self.stages.push(Stage {
                     run: Arc::new(Forward::new(action)),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::SagaId;
 use super::digest::Digest;
 use super::entry::Started;
+use super::tx::Recorder;
 use crate::journal::{Epoch, Labels};
 use crate::rt;
 use crate::time::Tick;
@@ -33,6 +34,12 @@ pub(crate) struct Call {
     pub(crate) business_key: Arc<str>,
     pub(crate) deadline: Tick,
     pub(crate) traceparent: Option<Arc<str>>,
+    /// Of a step that writes its own record.
+    #[cfg_attr(
+        not(any(feature = "sqlite", feature = "postgres")),
+        expect(dead_code, reason = "no store lends transactions")
+    )]
+    pub(crate) recorder: Option<Arc<Recorder>>,
 }
 
 impl<App, Input> Cx<App, Input> {
@@ -117,6 +124,11 @@ impl<App, Input> Cx<App, Input> {
     #[must_use]
     pub fn traceparent(&self) -> Option<&str> {
         self.call.traceparent.as_deref()
+    }
+
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    pub(crate) fn recorder(&self) -> Option<&Arc<Recorder>> {
+        self.call.recorder.as_ref()
     }
 
     /// When this attempt is over, at the latest.

@@ -301,6 +301,8 @@ pub(super) trait Registered<App>: Send + Sync {
     fn deadline(&self) -> Option<Duration>;
     /// The policy of a step, of its undo, or of the question about it.
     fn policy(&self, step: usize, task: Task) -> Option<&Policy>;
+    /// The first step that needs the transactions of another kind of journal than this, and the kind that it needs.
+    fn misplaced(&self, medium: Option<&str>) -> Option<(&str, &'static str)>;
     /// Whether an operator's word for the output of a step reads as one.
     fn fits(&self, step: usize, output: &Payload) -> Result<(), PayloadError>;
     /// Reads the input, once for all steps of a run.
@@ -353,6 +355,18 @@ where
             Task::Undo => stage.undo.as_ref().map(|(_, policy)| policy),
             Task::Reconcile => stage.reconcile.as_ref().map(|(_, policy)| policy),
         }
+    }
+
+    fn misplaced(&self, medium: Option<&str>) -> Option<(&str, &'static str)> {
+        let mut steps = self.shape.steps.iter().zip(&self.stages);
+        steps.find_map(|(step, stage)| {
+            let undo = stage.undo.as_ref().map(|(_, policy)| policy);
+            let mut needed = [Some(&stage.policy), undo].into_iter().flatten();
+            needed.find_map(|policy| {
+                let needed = policy.in_journal.filter(|needed| medium != Some(*needed))?;
+                Some((&*step.name, needed))
+            })
+        })
     }
 
     fn fits(&self, step: usize, output: &Payload) -> Result<(), PayloadError> {

@@ -213,6 +213,20 @@ pub enum SagaError {
         /// Its version.
         version: u32,
     },
+    /// A step is to be one transaction with its record ([`tx`](super::tx)), and this engine's journal is of another kind, or
+    /// is behind a wrapper that does not pass its transactions on.
+    #[error(
+        "step `{step}` of {definition} needs a transaction of a {needed} journal, and this engine's lends none"
+    )]
+    #[non_exhaustive]
+    OtherJournal {
+        /// The definition's name.
+        definition: String,
+        /// The step.
+        step: String,
+        /// The kind of journal that it needs.
+        needed: &'static str,
+    },
     /// The engine is shutting down, or has.
     #[error("the engine is shutting down")]
     Stopping,

@@ -139,13 +139,14 @@
 //!
 //! Fewer records would not do. Without a record per effect a crash would repeat effects long past; the start cannot
 //! ride with the first effect, since a crash between them would leave an effect that belongs to no saga; a check cannot
-//! ride with the effect that depends on it, since the check might answer differently when it runs again. Steps have no
+//! ride with the effect that depends on it, since the check might answer differently when it runs again (it does ride
+//! where effect and record are [one transaction](tx)). Steps have no
 //! record of their beginning: "done" of one says that the next may have begun.
 //!
 //! # What a step must be
 //!
 //! - **Idempotent by its key.** It runs at least once. Whoever receives its effect applies
-//!   [`Cx::idempotency_key`] once.
+//!   [`Cx::idempotency_key`] once. A [`TxStep`](tx) needs none of it.
 //! - **Honest.** [`StepError::Fail`] says "surely no effect" of this attempt; where a receiver remembers keys and refuses
 //!   this one, [`StepError::Refused`] says it of every attempt, so that a crash or a lost answer before it leaves no doubt.
 //!   When in doubt, `?`.
@@ -154,7 +155,8 @@
 //!
 //! [`testing::Trial`] drives a saga of yours through every one of these and checks what you say must hold.
 //!
-//! A receiver with a database of its own does its part with [`effect_guard`](crate::effect_guard). `docs/saga/steps.md`
+//! A step whose effect is in the journal's own database can have its record in the same transaction, and then happens
+//! exactly once: [`tx`]. A receiver with a database of its own does its part with [`effect_guard`](crate::effect_guard). `docs/saga/steps.md`
 //! says the rest: which error to return, what an undo meets, and what to do about others who look at the data meanwhile.
 //!
 //! # Running many instances
@@ -245,6 +247,7 @@ mod spot;
 mod start;
 pub mod testing;
 mod tries;
+pub mod tx;
 mod watch;
 
 pub use action::{Action, Recorded};

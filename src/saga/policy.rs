@@ -17,6 +17,24 @@ pub struct Settings {
     deadline: Option<Duration>,
     at_most_once: bool,
     key_valid_for: Option<Duration>,
+    in_journal: Option<&'static str>,
+}
+
+impl Settings {
+    /// Its effect and its record are one transaction of a journal of this kind.
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    pub(crate) fn in_journal(medium: &'static str) -> Self {
+        Self {
+            in_journal: Some(medium),
+            ..Self::default()
+        }
+    }
+
+    /// With what the action itself says.
+    pub(super) fn around(mut self, inner: &Self) -> Self {
+        self.in_journal = inner.in_journal;
+        self
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -140,6 +158,8 @@ pub(crate) struct Policy {
     pub(crate) deadline: Option<Duration>,
     pub(crate) at_most_once: bool,
     pub(crate) key_valid_for: Option<Duration>,
+    /// The kind of journal whose transaction it needs.
+    pub(crate) in_journal: Option<&'static str>,
 }
 
 impl Policy {
@@ -150,6 +170,7 @@ impl Policy {
     ) -> Result<Self, DefinitionError> {
         if kind == Kind::Check {
             only_effects(name, settings)?;
+            no_record(name, settings)?;
         }
         match kind {
             Kind::Check | Kind::Step => resolve(
@@ -189,14 +210,28 @@ fn only_effects(name: &str, settings: &Settings) -> Result<(), DefinitionError> 
     })
 }
 
+/// What leaves no record of its own cannot be one transaction with it.
+fn no_record(name: &str, settings: &Settings) -> Result<(), DefinitionError> {
+    match settings.in_journal {
+        None => Ok(()),
+        Some(_) => Err(DefinitionError::Misplaced {
+            step: name.to_owned(),
+            setting: "TxStep",
+        }),
+    }
+}
+
 fn resolve(
     name: &str,
     settings: &Settings,
     attempts: Limit,
     longest: Duration,
 ) -> Result<Policy, DefinitionError> {
+    // What is never in doubt is not asked about, and may be tried again.
+    let doubtful = settings.in_journal.is_none();
+    let at_most_once = settings.at_most_once && doubtful;
     let attempts = match settings.attempts.unwrap_or(attempts) {
-        _ if settings.at_most_once => Some(NonZeroU32::MIN),
+        _ if at_most_once => Some(NonZeroU32::MIN),
         Limit::Forever => None,
         Limit::Times(times) => NonZeroU32::new(times.get()),
     };
@@ -213,7 +248,8 @@ fn resolve(
         backoff,
         timeout,
         deadline: settings.deadline,
-        at_most_once: settings.at_most_once,
-        key_valid_for: settings.key_valid_for,
+        at_most_once,
+        key_valid_for: settings.key_valid_for.filter(|_| doubtful),
+        in_journal: settings.in_journal,
     })
 }

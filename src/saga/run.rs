@@ -28,12 +28,12 @@ use super::heed::Letter;
 use super::history::History;
 use super::machine::{Execution, Next};
 use super::offer;
-use super::probe::{Site, What};
+use super::probe::Site;
 use super::room::Seat;
 use super::seal::PATIENCE;
 use super::sealing::{Sealing, Unsealed};
 use super::spot;
-use crate::journal::{Append, Head, InstanceId, JournalError, Place, Release};
+use crate::journal::{Append, Head, InstanceId, JournalError, Labels, LogId, Place, Release};
 use crate::observe::{self, JournalCall, Origin};
 use crate::rng::Rng;
 use crate::rt;
@@ -390,29 +390,78 @@ impl<App: Send + Sync + 'static> Run<App> {
         stage: Option<Arc<str>>,
         park: Option<Duration>,
     ) -> Result<Timestamp, Leave> {
-        let unwritable =
-            |why: String| Leave::Unreadable(format!("a record that cannot be written: {why}"));
+        let append = self
+            .writing()
+            .append(facts, stage, park)
+            .map_err(|why| Leave::Unreadable(format!("a record that cannot be written: {why}")))?;
+        let at = append.at;
+        let site = Site::write();
+        self.engine.probed(&site, true)?;
+        // The same record at the same place: if it is there already, the journal says so.
+        self.engine
+            .ask_as(JournalCall::Append, |journal| {
+                journal.append(append.clone())
+            })
+            .await?;
+        self.wrote();
+        self.engine.probed(&site, false)?;
+        Ok(at)
+    }
+
+    /// One more record is there.
+    pub(super) fn wrote(&mut self) {
+        self.place = self.place.after();
+        // It got further, so whatever ends the process is not this alone.
+        self.alone = None;
+    }
+
+    /// What the next record needs besides its facts.
+    pub(super) fn writing(&self) -> Writing {
+        Writing {
+            id: self.head.id,
+            place: self.place,
+            labels: Arc::clone(&self.head.labels),
+            answered: self.answered,
+            sealing: self.sealing.clone(),
+        }
+    }
+}
+
+/// Makes facts the next record of a log.
+pub(super) struct Writing {
+    id: LogId,
+    place: Place,
+    labels: Arc<Labels>,
+    answered: u64,
+    sealing: Option<(Sealing, Box<str>)>,
+}
+
+impl Writing {
+    pub(super) fn append(
+        &self,
+        facts: &[Fact],
+        stage: Option<Arc<str>>,
+        park: Option<Duration>,
+    ) -> Result<Append, String> {
         let sealed = match &self.sealing {
             Some((sealing, nonce)) => sealing
                 .seal(nonce, facts)
-                .map_err(|error| unwritable(error.to_string()))?,
+                .map_err(|error| error.to_string())?,
             None if spot::kinds_of(facts) != (false, false) => {
-                return Err(unwritable("its key is not known".into()));
+                return Err("its key is not known".into());
             }
             None => facts.into(),
         };
-        let body = codec::encode(&sealed).map_err(|error| unwritable(error.to_string()))?;
-        let format = codec::format(&sealed)
-            .ok_or_else(|| unwritable("it would be sealed in part".into()))?;
-        let at = rt::wall();
+        let body = codec::encode(&sealed).map_err(|error| error.to_string())?;
+        let format = codec::format(&sealed).ok_or("it would be sealed in part")?;
         let mut append = Append::new(
-            self.head.id,
+            self.id,
             self.place,
             codec::status(facts),
-            Arc::clone(&self.head.labels),
+            Arc::clone(&self.labels),
             format,
             body,
-            at,
+            rt::wall(),
         );
         append.stage = stage;
         if let Some(delay) = park {
@@ -421,22 +470,7 @@ impl<App: Send + Sync + 'static> Run<App> {
         if self.answered > 0 {
             append = append.read(self.answered);
         }
-        let site = Site {
-            what: What::Write,
-            step: "".into(),
-        };
-        self.engine.probed(&site, true)?;
-        // The same record at the same place: if it is there already, the journal says so.
-        self.engine
-            .ask_as(JournalCall::Append, |journal| {
-                journal.append(append.clone())
-            })
-            .await?;
-        self.place = self.place.after();
-        // It got further, so whatever ends the process is not this alone.
-        self.alone = None;
-        self.engine.probed(&site, false)?;
-        Ok(at)
+        Ok(append)
     }
 }
 

@@ -17,7 +17,7 @@ use super::room::Room;
 use super::sagas::Sagas;
 use super::seal::PayloadCodec;
 use super::watch::watch;
-use crate::journal::{Join, Journal};
+use crate::journal::{Join, Journal, Transactions};
 use crate::num::Period;
 use crate::rt;
 
@@ -173,7 +173,8 @@ impl<App: Send + Sync + 'static> SagasBuilder<App> {
     ///
     /// # Errors
     ///
-    /// [`SagaError::Ambiguous`] when one name and version was registered with two chains; [`SagaError::Journal`] when
+    /// [`SagaError::Ambiguous`] when one name and version was registered with two chains;
+    /// [`SagaError::OtherJournal`] when a step needs a transaction that the journal does not lend; [`SagaError::Journal`] when
     /// the journal cannot be joined. One saga that cannot be read or continued is no error here: it becomes an
     /// [incident](Sagas::incidents).
     ///
@@ -186,6 +187,17 @@ impl<App: Send + Sync + 'static> SagasBuilder<App> {
                 name: name.into(),
                 version,
             });
+        }
+        let lends = self.journal.transactions();
+        let lends = lends.as_ref().map(Transactions::medium);
+        for definition in self.definitions.values() {
+            if let Some((step, needed)) = definition.misplaced(lends) {
+                return Err(SagaError::OtherJournal {
+                    definition: definition.shape().name.to_string(),
+                    step: step.to_owned(),
+                    needed,
+                });
+            }
         }
         let editions: Vec<(Arc<str>, u32)> = self
             .definitions

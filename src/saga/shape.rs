@@ -50,6 +50,8 @@ pub struct StepShape {
     pub reconciles: bool,
     /// How long the receiver of its effect remembers a key; `None` is for ever.
     pub key_valid_for: Option<Duration>,
+    /// Whether its effect and its record are one transaction ([`tx`](super::tx)), so that it is never in doubt.
+    pub in_journal: bool,
 }
 
 impl StepShape {
@@ -63,6 +65,7 @@ impl StepShape {
             at_most_once: false,
             reconciles: false,
             key_valid_for: None,
+            in_journal: false,
         }
     }
 
@@ -100,6 +103,20 @@ impl StepShape {
         self.key_valid_for = time;
         self
     }
+
+    /// Whether its effect and its record are one transaction.
+    #[must_use]
+    pub const fn in_journal(mut self, in_journal: bool) -> Self {
+        self.in_journal = in_journal;
+        self
+    }
+}
+
+impl StepShape {
+    /// Whether what it depends on must be durable before it runs (rule 3 of the [machine](super::machine)).
+    pub(crate) fn needs_answers(&self) -> bool {
+        self.kind != Kind::Check && !self.in_journal
+    }
 }
 
 /// The chain of steps of one version of a definition.
@@ -125,11 +142,11 @@ impl Shape {
     }
 
     /// What must not change while sagas are under way: the name, the version, and each step's name and kind in order,
-    /// and whether it runs at most once.
+    /// and whether it runs at most once or in the journal's transaction.
     ///
     /// The rule: what a written fact *means* is part of it, what is decided *next* is not. A log without the intent of
     /// a step says that the step never ran if it runs at most once, and that it may have run if it does not, so the two
-    /// are two definitions. Attempts, timeouts, deadlines, how long a key is remembered and whether a step can be
+    /// are two definitions; so is one whose step leaves nothing without its record. Attempts, timeouts, deadlines, how long a key is remembered and whether a step can be
     /// reconciled only change what is done from now on: a saga may get them while it is under way, and one that waits
     /// for an operator often should.
     ///
@@ -148,8 +165,13 @@ impl Shape {
                     .field(step.kind.as_str().as_bytes())
                     .field(step.name.as_bytes());
                 // Only where it is so: definitions from before it keep their fingerprints.
-                if step.at_most_once {
+                let digest = if step.at_most_once {
                     digest.field(b"at most once")
+                } else {
+                    digest
+                };
+                if step.in_journal {
+                    digest.field(b"in journal")
                 } else {
                     digest
                 }

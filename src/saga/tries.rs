@@ -11,6 +11,7 @@ use super::error::SagaError;
 use super::machine::{Attempt, Ending, Execution, Verdict};
 use super::probe::{Site, What, Wish};
 use super::run::{Leave, Run, Work};
+use super::tx::Concluded;
 use crate::observe::{self, Ended, Part, Spanned};
 use crate::rt;
 
@@ -89,6 +90,10 @@ impl<App: Send + Sync + 'static> Run<App> {
             self.go_on()?;
             self.engine.may_begin(self.head.owner).await?;
             let until = rt::now() + policy.timeout;
+            let recorder = match policy.in_journal {
+                Some(_) => self.recorder(execution, number),
+                None => None,
+            };
             let call = || Call {
                 saga: id,
                 step: name.clone(),
@@ -100,6 +105,7 @@ impl<App: Send + Sync + 'static> Run<App> {
                 business_key: Arc::clone(&business_key),
                 deadline: over.map_or(until, |over| over.min(until)),
                 traceparent: self.traceparent.clone(),
+                recorder: recorder.clone(),
             };
             let attempt = || {
                 let attempt = in_step(work.opened.attempt(step, task, call(), given.clone()));
@@ -110,6 +116,13 @@ impl<App: Send + Sync + 'static> Run<App> {
                 Ending::TimedOut
             } else {
                 self.attempt(&site, attempt).await?
+            };
+            let ending = match &recorder {
+                None => ending,
+                Some(recorder) => match self.conclude(execution, recorder, ending).await? {
+                    Concluded::Recorded => return Ok(()),
+                    Concluded::Ended(ending) => ending,
+                },
             };
             let (said, hint) = (ending.said(), ending.hint());
             let mut last = over.is_some_and(|over| rt::now() >= over);

@@ -22,6 +22,7 @@ mod proxy;
 mod replies;
 mod rules;
 mod speed;
+mod tx;
 mod wakeups;
 
 use std::future::Future;
@@ -53,6 +54,7 @@ fn main() {
     wakeups::add(&mut suite);
     replies::add(&mut suite);
     plans::add(&mut suite);
+    tx::add(&mut suite);
     chaos::add(&mut suite);
     speed::add(&mut suite);
     let server = suite.server.take();

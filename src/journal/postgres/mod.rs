@@ -57,7 +57,8 @@
 //! # Running many instances
 //!
 //! Each instance opens a journal of its own over its own pool, of at least [`writers`](PostgresConfig::writers) + 2
-//! connections. [`listen`](PostgresJournal::listen) makes a log that becomes free known at once to all of them; without
+//! connections, and one more for each [step in the journal's transaction](crate::saga::tx::postgres) that is to run at
+//! the same time. [`listen`](PostgresJournal::listen) makes a log that becomes free known at once to all of them; without
 //! it they find it when they next look. Behind pgbouncer in transaction mode everything works but that: give `listen` a
 //! direct address (and see [`prepared`](PostgresConfig::prepared)). Keep other programs' long transactions away from the
 //! database: the tables' rows are rewritten often, and vacuum cannot pass a transaction that is open. On a server with
@@ -92,6 +93,7 @@
 mod calls;
 mod columns;
 mod config;
+mod desk;
 mod fault;
 mod listen;
 mod row;
@@ -113,6 +115,7 @@ use tokio_postgres::Socket;
 use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
 
 pub use self::config::{PostgresConfig, SchemaName};
+pub(crate) use self::desk::{Desk, Left};
 pub use self::fault::PostgresError;
 pub use self::schema::Migration;
 use self::statements::Statements;
@@ -123,6 +126,7 @@ use super::port::{Answer, Journal};
 use super::request::{
     Append, Beat, Begin, Begun, Claim, Join, Listing, Post, Posted, Prune, Pulse, Release,
 };
+use super::transactions::Transactions;
 use super::vitals::Vitals;
 use crate::rt;
 
@@ -134,6 +138,7 @@ const QUEUE: usize = 1024;
 /// It lives on the runtime on which it was opened: when that ends, every call answers [`JournalError::Closed`].
 pub struct PostgresJournal {
     store: Arc<Store>,
+    desk: Arc<Desk>,
     queues: Vec<mpsc::Sender<Op>>,
     /// Begins have no log yet, so they go round.
     turn: AtomicUsize,
@@ -245,8 +250,10 @@ impl PostgresJournal {
             queues.push(queue);
             tasks.push(rt::spawn(writer::run(Arc::clone(&store), ops)));
         }
+        let desk = Arc::new(Desk::new(Arc::clone(&store), queues.len()));
         Ok(Self {
             store,
+            desk,
             queues,
             turn: AtomicUsize::new(0),
             tasks,
@@ -352,14 +359,7 @@ impl Journal for PostgresJournal {
     }
 
     fn append(&self, append: Append) -> Answer<'_, ()> {
-        let refused = unwritable(&[
-            ("tenant", Some(&append.labels.tenant)),
-            ("subject", append.labels.subject.as_deref()),
-            ("key_id", append.labels.key_id.as_deref()),
-            ("stage", append.stage.as_deref()),
-            ("body", Some(&append.body)),
-        ]);
-        if let Some(refused) = refused {
+        if let Some(refused) = unwritable(&writer::texts(&append)) {
             return refuse(refused);
         }
         let shard = usize::try_from(append.id.get()).unwrap_or(usize::MAX);
@@ -420,5 +420,9 @@ impl Journal for PostgresJournal {
             changed.await;
             Ok(())
         })
+    }
+
+    fn transactions(&self) -> Option<Transactions> {
+        Some(Transactions::new(Arc::clone(&self.desk)))
     }
 }

@@ -20,6 +20,7 @@ pub(super) struct Statements {
     pub(super) append: Statement,
     pub(super) append_many: Statement,
     pub(super) ends: Statement,
+    pub(super) lock: Statement,
     pub(super) begin: Statement,
     pub(super) existing: Statement,
     pub(super) claim: Statement,
@@ -71,6 +72,9 @@ SELECT i.n, l.epoch, l.records, r.epoch IS NOT DISTINCT FROM i.epoch AND r.body 
 FROM unnest($1::int8[], $2::int8[], $3::text[]) WITH ORDINALITY AS i (id, epoch, body, n)
 JOIN "{schema}".log AS l ON l.id = i.id
 LEFT JOIN "{schema}".record AS r ON r.log = l.id AND r.seq = l.records"#;
+
+/// Whoever has added a record holds this row until its commit is done or will not be.
+const LOCK: &str = r#"SELECT id FROM "{schema}".log WHERE id = $1 FOR UPDATE"#;
 
 /// Looks before it inserts, so that a key that is taken costs no id. Whoever comes between the two wins (`ON CONFLICT`).
 /// The look is a subquery of its own and no join, so that it goes by the index whatever the planner believes of the size
@@ -270,6 +274,7 @@ impl Statements {
                 ],
             ),
             ends: fresh(ENDS, &[INTS, INTS, TEXTS]),
+            lock: fresh(LOCK, &[INT]),
             begin: kept(
                 BEGIN,
                 &[

@@ -14,7 +14,7 @@ use super::Store;
 use super::columns::{Appendings, Beginnings};
 use super::fault;
 use super::row::{self, HEAD_COLUMNS, micros, signed, unsigned};
-use super::session::{Fault, Session, get};
+use super::session::{Fault, Session, Value, get};
 use crate::journal::{Append, Begin, Begun, Epoch, Head, JournalError, LogId, Place};
 use crate::rt;
 
@@ -330,6 +330,50 @@ async fn existing(
 
 // === append ===
 
+/// What of a record PostgreSQL might not hold.
+pub(super) fn texts(append: &Append) -> [(&'static str, Option<&str>); 5] {
+    [
+        ("tenant", Some(&append.labels.tenant)),
+        ("subject", append.labels.subject.as_deref()),
+        ("key_id", append.labels.key_id.as_deref()),
+        ("stage", append.stage.as_deref()),
+        ("body", Some(&append.body)),
+    ]
+}
+
+/// Whether a record is there, once whoever might have written it has committed or cannot any more; `false` when the log
+/// ends where it was to follow.
+pub(super) async fn look(store: &Store, append: &Append) -> Result<bool, JournalError> {
+    let id = signed(append.id.get());
+    let (ids, epochs) = (vec![id], vec![signed(append.expect.epoch.get())]);
+    let bodies = vec![&*append.body];
+    let (one, all): ([Value<'_>; 1], [Value<'_>; 3]) = ([&id], [&ids, &epochs, &bodies]);
+    let session = store.session().await?;
+    let rows = session
+        .together(
+            // Each statement sees what was committed before it, so the second what the first waited for.
+            "BEGIN ISOLATION LEVEL READ COMMITTED",
+            [(&store.say.lock, &one[..]), (&store.say.ends, &all[..])],
+        )
+        .await?;
+    let row = rows.last().and_then(|rows| rows.first());
+    let row = row.ok_or(JournalError::Missing(append.id))?;
+    let (place, same) = end(row)?;
+    if place == append.expect {
+        return Ok(false);
+    }
+    if place == append.expect.after() && same {
+        return Ok(true);
+    }
+    Err(JournalError::conflict(append.id, append.expect, place))
+}
+
+/// Where a log ends, and whether its last record is the one at hand.
+fn end(row: &Row) -> Result<(Place, bool), JournalError> {
+    let place = Place::new(Epoch::new(unsigned(get(row, 1)?)), unsigned(get(row, 2)?));
+    Ok((place, get(row, 3)?))
+}
+
 async fn append_all(session: &Session<'_>, store: &Store, all: Vec<(Box<Append>, Reply<()>)>) {
     if all.is_empty() {
         return;
@@ -474,8 +518,7 @@ async fn elsewhere(
         .await?;
     let mut ends = HashMap::with_capacity(rows.len());
     for row in &rows {
-        let place = Place::new(Epoch::new(unsigned(get(row, 1)?)), unsigned(get(row, 2)?));
-        ends.insert(get::<i64>(row, 0)?, (place, get::<bool>(row, 3)?));
+        ends.insert(get::<i64>(row, 0)?, end(row)?);
     }
     let answers = all
         .iter()

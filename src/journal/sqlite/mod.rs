@@ -41,6 +41,7 @@
 //! # }
 //! ```
 
+mod desk;
 mod file;
 mod rows;
 mod schema;
@@ -56,6 +57,7 @@ use std::thread::JoinHandle;
 
 use tokio::sync::oneshot;
 
+pub(crate) use self::desk::{Desk, Worked};
 use self::writer::{Counts, Op, Reply};
 use super::error::JournalError;
 use super::log::{Head, InstanceId, Log, LogId};
@@ -63,6 +65,7 @@ use super::port::{Answer, Journal};
 use super::request::{
     Append, Beat, Begin, Begun, Claim, Join, Listing, Post, Posted, Prune, Pulse, Release,
 };
+use super::transactions::Transactions;
 use super::vitals::Vitals;
 use crate::rt;
 
@@ -70,7 +73,8 @@ use crate::rt;
 pub struct SqliteJournal {
     path: PathBuf,
     /// `None` only while dropping: the writer ends when its queue has no sender.
-    queue: Option<mpsc::Sender<Op>>,
+    queue: Option<Arc<mpsc::Sender<Op>>>,
+    desk: Arc<Desk>,
     writer: Option<JoinHandle<()>>,
     counts: Arc<Counts>,
 }
@@ -100,6 +104,7 @@ impl SqliteJournal {
         let lock = file::lock(&path)?;
         let connection = schema::open(&path)?;
         let (queue, ops) = mpsc::channel();
+        let queue = Arc::new(queue);
         let counts = Arc::new(Counts::default());
         let counted = Arc::clone(&counts);
         let writer = rt::thread("mainstay-journal", move || {
@@ -110,6 +115,7 @@ impl SqliteJournal {
         .map_err(JournalError::backend)?;
         Ok(Self {
             path,
+            desk: Arc::new(Desk::new(&queue)),
             queue: Some(queue),
             writer: Some(writer),
             counts,
@@ -214,5 +220,9 @@ impl Journal for SqliteJournal {
     fn vitals(&self) -> Vitals {
         let written = self.written();
         Vitals::of("sqlite").written(written.operations, written.commits)
+    }
+
+    fn transactions(&self) -> Option<Transactions> {
+        Some(Transactions::new(Arc::clone(&self.desk)))
     }
 }

@@ -100,6 +100,15 @@ pub(super) fn begin(prepared: &mut Prepared<'_>, begin: &Begin) -> Result<Begun,
 }
 
 pub(super) fn append(prepared: &mut Prepared<'_>, append: &Append) -> Result<(), Fault> {
+    if add(prepared, append)? || look(prepared.connection, append)? {
+        return Ok(());
+    }
+    let found = one(prepared.connection, append.id)?.place;
+    Err(JournalError::conflict(append.id, append.expect, found).into())
+}
+
+/// Adds a record where it follows, and says whether it did.
+pub(super) fn add(prepared: &mut Prepared<'_>, append: &Append) -> Result<bool, Fault> {
     // The record comes before the head: one that lies in its way refuses it while nothing is changed.
     let written = prepared.add.execute(params![
         signed(append.id.get()),
@@ -114,22 +123,28 @@ pub(super) fn append(prepared: &mut Prepared<'_>, append: &Append) -> Result<(),
     ]);
     let next = append.expect.after();
     match written {
-        Ok(0) => {}
-        Ok(_) => {
-            return follow(prepared, append);
-        }
+        Ok(0) => Ok(false),
+        Ok(_) => follow(prepared, append).map(|()| true),
         Err(error) if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => {
             let reason = format!(
                 "record {} is there, and its head does not know",
                 next.records
             );
-            return Err(JournalError::damaged(append.id, reason).into());
+            Err(JournalError::damaged(append.id, reason).into())
         }
-        Err(error) => return Err(error.into()),
+        Err(error) => Err(error.into()),
     }
-    let found = one(prepared.connection, append.id)?.place;
-    if found == next && is_there(prepared.connection, append, next)? {
-        return Ok(());
+}
+
+/// Whether a record is there; `false` when the log ends where it was to follow.
+pub(super) fn look(connection: &Connection, append: &Append) -> Result<bool, Fault> {
+    let next = append.expect.after();
+    let found = one(connection, append.id)?.place;
+    if found == append.expect {
+        return Ok(false);
+    }
+    if found == next && is_there(connection, append, next)? {
+        return Ok(true);
     }
     Err(JournalError::conflict(append.id, append.expect, found).into())
 }

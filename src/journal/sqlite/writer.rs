@@ -1,12 +1,14 @@
 //! The writer thread: drains its queue into one transaction, commits, and only then answers.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Receiver;
 
-use rusqlite::{Connection, ErrorCode};
+use rusqlite::{Connection, DropBehavior, ErrorCode, Transaction, TransactionBehavior};
 use tokio::sync::oneshot;
 
+use super::desk::{Work, Worked};
 use super::rows::Fault;
 use super::statements::Prepared;
 use super::{statements, turns};
@@ -33,6 +35,8 @@ pub(super) enum Op {
     Release(Release, Reply<()>),
     Post(Post, Reply<Posted>),
     Prune(Prune, Reply<usize>),
+    Work(Work, Reply<Worked>),
+    Look(Append, Reply<bool>),
 }
 
 /// An operation that is done but for the commit. Given the reason when the commit did not happen.
@@ -50,7 +54,7 @@ pub(super) struct Counts {
 impl Op {
     /// Whether it can change anything, and so costs a sync.
     const fn writes(&self) -> bool {
-        !matches!(self, Self::Load(..) | Self::List(..))
+        !matches!(self, Self::Load(..) | Self::List(..) | Self::Look(..))
     }
 }
 
@@ -67,58 +71,184 @@ pub(super) fn run(connection: Connection, ops: &Receiver<Op>, counts: &Counts) {
 fn serve(connection: &Connection, ops: &Receiver<Op>, counts: &Counts) -> Result<(), JournalError> {
     let mut prepared =
         Prepared::new(connection).map_err(|error| JournalError::Closed(Some(Arc::new(error))))?;
-    while let Ok(first) = ops.recv() {
+    let mut left = None;
+    let mut apart = false;
+    while let Some(first) = left.take().or_else(|| ops.recv().ok()) {
         let mut batch = Vec::with_capacity(BATCH);
+        let mut works = matches!(first, Op::Work(..));
         batch.push(first);
-        batch.extend(ops.try_iter().take(BATCH.saturating_sub(1)));
+        while batch.len() < BATCH
+            && let Ok(op) = ops.try_recv()
+        {
+            if apart && works && matches!(op, Op::Work(..)) {
+                left = Some(op);
+                break;
+            }
+            works |= matches!(op, Op::Work(..));
+            batch.push(op);
+        }
         let writes = batch.iter().filter(|op| op.writes()).count();
         // Counted before anybody is answered, so that who is answered sees it.
         counts.writes.fetch_add(writes as u64, Ordering::Relaxed);
         counts
             .commits
             .fetch_add(u64::from(writes > 0), Ordering::Relaxed);
-        commit(&mut prepared, batch)?;
+        // From then on each alone, so that it spoils no other's.
+        apart |= commit(&mut prepared, batch, works)? == Batch::Spoilt;
     }
     Ok(())
 }
 
+/// How a batch ended without the store having to stop.
+#[derive(Debug, PartialEq, Eq)]
+enum Batch {
+    Done,
+    /// It was rolled back because of a step's work in it, and everybody may ask again.
+    Spoilt,
+}
+
+/// Why a batch is not committed.
+enum Failure {
+    /// What the disk holds is unknown.
+    Store(rusqlite::Error),
+    /// A step's work ended the transaction, or left it so that it cannot be committed.
+    Work(JournalError),
+}
+
+impl From<rusqlite::Error> for Failure {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Store(error)
+    }
+}
+
 /// Carries a batch out in one transaction. An error has been told to everyone in the batch and stops the store.
-fn commit(prepared: &mut Prepared<'_>, batch: Vec<Op>) -> Result<(), JournalError> {
+fn commit(prepared: &mut Prepared<'_>, batch: Vec<Op>, works: bool) -> Result<Batch, JournalError> {
     let mut waiting: Vec<Waiting> = Vec::with_capacity(batch.len());
     let mut ops = batch.into_iter();
-    match prepared.begin.execute([]) {
+    // Steps are lent a transaction, and not the connection.
+    let begun = if works {
+        let behaviour = TransactionBehavior::Immediate;
+        Transaction::new_unchecked(prepared.connection, behaviour).map(|mut transaction| {
+            // It is committed below.
+            transaction.set_drop_behavior(DropBehavior::Ignore);
+            Some(transaction)
+        })
+    } else {
+        prepared.begin.execute([]).map(|_| None)
+    };
+    let transaction = match begun {
         // A shell holds the file. Nothing was begun, so nothing is in doubt, and the same may be asked again.
         Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => {
             let busy = JournalError::backend(error);
             ops.for_each(|op| refuse(op, &busy));
-            return Ok(());
+            return Ok(Batch::Done);
         }
         Err(error) => {
             let cause = JournalError::Closed(Some(Arc::new(error)));
             ops.for_each(|op| refuse(op, &cause));
             return Err(cause);
         }
-        Ok(_) => {}
-    }
+        Ok(transaction) => transaction,
+    };
     let outcome = (|| {
         for op in ops.by_ref() {
-            waiting.push(perform(prepared, op)?);
+            waiting.push(match (op, &transaction) {
+                (Op::Work(work, reply), Some(transaction)) => {
+                    self::work(prepared, transaction, work, reply)?
+                }
+                (op, _) => perform(prepared, op)?,
+            });
         }
-        prepared.commit.execute([])
+        match prepared.commit.execute([]) {
+            // Nothing was committed and the transaction is still open: a constraint of a step's table that is only
+            // checked now. The journal has none.
+            Err(error)
+                if works && error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) =>
+            {
+                Err(Failure::Work(JournalError::backend(error)))
+            }
+            Err(error) => Err(error.into()),
+            Ok(_) => Ok(()),
+        }
     })();
+    let outcome = match outcome {
+        Err(Failure::Work(cause)) => roll_back(prepared.connection)
+            .map(|()| Some(cause))
+            .map_err(Failure::Store),
+        Err(failure) => Err(failure),
+        Ok(()) => Ok(None),
+    };
     match outcome {
-        Ok(_) => {
+        Ok(None) => {
             waiting.into_iter().for_each(|done| done(None));
-            Ok(())
+            Ok(Batch::Done)
         }
-        Err(error) => {
+        Ok(Some(cause)) => {
+            waiting.into_iter().for_each(|done| done(Some(&cause)));
+            ops.for_each(|op| refuse(op, &cause));
+            Ok(Batch::Spoilt)
+        }
+        Err(Failure::Store(error)) => {
             let cause = JournalError::Closed(Some(Arc::new(error)));
             waiting.into_iter().for_each(|done| done(Some(&cause)));
             ops.for_each(|op| refuse(op, &cause));
             Err(cause)
         }
+        // Handled above.
+        Err(Failure::Work(cause)) => Err(cause),
     }
 }
+
+fn roll_back(connection: &Connection) -> rusqlite::Result<()> {
+    if connection.is_autocommit() {
+        Ok(())
+    } else {
+        connection.execute_batch("ROLLBACK")
+    }
+}
+
+/// Does a step's work under a savepoint, with the record of it or not at all.
+fn work(
+    prepared: &mut Prepared<'_>,
+    transaction: &Transaction<'_>,
+    work: Work,
+    reply: Reply<Worked>,
+) -> Result<Waiting, Failure> {
+    let connection = prepared.connection;
+    connection.execute_batch("SAVEPOINT mainstay_step")?;
+    // What the work shares with others is for its owner to keep whole; of the journal's it can only break the
+    // transaction, and that is looked at.
+    let done = catch_unwind(AssertUnwindSafe(|| work(transaction)));
+    let (outcome, end) = match done {
+        Ok(None) => (Ok(Worked::RolledBack), TAKE_BACK),
+        Err(_) => (Ok(Worked::Panicked), TAKE_BACK),
+        Ok(Some(_)) if connection.is_autocommit() => (Ok(Worked::Broke), TAKE_BACK),
+        // Only a new record will do: one that is there already belongs to an effect that is there already.
+        Ok(Some(append)) => match statements::add(prepared, &append) {
+            Ok(true) => (Ok(Worked::Recorded), "RELEASE mainstay_step"),
+            Ok(false) => {
+                let elsewhere = match statements::look(connection, &append) {
+                    Ok(_) => {
+                        JournalError::conflict(append.id, append.expect, append.expect.after())
+                    }
+                    Err(Fault::Answer(refusal)) => refusal,
+                    Err(Fault::Store(error)) => return Err(error.into()),
+                };
+                (Err(elsewhere), TAKE_BACK)
+            }
+            Err(Fault::Answer(refusal)) => (Err(refusal), TAKE_BACK),
+            Err(Fault::Store(error)) => return Err(error.into()),
+        },
+    };
+    if connection.is_autocommit() || connection.execute_batch(end).is_err() {
+        drop(reply.send(Ok(Worked::Broke)));
+        let cause = std::io::Error::other("a step ended the journal's transaction");
+        return Err(Failure::Work(JournalError::backend(cause)));
+    }
+    Ok(answer(reply, outcome))
+}
+
+const TAKE_BACK: &str = "ROLLBACK TO mainstay_step; RELEASE mainstay_step";
 
 /// Does one operation inside the transaction. An answer waits for the commit; a fault of the store ends the batch, and
 /// the operation that met it is told by the drop of its reply.
@@ -136,6 +266,9 @@ fn perform(prepared: &mut Prepared<'_>, op: Op) -> Result<Waiting, rusqlite::Err
         Op::Release(release, reply) => hold(reply, turns::release(connection, &release))?,
         Op::Post(post, reply) => hold(reply, statements::post(connection, &post))?,
         Op::Prune(prune, reply) => hold(reply, statements::prune(connection, &prune))?,
+        Op::Look(append, reply) => hold(reply, statements::look(connection, &append))?,
+        // A batch with work has a transaction to lend.
+        Op::Work(_, reply) => answer(reply, Err(JournalError::Closed(None))),
     })
 }
 
@@ -145,10 +278,14 @@ fn hold<T: 'static>(reply: Reply<T>, result: Result<T, Fault>) -> Result<Waiting
         Err(Fault::Answer(refusal)) => Err(refusal),
         Err(Fault::Store(error)) => return Err(error),
     };
+    Ok(self::answer(reply, answer))
+}
+
+fn answer<T: 'static>(reply: Reply<T>, answer: Result<T, JournalError>) -> Waiting {
     // A caller that no longer listens is no reason to do anything else.
-    Ok(Box::new(move |failed| {
+    Box::new(move |failed| {
         drop(reply.send(failed.map_or(answer, |cause| Err(cause.clone()))));
-    }))
+    })
 }
 
 fn refuse(op: Op, cause: &JournalError) {
@@ -165,6 +302,8 @@ fn refuse(op: Op, cause: &JournalError) {
         Op::Release(_, reply) => drop(reply.send(Err(cause))),
         Op::Post(_, reply) => drop(reply.send(Err(cause))),
         Op::Prune(_, reply) => drop(reply.send(Err(cause))),
+        Op::Work(_, reply) => drop(reply.send(Err(cause))),
+        Op::Look(_, reply) => drop(reply.send(Err(cause))),
     }
 }
 
@@ -197,12 +336,15 @@ mod tests {
         let shell = Connection::open(&path).unwrap();
         shell.execute_batch("BEGIN IMMEDIATE").unwrap();
         let (op, mut answer) = begin();
-        assert!(commit(&mut prepared, vec![op]).is_ok(), "the store goes on");
+        assert!(
+            commit(&mut prepared, vec![op], false).is_ok(),
+            "the store goes on"
+        );
         let refused = answer.try_recv().unwrap().unwrap_err();
         assert!(refused.is_transient(), "{refused:?}");
         shell.execute_batch("COMMIT").unwrap();
         let (op, mut answer) = begin();
-        assert!(commit(&mut prepared, vec![op]).is_ok());
+        assert!(commit(&mut prepared, vec![op], false).is_ok());
         let begun = answer.try_recv().unwrap().unwrap();
         assert!(matches!(begun, Begun::Created(_)), "{begun:?}");
     }

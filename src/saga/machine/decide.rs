@@ -19,6 +19,12 @@ impl Execution {
         };
         let more = has_more(step.attempts, attempt) && !step.at_most_once;
         let sure = step.kind == Kind::Check || !self.may_have_happened();
+        // Rule 25.
+        let unanswered = if step.in_journal {
+            Effect::None
+        } else {
+            Effect::Possible
+        };
         let guesses = step.kind == Kind::Then && step.at_most_once;
         let error = match ending {
             Ending::Done(output) => return self.done(&step, output),
@@ -41,10 +47,10 @@ impl Execution {
                 return Ok(self.incident(Class::Exhausted, &step, error, attempt));
             }
             Ending::Unknown(error) if step.kind != Kind::Then => {
-                return Ok(self.fail(&step, Effect::Possible, error, attempt));
+                return Ok(self.fail(&step, unanswered, error, attempt));
             }
             Ending::Panicked if step.kind != Kind::Then => {
-                return Ok(self.fail(&step, Effect::Possible, "it panicked".into(), attempt));
+                return Ok(self.fail(&step, unanswered, "it panicked".into(), attempt));
             }
             other => words(other),
         };
@@ -55,7 +61,7 @@ impl Execution {
         if step.kind == Kind::Then && !step.at_most_once {
             return Ok(self.incident(Class::Exhausted, &step, error, attempt));
         }
-        Ok(self.fail(&step, Effect::Possible, error, attempt))
+        Ok(self.fail(&step, unanswered, error, attempt))
     }
 
     pub(super) fn settle_undo(

@@ -12,8 +12,11 @@ impl Execution {
         let Some(step) = self.frontier() else {
             return false;
         };
-        // Rules 6 and 17.
-        step.kind != Kind::Check && self.uncertain && (!step.at_most_once || self.tries.intents > 0)
+        // Rules 6, 17 and 25.
+        step.kind != Kind::Check
+            && !step.in_journal
+            && self.uncertain
+            && (!step.at_most_once || self.tries.intents > 0)
     }
 
     /// Takes note of the time before an attempt: a step whose receiver may have forgotten the key is in doubt (rule 18).

@@ -12,7 +12,7 @@
 //!    before it, the decision to unwind, the undo before it.
 //! 3. Outputs of checks wait for the next record. A run of checks costs one write, and only when an effect follows: a
 //!    check that runs again after a crash may answer differently, and an effect must not depend on an answer that is
-//!    forgotten.
+//!    forgotten. They wait for the record of a step that is one transaction with its effect, too (rule 27).
 //!
 //! Failure before the pivot
 //!
@@ -83,6 +83,12 @@
 //! 26. A log that cannot be read can be given up without being read, and in no other way be decided about: its last
 //!     record then is a resolution of incident 0, which no log that can be read has, and the end. It stays unreadable,
 //!     and its head says that it has ended.
+//!
+//! One transaction
+//!
+//! 27. A step whose effect is one transaction with its record has had no effect as long as it is not recorded: it is never
+//!     in doubt, in whatever way attempts of it ended, here or in a process that died. When it fails for good, or its
+//!     attempts are used up, rules 4 and 10 say what follows, and rules 5, 16, 17, 18 and 21 nothing.
 
 mod decide;
 mod doubt;
@@ -99,7 +105,7 @@ use std::time::Duration;
 
 use super::entry::{Again, Fact, Failure, Finish, Started, Trouble};
 use super::payload::Payload;
-use super::shape::{Kind, Shape, StepShape};
+use super::shape::{Shape, StepShape};
 use crate::time::Timestamp;
 
 pub(crate) use operate::stage_of;
@@ -285,7 +291,7 @@ impl Execution {
                     Next::Reconcile(self.outputs.len())
                 }
                 Some(_) if self.tries.doubt.is_some() => Next::Write,
-                Some(step) if step.kind != Kind::Check && !self.unwritten.is_empty() => Next::Write,
+                Some(step) if step.needs_answers() && !self.unwritten.is_empty() => Next::Write,
                 Some(step) if step.at_most_once && !self.tries.intended => Next::Write,
                 Some(_) => Next::Run(self.outputs.len()),
                 None => Next::End(Finish::Completed),

@@ -97,7 +97,8 @@ impl Execution {
         };
         let mut resolution = signed(held, decision);
         let name = step.name.clone();
-        let kind = step.kind;
+        // Rule 25: what stopped there had no effect.
+        let possible = step.kind == Kind::Step && !step.in_journal;
         if operation == Operation::RetryAsNew {
             resolution.generation = Some(self.generation(index, undo).saturating_add(1));
         }
@@ -124,7 +125,7 @@ impl Execution {
                 let failure = Failure {
                     step: name,
                     // At the pivot the operator's word is that there was none.
-                    effect: if kind == Kind::Step {
+                    effect: if possible {
                         Effect::Possible
                     } else {
                         Effect::None

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::saga::entry::{Class, Effect, Operation, Refusal};
+use crate::saga::shape::Kind;
 
 const NOW: Timestamp = Timestamp::from_millis(1_000_000);
 
@@ -782,4 +783,85 @@ fn rule_24_each_decision_is_legal_where_it_makes_sense_and_nowhere_else() {
     assert_eq!(live.machine.generation(2, true), 0);
     let needs = Decision::new(SupplyOutput, "ann", "because");
     assert!(halted(2).machine.decide(&needs).is_err());
+}
+
+#[test]
+fn rule_27_what_is_one_transaction_with_its_record_is_never_in_doubt() {
+    let shape = |kind: Kind| {
+        let twice = NonZeroU32::new(2);
+        let step = |name, kind| StepShape::new(name, kind).attempts(twice);
+        let mut steps = vec![
+            step("a", Kind::Step),
+            step("look", Kind::Check),
+            step("b", kind).in_journal(true).at_most_once(false),
+        ];
+        if kind != Kind::Pivot {
+            steps.push(step("pivot", Kind::Pivot));
+        }
+        Arc::new(Shape::new("test", 1, steps))
+    };
+    let endings = [
+        fail(),
+        Ending::Unknown("x".into()),
+        Ending::Panicked,
+        Ending::TimedOut,
+        retry(),
+    ];
+    for kind in [Kind::Step, Kind::Pivot] {
+        for ending in &endings {
+            for (tried, crashed) in [(1, false), (2, false), (1, true)] {
+                let mut live = Live::of(shape(kind));
+                live.done(1).end(Ending::Done(one()), 1);
+                assert_eq!(live.machine.next(), Next::Run(2), "the check waits for it");
+                for number in 1..=tried {
+                    if number < tried {
+                        assert_eq!(live.end(retry(), number), Verdict::Again);
+                    } else if live.end(ending.clone(), number) == Verdict::Again {
+                        live.end(ending.clone(), number + 1);
+                    }
+                }
+                let failed = live.machine.failure().unwrap();
+                assert_eq!(failed.effect, Effect::None, "{ending:?}");
+                if crashed {
+                    live.crash();
+                }
+                assert_eq!(live.machine.next(), Next::Undo(0), "{kind:?} {ending:?}");
+            }
+        }
+        // In another process, too, and when it is to be turned back.
+        let mut live = Live::of(shape(kind));
+        live.done(1).crash();
+        live.end(Ending::Done(one()), 1);
+        live.end(retry(), 1);
+        let facts = live.machine.cancel("ann", "because").unwrap();
+        live.write(&facts);
+        assert_eq!(live.crash().machine.next(), Next::Undo(0));
+
+        let mut live = Live::of(shape(kind));
+        live.done(1).end(Ending::Done(one()), 1);
+        live.end(Ending::Halt("look".into()), 1);
+        live.crash().decide(Operation::Unwind);
+        assert_eq!(live.crash().machine.next(), Next::Undo(0));
+
+        // Its record has the answers of the checks before it.
+        let mut live = Live::of(shape(kind));
+        live.done(1).end(Ending::Done(one()), 1);
+        live.end(Ending::Done(one()), 1);
+        let names: Vec<&str> = live
+            .log
+            .last()
+            .unwrap()
+            .iter()
+            .filter_map(|fact| match fact {
+                Fact::Done { step, .. } => Some(&**step),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(names, ["look", "b"]);
+        live.crash();
+    }
+    let plain = Shape::new("test", 1, vec![StepShape::new("a", Kind::Pivot)]);
+    let mut other = plain.clone();
+    other.steps[0].in_journal = true;
+    assert_ne!(plain.fingerprint(), other.fingerprint());
 }
