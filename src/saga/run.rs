@@ -387,7 +387,7 @@ impl<App: Send + Sync + 'static> Run<App> {
             what: What::Write,
             step: "".into(),
         };
-        self.engine.probed(&site, true)?;
+        self.engine.probed(&site, true).await?;
         // The same record at the same place: if it is there already, the journal says so.
         self.engine
             .ask(|journal| journal.append(append.clone()))
@@ -395,7 +395,7 @@ impl<App: Send + Sync + 'static> Run<App> {
         self.place = self.place.after();
         // It got further, so whatever ends the process is not this alone.
         self.alone = None;
-        self.engine.probed(&site, false)?;
+        self.engine.probed(&site, false).await?;
         Ok(at)
     }
 }

@@ -163,6 +163,10 @@ impl<App: Send + Sync + 'static> Run<App> {
             Wish::Crash => return Err(self.engine.die()),
             Wish::End(ending) => return Ok(ending),
             Wish::Go => attempt().await,
+            Wish::Stop(gate) => {
+                gate.passed().await;
+                attempt().await
+            }
             Wish::Cancel => {
                 let posted = cancel::post(&self.engine, self.id(), "trial", "injected").await;
                 drop(posted);
@@ -177,6 +181,7 @@ impl<App: Send + Sync + 'static> Run<App> {
         match probe.after(site) {
             Wish::Crash => return Err(self.engine.die()),
             Wish::End(other) => ending = other,
+            Wish::Stop(gate) => gate.passed().await,
             Wish::Twice => ending = attempt().await,
             Wish::Go | Wish::Cancel => {}
         }

@@ -351,8 +351,8 @@ fn asks(setup: &Setup, world: &World, who: usize, life: &Life, step: usize, all:
     next.forget(setup);
     if heard {
         let receiver = &next.receivers[step];
-        // One that does not look at tokens cannot know what is on its way, and answers what it sees.
-        let quiet = !setup.tokens() || receiver.is_quiet(step, &next.late);
+        // One that does not look at tokens believes that older calls are over all the same.
+        let quiet = receiver.is_quiet(step, &next.late);
         let said = match (receiver.stands, quiet) {
             (true, _) => Ending::Done(payload("1")),
             (false, true) => Ending::NotApplied,

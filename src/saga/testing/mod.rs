@@ -77,7 +77,14 @@
 //! ```
 
 mod fault;
+mod life;
+mod line;
+mod meddler;
+mod schedule;
 mod trial;
+mod violation;
 
 pub use fault::{Disturbance, Fault};
-pub use trial::{Opener, Survey, Trial, Violation};
+pub use schedule::NotASchedule;
+pub use trial::{Opener, Survey, Trial};
+pub use violation::Violation;
