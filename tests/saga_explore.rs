@@ -19,7 +19,6 @@
     clippy::indexing_slicing,
     reason = "a test panics to fail"
 )]
-
 #![expect(
     clippy::disallowed_methods,
     reason = "it takes its bounds from the environment"
@@ -240,7 +239,11 @@ fn finds(setup: &Setup, rule: &str, effects: &str) {
         let Some(Broken { reason, story }) = found.broken else {
             panic!("nothing in {} states", found.states);
         };
-        println!("after {} states: {reason}\n  {}", found.states, story.join("\n  "));
+        println!(
+            "after {} states: {reason}\n  {}",
+            found.states,
+            story.join("\n  ")
+        );
         assert!(reason.contains(expected), "{reason}");
     }
 }
@@ -278,7 +281,11 @@ fn unwinding_that_is_not_durable_is_found() {
         defect: Defect::KeepsUnwinding,
         ..plain()
     };
-    finds(&setup, "before the decision to unwind is durable", "after an undo");
+    finds(
+        &setup,
+        "before the decision to unwind is durable",
+        "after an undo",
+    );
 }
 
 /// Receivers without keys, and steps that are run again after a crash.

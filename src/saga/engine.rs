@@ -417,7 +417,7 @@ impl<App: Send + Sync + 'static> Engine<App> {
         };
         match wish {
             Wish::Crash => Err(self.die()),
-            Wish::Stop(gate) => {
+            Wish::Stop(gate, _) => {
                 gate.passed().await;
                 Ok(())
             }

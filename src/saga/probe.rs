@@ -37,8 +37,8 @@ pub(crate) enum Wish {
     End(Ending),
     /// The saga is cancelled while the attempt is made.
     Cancel,
-    /// The process stops here, until the gate is opened.
-    Stop(Gate),
+    /// The process stops here until the gate is opened, and then this.
+    Stop(Gate, Box<Self>),
     /// The attempt is made once more, with the same key.
     Twice,
 }

@@ -58,7 +58,9 @@ impl Log {
     }
 
     pub fn ended(&self) -> Option<&Fact> {
-        self.facts().last().filter(|last| matches!(last, Fact::Finished(_)))
+        self.facts()
+            .last()
+            .filter(|last| matches!(last, Fact::Finished(_)))
     }
 }
 

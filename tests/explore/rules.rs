@@ -85,7 +85,9 @@ pub fn begins(setup: &Setup, world: &World, life: &Life, call: Call) -> Result<(
     let late = |what: &str| Err(format!("{call:?} is begun before {what} is durable"));
     for (index, step) in setup.shape.steps.iter().enumerate().take(call.step) {
         let output = durable.iter().find_map(|fact| match fact {
-            Fact::Done { step: name, output, .. } if *name == step.name => Some(output),
+            Fact::Done {
+                step: name, output, ..
+            } if *name == step.name => Some(output),
             _ => None,
         });
         if output.is_none() || output != life.mind.output_of(index) {
@@ -93,7 +95,11 @@ pub fn begins(setup: &Setup, world: &World, life: &Life, call: Call) -> Result<(
         }
     }
     let name = &setup.shape.steps[call.step].name;
-    let intended = || durable.iter().any(|fact| matches!(fact, Fact::Intent { step, .. } if step == name));
+    let intended = || {
+        durable
+            .iter()
+            .any(|fact| matches!(fact, Fact::Intent { step, .. } if step == name))
+    };
     if !call.undo && setup.shape.steps[call.step].at_most_once && !intended() {
         return late("its intent");
     }
@@ -121,7 +127,9 @@ pub fn begins(setup: &Setup, world: &World, life: &Life, call: Call) -> Result<(
 pub fn effects(setup: &Setup, world: &World) -> Result<(), String> {
     for (step, receiver) in world.receivers.iter().enumerate() {
         if receiver.stale > 0 && !setup.only_effects {
-            return Err(format!("step {step} was done or undone under a stale token"));
+            return Err(format!(
+                "step {step} was done or undone under a stale token"
+            ));
         }
         if receiver.times > 1 {
             return Err(format!("step {step} was done {} times", receiver.times));
@@ -136,7 +144,9 @@ pub fn effects(setup: &Setup, world: &World) -> Result<(), String> {
         _ => None,
     };
     match wrong {
-        Some((step, _)) if stand(step) => Err(format!("compensated, and the effect of step {step} stands")),
+        Some((step, _)) if stand(step) => {
+            Err(format!("compensated, and the effect of step {step} stands"))
+        }
         Some((step, _)) => Err(format!("completed, and step {step} has no effect")),
         None => Ok(()),
     }

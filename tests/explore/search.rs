@@ -74,7 +74,12 @@ pub fn explore(setup: &Setup) -> Found {
     found
 }
 
-fn told(ways: &[(usize, Option<Event>)], mut way: usize, last: Option<Event>, reason: String) -> Broken {
+fn told(
+    ways: &[(usize, Option<Event>)],
+    mut way: usize,
+    last: Option<Event>,
+    reason: String,
+) -> Broken {
     let mut story: Vec<String> = last.iter().map(ToString::to_string).collect();
     while let (from, Some(event)) = ways[way] {
         story.push(event.to_string());

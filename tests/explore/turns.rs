@@ -149,7 +149,14 @@ fn lives(setup: &Setup, world: &World, who: usize, life: &Life, all: &mut Vec<Tu
 
 fn idles(setup: &Setup, world: &World, who: usize, life: &Life, all: &mut Vec<Turn>) {
     let decide = |all: &mut Vec<Turn>, why, mind: Execution, facts: Vec<Fact>| {
-        let life = writes(setup, Life { mind, ..life.clone() }, facts);
+        let life = writes(
+            setup,
+            Life {
+                mind,
+                ..life.clone()
+            },
+            facts,
+        );
         let next = match &life.writes {
             Some(facts) => appends(setup, world, who, &life, facts).1,
             None => Ok(world.with(who, life)),
@@ -183,7 +190,9 @@ fn idles(setup: &Setup, world: &World, who: usize, life: &Life, all: &mut Vec<Tu
         other => all.push((Event::Rests(who), Err(format!("what is {other:?}?")))),
     }
     let turned: [(bool, Why, fn(&mut Execution) -> Option<Vec<Fact>>); 2] = [
-        (setup.cancels, Why::Cancelled, |mind| mind.cancel("ann", "a wish")),
+        (setup.cancels, Why::Cancelled, |mind| {
+            mind.cancel("ann", "a wish")
+        }),
         (setup.expires, Why::Expired, Execution::expire),
     ];
     for (_, why, turn) in turned.into_iter().filter(|(may, ..)| *may) {
@@ -193,7 +202,10 @@ fn idles(setup: &Setup, world: &World, who: usize, life: &Life, all: &mut Vec<Tu
             Some(facts) => decide(all, why, mind, facts),
             // First it is to be asked.
             None => {
-                let life = Life { mind, ..life.clone() };
+                let life = Life {
+                    mind,
+                    ..life.clone()
+                };
                 all.push((Event::Decide(who, why), Ok(world.with(who, life))));
             }
         }
@@ -407,7 +419,11 @@ fn appends(setup: &Setup, world: &World, who: usize, life: &Life, facts: &[Fact]
 /// What happens when nothing goes wrong any more: the owner goes on, or a new one takes over. `None` at rest.
 pub fn calm(setup: &Setup, world: &World) -> Option<Turn> {
     let current = |known: &&Known| known.life.epoch == world.log.epoch;
-    let owner = (0..2).find(|who| world.instances[*who].as_ref().is_some_and(|known| current(&known)));
+    let owner = (0..2).find(|who| {
+        world.instances[*who]
+            .as_ref()
+            .is_some_and(|known| current(&known))
+    });
     let Some(who) = owner else {
         let held = rules::replays(setup, &world.log).is_ok_and(|mind| mind.next() == Next::Hold);
         if held || world.log.ended().is_some() {
@@ -416,7 +432,11 @@ pub fn calm(setup: &Setup, world: &World) -> Option<Turn> {
         let mut next = world.clone();
         // Whoever believes in an old lease is nobody's hindrance.
         next.log.owner = None;
-        return Some(claim(setup, &next, if world.instances[0].is_none() { 0 } else { 1 }));
+        return Some(claim(
+            setup,
+            &next,
+            if world.instances[0].is_none() { 0 } else { 1 },
+        ));
     };
     let life = Arc::clone(&world.instances[who].as_ref()?.life);
     let mut quiet = world.clone();

@@ -171,13 +171,25 @@ impl fmt::Display for Event {
         match *self {
             Self::Crash(who, None) => write!(f, "{} crashes", name(who)),
             Self::Crash(who, Some(call)) => {
-                write!(f, "{} crashes on {} {}, which is sent", name(who), what(call), call.step)
+                write!(
+                    f,
+                    "{} crashes on {} {}, which is sent",
+                    name(who),
+                    what(call),
+                    call.step
+                )
             }
             Self::Lapse(who) => write!(f, "{}'s lease ends, and it goes on", name(who)),
             Self::Claim(who) => write!(f, "{} takes the saga over", name(who)),
             Self::Ends(who, outcome) => write!(f, "{}'s attempt ends: {outcome:?}", name(who)),
             Self::Arrives(call) => {
-                write!(f, "{} {} under {} arrives late", what(call), call.step, call.token)
+                write!(
+                    f,
+                    "{} {} under {} arrives late",
+                    what(call),
+                    call.step,
+                    call.token
+                )
             }
             Self::Decide(who, why) => write!(f, "{} writes: {why:?}", name(who)),
             Self::Append(who) => write!(f, "{}'s record is in the journal", name(who)),

@@ -193,7 +193,10 @@ const UNDO_FAULTS: [Fault; 7] = [
 fn faults(step: &StepShape) -> Vec<Fault> {
     // After the pivot a step that never succeeds is tried for ever.
     let all = Fault::ALL.into_iter().filter(|fault| match step.kind {
-        Kind::Check => !matches!(fault, Fault::Refuses | Fault::UnknownAfter | Fault::RetryAfter),
+        Kind::Check => !matches!(
+            fault,
+            Fault::Refuses | Fault::UnknownAfter | Fault::RetryAfter
+        ),
         Kind::Step | Kind::Pivot => true,
         Kind::Then => UNDO_FAULTS.contains(fault),
     });

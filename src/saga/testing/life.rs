@@ -18,6 +18,9 @@ use crate::saga::{Ended, Handle, Recorded, SagaError, SagaId, Sagas, codec};
 /// No run needs more restarts than it has crashes; a few more are for what goes wrong.
 const SPARE_RESTARTS: usize = 3;
 
+/// Each halt needs one decision, and may need it again after a crash.
+const MOST_DECISIONS: usize = 100;
+
 /// Where a saga rests; `None` where the process died first.
 type Rest<Output> = Option<(SagaId, Ended<Output>)>;
 
@@ -139,7 +142,11 @@ where
             return rest;
         }
         let second = self
-            .engine(app, Arc::clone(journal), Arc::new(Second(Arc::clone(meddler))))
+            .engine(
+                app,
+                Arc::clone(journal),
+                Arc::new(Second(Arc::clone(meddler))),
+            )
             .await?;
         let rest = self.ends(&second).await?;
         meddler.wake();
@@ -161,7 +168,7 @@ where
             Err(SagaError::Stopping) => return Ok(None),
             Err(error) => return Err(format!("it did not start: {error}")),
         };
-        loop {
+        for _ in 0..MOST_DECISIONS {
             match handle.ended().await {
                 Ok(Ended::Incident(held))
                     if held.class == Class::Halted && *held.error == *INJECTED =>
@@ -177,6 +184,7 @@ where
                 Err(error) => return Err(format!("its end cannot be told: {error}")),
             }
         }
+        Err("an operator lets it go on, and it does not".into())
     }
 
     /// As an operator does when the cause is gone. Another may have been faster.

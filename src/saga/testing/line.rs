@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::journal::{
-    Answer, Append, Beat, Begin, Begun, Claim, Head, InstanceId, Join, Journal, Listing, Log, LogId,
-    Post, Posted, Prune, Pulse, Release,
+    Answer, Append, Beat, Begin, Begun, Claim, Head, InstanceId, Join, Journal, Listing, Log,
+    LogId, Post, Posted, Prune, Pulse, Release,
 };
 use crate::saga::probe::Gate;
 

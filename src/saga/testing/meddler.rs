@@ -99,12 +99,12 @@ impl Meddler {
             .map(|(_, fault)| *fault)
     }
 
-    /// Notes a place, and says whether the process dies or stops there.
-    fn place(&self, site: &Site, when: &str) -> Option<Wish> {
+    /// Notes a place, and says whether the process dies there.
+    fn dies(&self, site: &Site, when: &str) -> bool {
         let mut notes = self.notes();
         let place = notes.places.len();
         if place > ENDLESS {
-            return Some(Wish::Crash);
+            return true;
         }
         let step = &site.step;
         notes.places.push(match site.what {
@@ -114,14 +114,17 @@ impl Meddler {
             What::Write => format!("{when} a record"),
         });
         drop(notes);
-        if self.disturbance.crashes.contains(&place) {
-            return Some(Wish::Crash);
-        }
-        if self.disturbance.stall == Some(place) {
+        self.disturbance.crashes.contains(&place)
+    }
+
+    /// Stops the process at the place that was noted last, if it is to be stopped there.
+    fn stops(&self, then: Wish) -> Wish {
+        let place = self.places().checked_sub(1);
+        if place.is_some() && self.disturbance.stall == place {
             self.stopped.send_replace(true);
-            return Some(Wish::Stop(Gate(self.stopped())));
+            return Wish::Stop(Gate(self.stopped()), Box::new(then));
         }
-        None
+        then
     }
 
     fn first(&self, site: &Site) -> bool {
@@ -168,17 +171,18 @@ impl Meddler {
 
 impl Probe for Meddler {
     fn before(&self, site: &Site) -> Wish {
-        let wish = self.place(site, "before");
-        if matches!(wish, Some(Wish::Crash)) {
+        if self.dies(site, "before") {
             return Wish::Crash;
         }
         self.attempt(site);
-        wish.unwrap_or_else(|| self.misbehaves_before(site))
+        self.stops(self.misbehaves_before(site))
     }
 
     fn after(&self, site: &Site) -> Wish {
-        self.place(site, "after")
-            .unwrap_or_else(|| self.misbehaves_after(site))
+        if self.dies(site, "after") {
+            return Wish::Crash;
+        }
+        self.stops(self.misbehaves_after(site))
     }
 }
 

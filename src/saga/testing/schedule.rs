@@ -63,7 +63,9 @@ impl Disturbance {
             "stall" => self.stall = Some(of.parse().ok()?),
             "step" | "undo" => {
                 let (step, word) = of.rsplit_once('=')?;
-                let fault = Fault::ALL.into_iter().find(|fault| fault.as_str() == word)?;
+                let fault = Fault::ALL
+                    .into_iter()
+                    .find(|fault| fault.as_str() == word)?;
                 let faults = if what == "step" {
                     &mut self.steps
                 } else {
@@ -79,9 +81,10 @@ impl Disturbance {
     /// The same for people; `story` has what the places were.
     pub(super) fn words(&self, story: &[String]) -> String {
         let place = |place: &usize| {
-            story
-                .get(*place)
-                .map_or_else(|| format!("place {place}, which it did not reach"), Clone::clone)
+            story.get(*place).map_or_else(
+                || format!("place {place}, which it did not reach"),
+                Clone::clone,
+            )
         };
         let mut parts: Vec<String> = Vec::new();
         let steps = self.steps.iter();
