@@ -15,11 +15,6 @@
 //! 7. Once nothing goes wrong any more, the saga comes to rest, from every state.
 
 #![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test panics to fail"
-)]
-#![expect(
     clippy::disallowed_methods,
     reason = "it takes its bounds from the environment"
 )]

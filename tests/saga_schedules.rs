@@ -129,7 +129,10 @@ async fn schedule(seed: u64, tokens: bool, tally: &mut Tally) {
         };
         let books = ledger.books(&format!("/{key}"));
         tally.stale += books.stale;
-        assert!(!tokens || books.stale == 0, "seed {seed}, saga {key}: {books:?}");
+        assert!(
+            !tokens || books.stale == 0,
+            "seed {seed}, saga {key}: {books:?}"
+        );
         if ended == Ended::Completed(()) {
             tally.completed += 1;
             assert_eq!(books.events, expected(0), "seed {seed}, saga {key}");

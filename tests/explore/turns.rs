@@ -13,6 +13,9 @@ use super::world::{AT, Defect, Event, Known, Life, Outcome, Setup, Why, World, p
 /// What can happen next, and what the world is then; or the rule that it breaks.
 pub type Turn = (Event, Result<World, String>);
 
+/// What turns a saga back between attempts.
+type Turning = fn(&mut Execution) -> Option<Vec<Fact>>;
+
 /// All that can happen next.
 pub fn turns(setup: &Setup, world: &World) -> Vec<Turn> {
     let mut all = Vec::new();
@@ -189,7 +192,7 @@ fn idles(setup: &Setup, world: &World, who: usize, life: &Life, all: &mut Vec<Tu
         Next::Reconcile(step) => asks(setup, world, who, life, step, all),
         other => all.push((Event::Rests(who), Err(format!("what is {other:?}?")))),
     }
-    let turned: [(bool, Why, fn(&mut Execution) -> Option<Vec<Fact>>); 2] = [
+    let turned: [(bool, Why, Turning); 2] = [
         (setup.cancels, Why::Cancelled, |mind| {
             mind.cancel("ann", "a wish")
         }),
@@ -260,7 +263,7 @@ fn ending(outcome: Outcome) -> Ending {
 }
 
 /// An attempt ended.
-fn settles(setup: &Setup, world: World, who: usize, life: &Life, ending: Ending) -> Vec<World> {
+fn settles(setup: &Setup, world: &World, who: usize, life: &Life, ending: Ending) -> Vec<World> {
     let mut life = life.clone();
     let asked = matches!(life.mind.next(), Next::Reconcile(_));
     let attempt = Attempt::new(life.attempt, false);
@@ -287,7 +290,7 @@ fn settles(setup: &Setup, world: World, who: usize, life: &Life, ending: Ending)
 /// A check: what it answers depends on when it is asked.
 fn checks(setup: &Setup, world: &World, who: usize, life: &Life, all: &mut Vec<Turn>) {
     let mut ends = |world: World, outcome, ending| {
-        for next in settles(setup, world, who, life, ending) {
+        for next in settles(setup, &world, who, life, ending) {
             all.push((Event::Ends(who, outcome), Ok(next)));
         }
     };
@@ -318,7 +321,7 @@ fn calls(setup: &Setup, world: &World, who: usize, life: &Life, all: &mut Vec<Tu
     begun(&mut begins, call);
     let world = &begins;
     let mut ends = |world: World, outcome, ending| {
-        for next in settles(setup, world, who, life, ending) {
+        for next in settles(setup, &world, who, life, ending) {
             all.push((Event::Ends(who, outcome), Ok(next)));
         }
     };
@@ -354,7 +357,7 @@ fn calls(setup: &Setup, world: &World, who: usize, life: &Life, all: &mut Vec<Tu
 /// The receiver is asked, and says that there was nothing only where nothing will be.
 fn asks(setup: &Setup, world: &World, who: usize, life: &Life, step: usize, all: &mut Vec<Turn>) {
     let mut ends = |world: World, outcome, ending| {
-        for next in settles(setup, world, who, life, ending) {
+        for next in settles(setup, &world, who, life, ending) {
             all.push((Event::Ends(who, outcome), Ok(next)));
         }
     };
