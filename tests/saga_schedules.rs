@@ -57,7 +57,7 @@ async fn schedule(seed: u64, tokens: bool, tally: &mut Tally) {
     }
     let inputs: BTreeMap<String, u32> = (0..6)
         .map(|number| {
-            let slow = [0, 0, 1, 50, 200][usize::try_from(draw(5)).unwrap()];
+            let slow = [0, 1, 200, 2_000, 8_000][usize::try_from(draw(5)).unwrap()];
             (number.to_string(), 100 * slow)
         })
         .collect();

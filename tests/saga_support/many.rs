@@ -279,6 +279,8 @@ pub async fn effect(cx: C, (): ()) -> Result<(), StepError> {
     let slow = u64::from(cx.input() / 100);
     if slow > 0 {
         tokio::time::sleep(Duration::from_millis(slow)).await;
+        // One that was stopped meanwhile sends it when it is woken.
+        process.runs().await;
     }
     let number = match cx.step() {
         "a" => 1,
