@@ -102,6 +102,56 @@ where
     tokio::spawn(future)
 }
 
+/// Rings after a real time, also where tokio's clock is paused: for tests that must not hang.
+#[cfg(feature = "saga")]
+#[derive(Debug)]
+pub(crate) struct Alarm {
+    rings: tokio::sync::oneshot::Receiver<()>,
+    /// Tells the thread that nobody listens any more, by being dropped.
+    _listens: std::sync::mpsc::Sender<()>,
+}
+
+#[cfg(feature = "saga")]
+impl Alarm {
+    /// One that rings once, after this time. On a system without a thread to spare it never does.
+    pub(crate) fn after(time: Duration) -> Self {
+        let (ring, rings) = tokio::sync::oneshot::channel();
+        let (listens, nobody) = std::sync::mpsc::channel::<()>();
+        let waits = move || {
+            if nobody.recv_timeout(time) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+                // Whoever does not listen any more needs no ring.
+                let _unheard = ring.send(());
+            }
+        };
+        drop(
+            std::thread::Builder::new()
+                .name("mainstay-alarm".to_owned())
+                .spawn(waits),
+        );
+        Self {
+            rings,
+            _listens: listens,
+        }
+    }
+
+    /// Completes when it rings.
+    ///
+    /// # Cancel safety
+    ///
+    /// Changes nothing.
+    pub(crate) async fn rings(&mut self) {
+        if (&mut self.rings).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// What the environment says about tests.
+#[cfg(feature = "saga")]
+pub(crate) fn wish(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|wish| !wish.is_empty())
+}
+
 /// Lets whoever can run go first.
 #[cfg(feature = "postgres")]
 pub(crate) async fn yield_now() {

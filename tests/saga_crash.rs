@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use mainstay::journal::memory::MemoryJournal;
 use mainstay::journal::sqlite::SqliteJournal;
 use mainstay::journal::{Answer, Append, Journal, LogId, Place};
-use mainstay::saga::testing::{Opener, Survey, Trial};
+use mainstay::saga::testing::{Fault, Opener, Survey, Trial};
 use mainstay::saga::{Cx, Ended, Reconciled, Saga, Step, StepError};
 use saga_support::{Erp, Invoice, books_hold, documented, invoice, recommended};
 
@@ -22,6 +22,18 @@ fn trial(saga: &Saga<Erp, Invoice, String>) -> Trial<Erp, Invoice, String> {
 fn sqlite() -> Opener {
     let folder = tempfile::tempdir().unwrap();
     Box::new(move || Arc::new(SqliteJournal::open(folder.path().join("sagas.sqlite")).unwrap()))
+}
+
+/// Without what adds nothing about a store: every run syncs a disk.
+fn on_sqlite(saga: &Saga<Erp, Invoice, String>) -> Trial<Erp, Invoice, String> {
+    let trial = trial(saga).store(sqlite);
+    let left_out = [
+        Fault::Panics,
+        Fault::Halts,
+        Fault::RetryAlways,
+        Fault::Refuses,
+    ];
+    left_out.into_iter().fold(trial, Trial::without)
 }
 
 fn covers(survey: &Survey) {
@@ -55,24 +67,12 @@ async fn documented_order_on_memory() {
 
 #[tokio::test(start_paused = true)]
 async fn recommended_order_on_sqlite() {
-    covers(
-        &trial(&recommended().unwrap())
-            .store(sqlite)
-            .run()
-            .await
-            .unwrap(),
-    );
+    covers(&on_sqlite(&recommended().unwrap()).run().await.unwrap());
 }
 
 #[tokio::test(start_paused = true)]
 async fn documented_order_on_sqlite() {
-    covers(
-        &trial(&documented().unwrap())
-            .store(sqlite)
-            .run()
-            .await
-            .unwrap(),
-    );
+    covers(&on_sqlite(&documented().unwrap()).run().await.unwrap());
 }
 
 #[tokio::test(start_paused = true)]
@@ -115,26 +115,42 @@ async fn two_crashes() {
     assert!(survey.crashed > 2_000, "{survey:?}");
 }
 
-/// Pays once for each call: a receiver without keys, and a list in which a transfer can be found.
+/// Pays once for each call: a receiver without keys, and a list in which a transfer can be found. It refuses tokens that
+/// are not the newest: without that, a stopped instance that wakes pays again after the list was searched.
 #[derive(Default)]
 struct Counter {
+    newest: Mutex<u64>,
     calls: Mutex<HashMap<String, usize>>,
     undone: Mutex<Vec<String>>,
 }
 
+impl Counter {
+    fn sees(&self, token: u64) -> Result<(), StepError> {
+        let mut newest = self.newest.lock().unwrap();
+        if token < *newest {
+            return Err(StepError::halt("a stale token"));
+        }
+        *newest = token;
+        Ok(())
+    }
+}
+
 async fn pay(cx: Cx<Counter, ()>, (): ()) -> Result<(), StepError> {
+    cx.app().sees(cx.fencing_token())?;
     let mut calls = cx.app().calls.lock().unwrap();
     *calls.entry(cx.idempotency_key().into()).or_default() += 1;
     Ok(())
 }
 
 async fn void(cx: Cx<Counter, ()>, _: Option<()>) -> Result<(), StepError> {
+    cx.app().sees(cx.fencing_token())?;
     let key = cx.undoes().unwrap_or_default().to_owned();
     cx.app().undone.lock().unwrap().push(key);
     Ok(())
 }
 
 async fn find(cx: Cx<Counter, ()>, (): ()) -> Result<Reconciled<()>, StepError> {
+    cx.app().sees(cx.fencing_token())?;
     let calls = cx.app().calls.lock().unwrap();
     Ok(match calls.get(cx.idempotency_key()) {
         Some(_) => Reconciled::Applied(()),
@@ -323,6 +339,8 @@ async fn caught(lie: Lie) -> String {
     let store = move || liar(lie);
     let violation = trial(&documented().unwrap())
         .store(store)
+        // The list of what operators may do names the unwinding, which this liar looks for.
+        .without(Fault::Halts)
         .run()
         .await
         .unwrap_err();
@@ -381,4 +399,115 @@ async fn a_receiver_without_keys_is_caught() {
         .unwrap_err();
     println!("{violation}");
     assert!(violation.reason.contains("paid 2 times"));
+}
+
+// === what a trial tells ===
+
+fn refunding() -> Trial<Counter, (), ()> {
+    let saga = Saga::builder("order")
+        .step("reserve", pay)
+        .undo(|_cx: Cx<Counter, ()>, _: Option<()>| async { Ok(()) })
+        .pivot("ship", |_cx: Cx<Counter, ()>, (): ()| async { Ok(()) })
+        .build()
+        .unwrap();
+    Trial::new(&saga, (), Counter::default).holds(|counter, ended| {
+        let left = counter.calls.lock().unwrap().len();
+        match ended {
+            Ended::Compensated { .. } if left > 0 => Err(format!("{left} reserved")),
+            _ => Ok(()),
+        }
+    })
+}
+
+/// A violation is told by the fewest faults that show it, and its last line repeats it.
+#[tokio::test(start_paused = true)]
+async fn a_violation_is_short_and_can_be_repeated() {
+    let trial = refunding();
+    let violation = trial.run().await.unwrap_err();
+    println!("{violation}");
+    assert_eq!(
+        violation.disturbance.to_string(),
+        "step reserve=unknown_after"
+    );
+    let text = violation.to_string();
+    let (_, schedule) = text.rsplit_once("MAINSTAY_TRIAL=\"").unwrap();
+    let again = trial.replay(schedule.trim_end_matches('"')).await;
+    assert_eq!(again.unwrap_err().to_string(), text);
+    assert!(trial.replay("nothing").await.is_ok());
+    assert!(trial.replay("crash 1").await.is_ok());
+    let none = trial.replay("step reserve=explodes").await.unwrap_err();
+    assert!(none.reason.contains("is none of"), "{none}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn parts_of_a_trial_run_alone() {
+    let recommended = recommended().unwrap();
+    let trial = trial(&recommended);
+    let survey = trial.fail_at_each_step().await.unwrap();
+    // Nothing; two checks that fail; two steps and a pivot that fail or are refused.
+    assert_eq!((survey.runs, survey.compensated), (9, 8), "{survey:?}");
+    let survey = trial.unknown_at_each_step().await.unwrap();
+    assert_eq!(survey.incidents, 2, "of the pivot: {survey:?}");
+    let survey = trial.each_step_twice().await.unwrap();
+    assert_eq!((survey.runs, survey.completed), (9, 7), "{survey:?}");
+    let crashes = trial.crash_at_each_place().await.unwrap();
+    let stalls = trial.stall_at_each_place().await.unwrap();
+    println!("{crashes:?} {stalls:?}");
+    assert_eq!(crashes.crashed, stalls.stalled);
+    assert!(crashes.crashed >= 22 && crashes.stalled == 0);
+}
+
+/// A trial does not hang, whatever the saga does.
+#[tokio::test(start_paused = true)]
+async fn a_run_that_has_no_end_is_told() {
+    let saga = Saga::builder("endless")
+        .pivot("a", |_cx: Cx<Counter, ()>, (): ()| async {
+            Err::<(), _>(StepError::retry("never"))
+        })
+        .build()
+        .unwrap();
+    let violation = Trial::new(&saga, (), Counter::default).run().await;
+    let reason = violation.unwrap_err().reason;
+    assert_eq!(reason, "it goes on without end");
+    let saga = Saga::builder("stuck")
+        .pivot(
+            "a",
+            Step::new(|_cx: Cx<Counter, ()>, (): ()| async {
+                std::future::pending::<Result<(), StepError>>().await
+            })
+            .timeout(std::time::Duration::from_secs(u64::MAX)),
+        )
+        .build()
+        .unwrap();
+    let short = std::time::Duration::from_millis(200);
+    let trial = Trial::new(&saga, (), Counter::default).patience(short);
+    let reason = trial.run().await.unwrap_err().reason;
+    assert!(reason.contains("within 200ms"), "{reason}");
+}
+
+/// The negative control of stale instances: a receiver that looks at neither keys nor tokens after it was asked.
+#[tokio::test(start_paused = true)]
+async fn a_receiver_that_does_not_look_at_tokens_is_caught() {
+    async fn careless(cx: Cx<Counter, ()>, (): ()) -> Result<(), StepError> {
+        let mut calls = cx.app().calls.lock().unwrap();
+        *calls.entry(cx.idempotency_key().into()).or_default() += 1;
+        Ok(())
+    }
+    let saga = Saga::builder("asked")
+        .pivot("a", Step::new(careless).at_most_once())
+        .reconcile(find)
+        .build()
+        .unwrap();
+    let trial = Trial::new(&saga, (), Counter::default).holds(|counter, _| {
+        match counter.calls.lock().unwrap().values().max() {
+            Some(2..) => Err("paid twice".into()),
+            _ => Ok(()),
+        }
+    });
+    let violation = trial.run().await.unwrap_err();
+    println!("{violation}");
+    assert_eq!(violation.reason, "paid twice");
+    assert!(violation.disturbance.stall.is_some(), "{violation}");
+    let trial = trial.stale_instances(false);
+    assert!(trial.run().await.is_ok(), "crashes alone do not show it");
 }

@@ -473,7 +473,11 @@ impl<App: Send + Sync + 'static> Engine<App> {
     }
 
     /// Lets a probe stop the process around a write.
-    pub(super) fn probed(&self, site: &Site, before: bool) -> Result<(), Leave> {
+    ///
+    /// # Cancel safety
+    ///
+    /// Changes nothing.
+    pub(super) async fn probed(&self, site: &Site, before: bool) -> Result<(), Leave> {
         let Some(probe) = &self.probe else {
             return Ok(());
         };
@@ -484,6 +488,10 @@ impl<App: Send + Sync + 'static> Engine<App> {
         };
         match wish {
             Wish::Crash => Err(self.die()),
+            Wish::Stop(gate, _) => {
+                gate.passed().await;
+                Ok(())
+            }
             Wish::Go | Wish::Cancel | Wish::End(_) | Wish::Twice => Ok(()),
         }
     }

@@ -2,6 +2,8 @@
 //!
 //! Outside of tests there is no probe, and each of these places is one look at an empty option.
 
+use tokio::sync::watch;
+
 use super::machine::Ending;
 
 /// A place at which a process can die.
@@ -35,8 +37,26 @@ pub(crate) enum Wish {
     End(Ending),
     /// The saga is cancelled while the attempt is made.
     Cancel,
+    /// The process stops here until the gate is opened, and then this.
+    Stop(Gate, Box<Self>),
     /// The attempt is made once more, with the same key.
     Twice,
+}
+
+/// Where a stopped process waits.
+#[derive(Clone, Debug)]
+pub(crate) struct Gate(pub(crate) watch::Receiver<bool>);
+
+impl Gate {
+    /// Waits until the process goes on.
+    ///
+    /// # Cancel safety
+    ///
+    /// Changes nothing.
+    pub(crate) async fn passed(mut self) {
+        // One that nobody can open any more is no gate.
+        drop(self.0.wait_for(|stopped| !*stopped).await);
+    }
 }
 
 /// Watches and disturbs.

@@ -396,7 +396,7 @@ impl<App: Send + Sync + 'static> Run<App> {
             .map_err(|why| Leave::Unreadable(format!("a record that cannot be written: {why}")))?;
         let at = append.at;
         let site = Site::write();
-        self.engine.probed(&site, true)?;
+        self.engine.probed(&site, true).await?;
         // The same record at the same place: if it is there already, the journal says so.
         self.engine
             .ask_as(JournalCall::Append, |journal| {
@@ -404,7 +404,7 @@ impl<App: Send + Sync + 'static> Run<App> {
             })
             .await?;
         self.wrote();
-        self.engine.probed(&site, false)?;
+        self.engine.probed(&site, false).await?;
         Ok(at)
     }
 

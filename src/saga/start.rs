@@ -80,11 +80,11 @@ impl<App: Send + Sync + 'static> Start<App> {
             .version(self.version)
             .owner(instance)
             .stage(self.stage.clone());
-        if engine.probed(&site, true).is_err() {
+        if engine.probed(&site, true).await.is_err() {
             return self.leaving.tell(Phase::Refused(SagaError::Stopping));
         }
         let begun = begin_once(&engine, &begin).await;
-        if engine.probed(&site, false).is_err() {
+        if engine.probed(&site, false).await.is_err() {
             return self.leaving.tell(Phase::Refused(SagaError::Stopping));
         }
         match begun {

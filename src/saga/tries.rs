@@ -198,10 +198,10 @@ impl<App: Send + Sync + 'static> Run<App> {
         let Some(probe) = &self.engine.probe else {
             return Ok(attempt().await);
         };
-        let mut ending = match probe.before(site) {
+        let mut ending = match gone_on(probe.before(site)).await {
             Wish::Crash => return Err(self.engine.die()),
             Wish::End(ending) => return Ok(ending),
-            Wish::Go => attempt().await,
+            Wish::Go | Wish::Stop(..) => attempt().await,
             Wish::Cancel => {
                 let posted = cancel::post(&self.engine, self.id(), "trial", "injected").await;
                 drop(posted);
@@ -213,11 +213,11 @@ impl<App: Send + Sync + 'static> Run<App> {
                 attempt().await
             }
         };
-        match probe.after(site) {
+        match gone_on(probe.after(site)).await {
             Wish::Crash => return Err(self.engine.die()),
             Wish::End(other) => ending = other,
             Wish::Twice => ending = attempt().await,
-            Wish::Go | Wish::Cancel => {}
+            Wish::Go | Wish::Cancel | Wish::Stop(..) => {}
         }
         Ok(ending)
     }
@@ -237,5 +237,20 @@ const fn told(ending: &Ending) -> Ended {
         Ending::Panicked => Ended::badly("panicked"),
         Ending::Unreadable(_) => Ended::badly("unreadable"),
         Ending::Unrecordable(_) => Ended::badly("unrecordable"),
+    }
+}
+
+/// What is wanted once the process goes on, where it was stopped.
+///
+/// # Cancel safety
+///
+/// Changes nothing.
+async fn gone_on(wish: Wish) -> Wish {
+    match wish {
+        Wish::Stop(gate, then) => {
+            gate.passed().await;
+            *then
+        }
+        wish => wish,
     }
 }

@@ -9,7 +9,8 @@ use mainstay::journal::memory::MemoryJournal;
 use mainstay::journal::{
     Answer, Append, Beat, Begin, Begun, Claim, Head, InstanceId, Join, Journal,
 };
-use mainstay::journal::{Listing, Log, LogId, Post, Posted, Prune, Pulse, Release};
+use mainstay::journal::{JournalError, Listing, Log, LogId, Post, Posted, Prune, Pulse, Release};
+use mainstay::rng::Rng;
 use mainstay::saga::{Cx, Saga, Sagas, Step, StepError};
 use mainstay::time::Timestamp;
 use tokio::sync::watch;
@@ -215,6 +216,57 @@ impl Ledger {
 pub struct World {
     pub ledger: Arc<Ledger>,
     pub process: Arc<Process>,
+    pub luck: Arc<Luck>,
+}
+
+/// What goes wrong by chance, while it may.
+#[derive(Debug, Default)]
+pub struct Luck {
+    rng: Mutex<Option<Rng>>,
+    /// How often something went wrong.
+    pub struck: AtomicUsize,
+}
+
+impl Luck {
+    pub fn new(seed: u64) -> Arc<Self> {
+        Arc::new(Self {
+            rng: Mutex::new(Some(Rng::new(seed))),
+            ..Self::default()
+        })
+    }
+
+    /// From now on nothing goes wrong.
+    pub fn end(&self) {
+        *self.rng.lock().unwrap() = None;
+    }
+
+    /// One of `kinds` misfortunes, each once in `chances`; without luck or without one, `None`.
+    pub fn strikes(&self, kinds: u64, chances: u64) -> Option<u64> {
+        let mut rng = self.rng.lock().unwrap();
+        let drawn = rng.as_mut()?.next_u64() % chances;
+        let struck = (drawn < kinds).then_some(drawn);
+        self.struck
+            .fetch_add(usize::from(struck.is_some()), Ordering::SeqCst);
+        struck
+    }
+}
+
+/// How an attempt ends that has had no effect.
+fn unlucky_before(cx: &C) -> Option<StepError> {
+    Some(match cx.app().luck.strikes(3, 24)? {
+        0 if cx.undoes().is_none() => StepError::fail("unlucky"),
+        1 => StepError::retry_after("unlucky", Duration::from_secs(90)),
+        _ => StepError::retry("unlucky"),
+    })
+}
+
+/// How an attempt ends that has had its effect.
+fn unlucky_after(cx: &C) -> Option<StepError> {
+    Some(match cx.app().luck.strikes(3, 24)? {
+        0 => StepError::unknown("unlucky"),
+        1 => StepError::retry_after("unlucky", Duration::from_secs(40)),
+        _ => StepError::retry("unlucky"),
+    })
 }
 
 pub type C = Cx<World, u32>;
@@ -227,6 +279,8 @@ pub async fn effect(cx: C, (): ()) -> Result<(), StepError> {
     let slow = u64::from(cx.input() / 100);
     if slow > 0 {
         tokio::time::sleep(Duration::from_millis(slow)).await;
+        // One that was stopped meanwhile sends it when it is woken.
+        process.runs().await;
     }
     let number = match cx.step() {
         "a" => 1,
@@ -241,11 +295,16 @@ pub async fn effect(cx: C, (): ()) -> Result<(), StepError> {
         } else {
             StepError::fail("no")
         })
+    } else if let Some(unlucky) = unlucky_before(&cx) {
+        Err(unlucky)
     } else {
         cx.app().ledger.call(&cx, cx.step())
     };
     process.place().await;
-    done
+    match unlucky_after(&cx).filter(|_| done.is_ok()) {
+        Some(unlucky) => Err(unlucky),
+        None => done,
+    }
 }
 
 pub async fn undo(cx: C, _: Option<()>) -> Result<(), StepError> {
@@ -291,8 +350,80 @@ pub async fn instance(
     let world = World {
         ledger: Arc::clone(ledger),
         process: Arc::clone(process),
+        luck: Arc::default(),
     };
     Sagas::builder(Arc::new(line), world)
+        .register(saga)
+        .name("test")
+        .start()
+        .await
+        .unwrap()
+}
+
+/// A process's journal from which replies are lost, before and after the work is done.
+#[derive(Debug)]
+pub struct Unlucky {
+    pub line: Line,
+    pub luck: Arc<Luck>,
+}
+
+impl Unlucky {
+    fn call<'a, T: Send + 'a>(&'a self, work: Answer<'a, T>) -> Answer<'a, T> {
+        Box::pin(async move {
+            let lost = || JournalError::backend(std::io::Error::other("the line went dead"));
+            match self.luck.strikes(2, 20) {
+                Some(0) => Err(lost()),
+                Some(_) => work.await.and(Err(lost())),
+                None => work.await,
+            }
+        })
+    }
+}
+
+impl Journal for Unlucky {
+    fn begin(&self, begin: Begin) -> Answer<'_, Begun> {
+        self.call(self.line.begin(begin))
+    }
+    fn append(&self, append: Append) -> Answer<'_, ()> {
+        self.call(self.line.append(append))
+    }
+    fn load(&self, id: LogId) -> Answer<'_, Log> {
+        self.call(self.line.load(id))
+    }
+    fn claim(&self, claim: Claim) -> Answer<'_, Vec<Head>> {
+        self.call(self.line.claim(claim))
+    }
+    fn beat(&self, beat: Beat) -> Answer<'_, Pulse> {
+        self.call(self.line.beat(beat))
+    }
+    fn release(&self, release: Release) -> Answer<'_, ()> {
+        self.call(self.line.release(release))
+    }
+    fn post(&self, post: Post) -> Answer<'_, Posted> {
+        self.call(self.line.post(post))
+    }
+    mainstay::journal::pass_on!(line: list join leave prune changed);
+}
+
+/// An engine in a process of its own, to which things happen.
+pub async fn unlucky(
+    journal: &MemoryJournal,
+    ledger: &Arc<Ledger>,
+    process: &Arc<Process>,
+    luck: &Arc<Luck>,
+    saga: &Saga<World, u32, ()>,
+) -> Sagas<World> {
+    let line = Line {
+        inner: journal.clone(),
+        process: Arc::clone(process),
+    };
+    let world = World {
+        ledger: Arc::clone(ledger),
+        process: Arc::clone(process),
+        luck: Arc::clone(luck),
+    };
+    let luck = Arc::clone(luck);
+    Sagas::builder(Arc::new(Unlucky { line, luck }), world)
         .register(saga)
         .name("test")
         .start()

@@ -43,6 +43,17 @@ pub struct Books {
     fences: Vec<u64>,
 }
 
+impl Books {
+    /// Refuses a token that is not the newest: an instance that was stopped for longer than its lease has it.
+    fn sees(&mut self, token: u64) -> Result<(), StepError> {
+        if self.fences.last().is_some_and(|newest| token < *newest) {
+            return Err(StepError::halt("a stale token"));
+        }
+        self.fences.push(token);
+        Ok(())
+    }
+}
+
 impl Erp {
     pub fn books(&self) -> MutexGuard<'_, Books> {
         self.books.lock().unwrap()
@@ -56,7 +67,7 @@ impl Erp {
             .entry(format!("+{}", cx.step()))
             .or_default()
             .insert(key.clone());
-        books.fences.push(cx.fencing_token());
+        books.sees(cx.fencing_token())?;
         if books.tombstones.contains(&key) {
             return Err(StepError::fail("it was undone before it came"));
         }
@@ -84,6 +95,7 @@ impl Erp {
             .entry(format!("-{}", cx.step()))
             .or_default()
             .insert(cx.idempotency_key().to_owned());
+        books.sees(cx.fencing_token())?;
         books.tombstones.insert(undoes.clone());
         if books.applied.remove(&undoes).is_some() {
             books.events.push(format!("-{}", cx.step()));

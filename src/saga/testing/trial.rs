@@ -2,17 +2,21 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 
-use super::fault::{Disturbance, Meddler};
+use super::fault::{Disturbance, Fault};
+use super::meddler::Meddler;
+use super::violation::Violation;
+use crate::journal::Journal;
 use crate::journal::memory::MemoryJournal;
-use crate::journal::{Journal, Status};
-use crate::saga::machine::Execution;
-use crate::saga::{Ended, Recorded, Saga, SagaId, Sagas, codec};
+use crate::rt::{self, Alarm};
+use crate::saga::seal::PayloadCodec;
+use crate::saga::{Ended, Recorded, Saga};
 
-/// No run needs more restarts than it has crashes; a few more are for what goes wrong.
-const SPARE_RESTARTS: usize = 3;
+/// The schedule that is repeated in place of all others.
+const REPEATED: &str = "MAINSTAY_TRIAL";
 
 /// Opens the journal of one run, again after every crash.
 pub type Opener = Box<dyn Fn() -> Arc<dyn Journal>>;
@@ -21,12 +25,16 @@ type Invariant<App, Output> = Box<dyn Fn(&App, &Ended<Output>) -> Result<(), Str
 
 /// A saga on trial. See the [module](super).
 pub struct Trial<App, Input, Output> {
-    saga: Saga<App, Input, Output>,
-    input: Input,
-    world: Box<dyn Fn() -> App>,
-    store: Box<dyn Fn() -> Opener>,
-    invariants: Vec<Invariant<App, Output>>,
+    pub(super) saga: Saga<App, Input, Output>,
+    pub(super) input: Input,
+    pub(super) world: Box<dyn Fn() -> App>,
+    pub(super) store: Box<dyn Fn() -> Opener>,
+    pub(super) codec: Option<Arc<dyn PayloadCodec>>,
+    pub(super) invariants: Vec<Invariant<App, Output>>,
+    without: Vec<Fault>,
     double: bool,
+    stale: bool,
+    patience: Duration,
 }
 
 /// What a trial covered.
@@ -37,6 +45,8 @@ pub struct Survey {
     pub runs: usize,
     /// How many of them had crashes.
     pub crashed: usize,
+    /// How many of them had an instance that was stopped for longer than its lease.
+    pub stalled: usize,
     /// How many ended with every step done.
     pub completed: usize,
     /// How many ended with everything undone.
@@ -44,32 +54,6 @@ pub struct Survey {
     /// How many ended waiting for an operator.
     pub incidents: usize,
 }
-
-/// A rule that did not hold, and what was done.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Violation {
-    /// What was done to the saga.
-    pub disturbance: Disturbance,
-    /// What did not hold.
-    pub reason: String,
-    /// The places that the run passed, in order.
-    pub story: Vec<String>,
-}
-
-impl fmt::Display for Violation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}; done to the saga: {}; the run: {}",
-            self.reason,
-            self.disturbance,
-            self.story.join(" | ")
-        )
-    }
-}
-
-impl std::error::Error for Violation {}
 
 impl<App, Input, Output> Trial<App, Input, Output>
 where
@@ -94,15 +78,54 @@ where
                     Arc::new(journal.clone())
                 })
             }),
+            codec: None,
             invariants: Vec::new(),
+            without: Vec::new(),
             double: false,
+            stale: true,
+            patience: Duration::from_secs(30),
         }
     }
 
     /// Where the runs keep their journals: called once per run, its result once per opening. Defaults to memory.
+    ///
+    /// [Stale instances](Self::stale_instances) are then left out, unless they are asked for after this.
     #[must_use]
     pub fn store(mut self, store: impl Fn() -> Opener + 'static) -> Self {
         self.store = Box::new(store);
+        self.stale = false;
+        self
+    }
+
+    /// Whether instances are stopped for longer than their lease and woken. Defaults to yes; what only ever runs in one
+    /// process, and not for longer than its lease without the processor, needs it not. For a store whose leases go by
+    /// tokio's clock, as memory's do, and that can be opened once and used by two engines.
+    #[must_use]
+    pub const fn stale_instances(mut self, stale: bool) -> Self {
+        self.stale = stale;
+        self
+    }
+
+    /// Seals payloads, as [`SagasBuilder::codec`](crate::saga::SagasBuilder::codec) does. Defaults to none.
+    #[must_use]
+    pub fn codec(mut self, codec: Arc<dyn PayloadCodec>) -> Self {
+        self.codec = Some(codec);
+        self
+    }
+
+    /// Leaves out what cannot happen to this saga, for instance [`Fault::Cancelled`] where nobody cancels, or what takes
+    /// too long.
+    #[must_use]
+    pub fn without(mut self, fault: Fault) -> Self {
+        self.without.push(fault);
+        self
+    }
+
+    /// How long one run may take by a real clock before it counts as one that does not come to rest. Defaults to 30 s.
+    /// One that passes 10,000 places does as well.
+    #[must_use]
+    pub const fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
         self
     }
 
@@ -124,39 +147,177 @@ where
         self
     }
 
-    /// Runs everything.
+    /// Runs everything; or, where the environment has `MAINSTAY_TRIAL`, the one schedule that it says.
     ///
     /// # Errors
     ///
-    /// The first disturbance under which a rule does not hold.
+    /// The first disturbance under which a rule does not hold: one with as few faults as possible.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future ends the trial.
     pub async fn run(&self) -> Result<Survey, Box<Violation>> {
+        if let Some(schedule) = rt::wish(REPEATED) {
+            return self.replay(&schedule).await;
+        }
+        self.all(Disturbance::all_of(self.saga.shape()), true, self.stale)
+            .await
+    }
+
+    /// Only lets each step fail, surely without effect, and asserts that it was this step that failed.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](Self::run).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`run`](Self::run).
+    pub async fn fail_at_each_step(&self) -> Result<Survey, Box<Violation>> {
+        self.only(|fault| fault.is_sure_failure()).await
+    }
+
+    /// Only lets each step end without an answer, before and after its effect.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](Self::run).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`run`](Self::run).
+    pub async fn unknown_at_each_step(&self) -> Result<Survey, Box<Violation>> {
+        self.only(|fault| matches!(fault, Fault::UnknownBefore | Fault::UnknownAfter))
+            .await
+    }
+
+    /// Only makes each step, and each undo, twice.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](Self::run).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`run`](Self::run).
+    pub async fn each_step_twice(&self) -> Result<Survey, Box<Violation>> {
+        self.only(|fault| fault == Fault::Twice).await
+    }
+
+    /// Only lets the process die at each place of the undisturbed run, and with [`double_crashes`](Self::double_crashes)
+    /// at each two.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](Self::run).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`run`](Self::run).
+    pub async fn crash_at_each_place(&self) -> Result<Survey, Box<Violation>> {
+        self.all(Vec::new(), true, false).await
+    }
+
+    /// Only stops the process at each place of the undisturbed run for longer than its lease.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](Self::run).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`run`](Self::run).
+    pub async fn stall_at_each_place(&self) -> Result<Survey, Box<Violation>> {
+        self.all(Vec::new(), false, true).await
+    }
+
+    async fn only(&self, which: impl Fn(Fault) -> bool) -> Result<Survey, Box<Violation>> {
+        let mut some = Disturbance::all_of(self.saga.shape());
+        some.retain(|some| {
+            // An undo misbehaves where a later step fails.
+            let faults = if some.undos.is_empty() {
+                &some.steps
+            } else {
+                &some.undos
+            };
+            faults.iter().all(|(_, fault)| which(*fault))
+        });
+        self.all(some, false, false).await
+    }
+
+    /// Repeats one run: `schedule` is the last line of a [`Violation`], or a printed [`Disturbance`].
+    ///
+    /// # Errors
+    ///
+    /// When a rule does not hold, or this is no schedule.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`run`](Self::run).
+    pub async fn replay(&self, schedule: &str) -> Result<Survey, Box<Violation>> {
         let mut survey = Survey::default();
-        let mut misbehaviours = vec![Disturbance::default()];
-        misbehaviours.extend(Disturbance::all_of(self.saga.shape()));
-        // Few before many: what is wrong without a crash is told without one.
-        let mut places = Vec::new();
-        for misbehaviour in &misbehaviours {
-            places.push(self.once(misbehaviour.clone(), &mut survey).await?);
-        }
-        let mut pairs = Vec::new();
-        for (misbehaviour, places) in misbehaviours.iter().zip(places) {
-            for place in 0..places {
-                let crash = misbehaviour.clone().and_crash(place);
-                let reached = self.once(crash.clone(), &mut survey).await?;
-                pairs.push((crash, place, reached));
+        match schedule.parse() {
+            Ok(disturbance) => {
+                self.once(disturbance, &mut survey).await?;
+                Ok(survey)
             }
+            Err(error) => Err(Box::new(Violation {
+                disturbance: Disturbance::default(),
+                reason: error.to_string(),
+                story: Vec::new(),
+            })),
         }
-        if self.double {
-            for (crash, place, reached) in pairs {
-                for second in place.saturating_add(1)..reached {
-                    self.once(crash.clone().and_crash(second), &mut survey)
-                        .await?;
+    }
+
+    /// Runs with nothing, with each of these, and with a crash or a stop at each place of all of these runs. Few faults
+    /// before many, so that what is wrong is told with as few as possible.
+    async fn all(
+        &self,
+        misbehaviours: Vec<Disturbance>,
+        crashes: bool,
+        stalls: bool,
+    ) -> Result<Survey, Box<Violation>> {
+        let mut survey = Survey::default();
+        let mut now = vec![Disturbance::default()];
+        let mut later = misbehaviours;
+        later.retain(|one| {
+            let faults = one.steps.iter().chain(&one.undos);
+            faults
+                .into_iter()
+                .all(|(_, fault)| !self.without.contains(fault))
+        });
+        let mut completes = false;
+        for size in 0_usize.. {
+            let (due, rest) = later.into_iter().partition(|one| one.len() <= size);
+            later = rest;
+            now.extend::<Vec<_>>(due);
+            if now.is_empty() && later.is_empty() {
+                break;
+            }
+            let mut next = Vec::new();
+            for disturbance in std::mem::take(&mut now) {
+                // A crash before it may leave an earlier step in doubt, which then counts as the one that failed.
+                let failed = disturbance
+                    .fails()
+                    .filter(|_| completes && disturbance.is_placeless());
+                let expects = failed.map(Box::<str>::from);
+                let reached = self
+                    .one(disturbance.clone(), expects.as_deref(), &mut survey)
+                    .await?;
+                if size == 0 {
+                    completes = survey.completed > 0;
+                }
+                let crashed = disturbance.crashes.last().copied();
+                let from = crashed.map_or(0, |last| last.saturating_add(1));
+                let again = crashed.is_none() || (self.double && disturbance.crashes.len() == 1);
+                if crashes && again && disturbance.stall.is_none() {
+                    next.extend((from..reached).map(|place| disturbance.clone().and_crash(place)));
+                }
+                if stalls && disturbance.is_placeless() {
+                    next.extend((0..reached).map(|place| disturbance.clone().and_stall(place)));
                 }
             }
+            now = next;
         }
         Ok(survey)
     }
@@ -175,108 +336,38 @@ where
         disturbance: Disturbance,
         survey: &mut Survey,
     ) -> Result<usize, Box<Violation>> {
+        self.one(disturbance, None, survey).await
+    }
+
+    async fn one(
+        &self,
+        disturbance: Disturbance,
+        fails: Option<&str>,
+        survey: &mut Survey,
+    ) -> Result<usize, Box<Violation>> {
         survey.runs = survey.runs.saturating_add(1);
         if !disturbance.crashes.is_empty() {
             survey.crashed = survey.crashed.saturating_add(1);
         }
+        if disturbance.stall.is_some() {
+            survey.stalled = survey.stalled.saturating_add(1);
+        }
         let meddler = Arc::new(Meddler::new(disturbance.clone()));
-        match self.check(&meddler, &disturbance, survey).await {
+        let mut alarm = Alarm::after(self.patience);
+        let checked = tokio::select! {
+            biased;
+            checked = self.check(&meddler, &disturbance, fails, survey) => checked,
+            () = alarm.rings() => {
+                Err(format!("it did not come to rest within {:?} of real time", self.patience))
+            }
+        };
+        match checked {
             Ok(()) => Ok(meddler.places()),
             Err(reason) => Err(Box::new(Violation {
                 disturbance,
                 reason,
                 story: meddler.story(),
             })),
-        }
-    }
-
-    async fn check(
-        &self,
-        meddler: &Arc<Meddler>,
-        disturbance: &Disturbance,
-        survey: &mut Survey,
-    ) -> Result<(), String> {
-        let app = Arc::new((self.world)());
-        let open = (self.store)();
-        let mut rest = None;
-        for _ in 0..=disturbance.crashes.len().saturating_add(SPARE_RESTARTS) {
-            rest = self.live(&app, open(), meddler).await?;
-            if rest.is_some() {
-                break;
-            }
-        }
-        let Some((id, ended)) = rest else {
-            return Err("it did not come to rest".into());
-        };
-        self.legal(id, &*open()).await?;
-        if let Some(step) = meddler.flipped() {
-            return Err(format!("step {step} ran after an undo"));
-        }
-        let count = match &ended {
-            Ended::Completed(_) => &mut survey.completed,
-            Ended::Compensated { .. } => &mut survey.compensated,
-            Ended::Incident(_) | Ended::Abandoned { .. } => &mut survey.incidents,
-        };
-        *count = count.saturating_add(1);
-        self.invariants
-            .iter()
-            .try_for_each(|rule| rule(&app, &ended))
-    }
-
-    /// The life of one process: until the saga rests or the process dies.
-    async fn live(
-        &self,
-        app: &Arc<App>,
-        journal: Arc<dyn Journal>,
-        meddler: &Arc<Meddler>,
-    ) -> Result<Option<(SagaId, Ended<Output>)>, String> {
-        let sagas = Sagas::builder(journal, Arc::clone(app))
-            .register(&self.saga)
-            .probe(Arc::clone(meddler) as _)
-            .start()
-            .await
-            .map_err(|error| format!("the engine did not start: {error}"))?;
-        let rest = match sagas.start(&self.saga, "trial", self.input.clone()).await {
-            Ok(handle) => match handle.ended().await {
-                Ok(ended) => Some((handle.id(), ended)),
-                Err(crate::saga::SagaError::Stopping) => None,
-                Err(error) => return Err(format!("its end cannot be told: {error}")),
-            },
-            Err(crate::saga::SagaError::Stopping) => None,
-            Err(error) => return Err(format!("it did not start: {error}")),
-        };
-        // Nothing of this process may be left when the next one opens the journal.
-        sagas.crash().await;
-        Ok(rest)
-    }
-
-    /// Whether the log and each of its beginnings could have been written by a correct engine.
-    async fn legal(&self, id: SagaId, journal: &dyn Journal) -> Result<(), String> {
-        let log = journal
-            .load(id.log())
-            .await
-            .map_err(|error| error.to_string())?;
-        if log.head.status == Status::Running {
-            return Err("it rests, and its log says that it runs".into());
-        }
-        let shape = Arc::new(self.saga.shape().clone());
-        let facts = codec::decode_dated(&log)?;
-        let mut end = 0_usize;
-        for record in 1..=log.records.len() {
-            let beginning = crate::journal::Log {
-                head: log.head.clone(),
-                records: log.records.iter().take(record).cloned().collect(),
-                mail: Vec::new(),
-            };
-            end = codec::decode(&beginning)?.len();
-            let dated = facts.iter().take(end).map(|(fact, at)| (fact, *at));
-            Execution::replay(Arc::clone(&shape), dated)
-                .map_err(|illegal| format!("record {record} is illegal: {illegal}"))?;
-        }
-        if end == facts.len() {
-            Ok(())
-        } else {
-            Err("its log cannot be read in parts".into())
         }
     }
 }

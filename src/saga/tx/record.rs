@@ -203,7 +203,7 @@ impl<App: Send + Sync + 'static> Run<App> {
             }
         };
         self.wrote();
-        self.engine.probed(&Site::write(), false)?;
+        self.engine.probed(&Site::write(), false).await?;
         execution
             .written(&draft.facts, draft.append.at)
             .map_err(|illegal| Leave::Unreadable(illegal.to_string()))?;
