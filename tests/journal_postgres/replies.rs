@@ -70,7 +70,7 @@ enum Lost {
 fn lose(proxy: &Proxy, what: Lost) {
     match what {
         Lost::Message => proxy.cut_before_the_server(0),
-        Lost::Reply => proxy.cut_after_the_server(0),
+        Lost::Reply => proxy.cut_after_the_work(),
     }
 }
 
