@@ -106,7 +106,9 @@ fuzz_target!(|rows: Rows| {
         StepShape::new("create", Kind::Step),
         StepShape::new("post", Kind::Pivot),
     ];
-    if let Ok(execution) = Execution::replay(Arc::new(Shape::new("pay", 1, steps)), &facts) {
+    let shape = Arc::new(Shape::new("pay", 1, steps));
+    let dated = facts.iter().map(|fact| (fact, Timestamp::from_millis(0)));
+    if let Ok(execution) = Execution::replay(shape, dated) {
         // Whatever it is, it says what is to be done.
         let _next = execution.next();
     }

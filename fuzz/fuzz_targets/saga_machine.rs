@@ -242,8 +242,7 @@ impl World {
 
     fn replayed(&self) -> Execution {
         let dated = self.durable.iter().map(|fact| (fact, NOW));
-        Execution::replay(Arc::clone(&self.shape), dated)
-            .expect("what was written can be read")
+        Execution::replay(Arc::clone(&self.shape), dated).expect("what was written can be read")
     }
 
     fn crash(&mut self) {
