@@ -22,13 +22,18 @@ die() {
     exit 1
 }
 
+# install_package PACKAGE: Debian's package, where that is allowed.
+install_package() {
+    if command -v apt-get >/dev/null && [[ $(id -u) == 0 ]]; then
+        apt-get update -qq
+        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$1"
+    fi
+}
+
 # need_command NAME PACKAGE: installs Debian's package where the command is missing and that is allowed; a step that
 # needs one is never skipped.
 need_command() {
-    if ! command -v "$1" >/dev/null && command -v apt-get >/dev/null && [[ $(id -u) == 0 ]]; then
-        apt-get update -qq
-        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$2"
-    fi
+    command -v "$1" >/dev/null || install_package "$2"
     command -v "$1" >/dev/null || die "no \`$1\`: install it (Debian: apt-get install $2)"
 }
 
@@ -37,14 +42,13 @@ need_compiler() {
     need_command "$1" build-essential
 }
 
-# need_postgres: the server that tests and an example start. Debian keeps its programs out of PATH.
+# need_postgres: the server that tests and an example start. Debian keeps its programs out of PATH, and a `psql` there
+# says nothing about a server.
 need_postgres() {
-    local programs=/usr/lib/postgresql
-    if ! command -v initdb >/dev/null && ! compgen -G "$programs/*/bin/initdb" >/dev/null; then
-        # After the installation `psql` is in PATH, the server's programs are in that folder.
-        need_command psql postgresql
-        compgen -G "$programs/*/bin/initdb" >/dev/null || die "no PostgreSQL server: apt-get install postgresql"
-    fi
+    local programs='/usr/lib/postgresql/*/bin/initdb'
+    command -v initdb >/dev/null || compgen -G "$programs" >/dev/null || install_package postgresql
+    command -v initdb >/dev/null || compgen -G "$programs" >/dev/null ||
+        die "no PostgreSQL server: install it (Debian: apt-get install postgresql)"
 }
 
 # tool CRATE VERSION [ARG...]: installs the cargo subcommand CRATE at exactly VERSION into the target folder. Built
