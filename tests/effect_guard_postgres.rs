@@ -1,7 +1,7 @@
 //! The guard of receivers on PostgreSQL: held against the answers of the guard on SQLite, and raced over connections.
 //!
-//! Starts a server of its own in a temporary folder. Where there is none, the tests pass by, unless
-//! `MAINSTAY_REQUIRE_SERVICES=1`.
+//! One server for all tests, a schema for each. Where there is no PostgreSQL they are reported as ignored, and with
+//! `MAINSTAY_REQUIRE_SERVICES=1` they fail.
 
 #![cfg(unix)]
 #![expect(clippy::unwrap_used, reason = "a test panics to fail")]
@@ -10,7 +10,21 @@
     reason = "it starts a real server, and takes its seed from the environment"
 )]
 
-use std::sync::Arc;
+#[path = "journal_postgres/fixture.rs"]
+#[allow(
+    dead_code,
+    clippy::allow_attributes,
+    reason = "the tests of the journal use more of it"
+)]
+mod fixture;
+#[path = "journal_postgres/suite.rs"]
+#[allow(
+    dead_code,
+    clippy::allow_attributes,
+    reason = "the tests of the journal use more of it"
+)]
+mod suite;
+
 use std::time::Duration;
 
 use mainstay::effect_guard::{
@@ -19,35 +33,60 @@ use mainstay::effect_guard::{
 };
 use mainstay::rng::Rng;
 use mainstay::time::Timestamp;
-use mainstay_test_support::postgres::{Absent, Server};
 use tokio_postgres::{Client, NoTls, Transaction};
 
-/// A server for one test. `None` where PostgreSQL is not installed and need not be.
-fn server() -> Option<Arc<Server>> {
-    let required = std::env::var_os("MAINSTAY_REQUIRE_SERVICES").is_some_and(|value| value == "1");
-    match Server::start(&[("fsync", "off")]) {
-        Ok(server) => Some(Arc::new(server)),
-        Err(Absent::NotInstalled) if !required => {
-            println!("passed by: {}", Absent::NotInstalled);
-            None
-        }
-        Err(absent) => panic!("{absent}"),
-    }
+use self::fixture::Fixture;
+
+fn main() {
+    suite::run("effect_guard_postgres", |suite| {
+        suite.test(
+            "random_orders_are_those_of_sqlite",
+            random_orders_are_those_of_sqlite,
+        );
+        suite.test(
+            "a_second_call_waits_for_the_first_ones_transaction",
+            a_second_call_waits_for_the_first_ones_transaction,
+        );
+        suite.test(
+            "an_undo_under_way_and_its_call_end_as_one_after_the_other",
+            an_undo_under_way_and_its_call_end_as_one_after_the_other,
+        );
+        suite.test(
+            "a_cut_connection_leaves_the_effect_and_its_key_or_neither",
+            a_cut_connection_leaves_the_effect_and_its_key_or_neither,
+        );
+        suite.test("an_effect_is_undone_once", an_effect_is_undone_once);
+        suite.test(
+            "senders_that_race_never_double_an_effect",
+            senders_that_race_never_double_an_effect,
+        );
+        suite.test(
+            "a_later_token_waits_until_the_earlier_ones_transaction_is_over",
+            a_later_token_waits_until_the_earlier_ones_transaction_is_over,
+        );
+        suite.test(
+            "keys_are_forgotten_when_nobody_may_send_them_any_more",
+            keys_are_forgotten_when_nobody_may_send_them_any_more,
+        );
+    });
 }
 
-async fn connect(server: &Server) -> Client {
-    let connected = tokio_postgres::connect(&server.address(), NoTls).await;
-    let (client, connection) = connected.unwrap();
+/// Every test has a schema of its own, in which its connections find and make their tables.
+async fn connect(server: &Fixture) -> Client {
+    let mut address = server.address();
+    address.options(format!("-c search_path={}", server.schema.as_str()));
+    let (client, connection) = address.connect(NoTls).await.unwrap();
     tokio::spawn(connection);
     client
 }
 
-async fn receiver(server: &Server) -> Client {
+async fn receiver(server: &Fixture) -> Client {
     let client = connect(server).await;
-    client
-        .batch_execute("CREATE TABLE IF NOT EXISTS effect (key text NOT NULL)")
-        .await
-        .unwrap();
+    let schema = server.schema.as_str();
+    let tables = format!(
+        "CREATE SCHEMA IF NOT EXISTS {schema}; CREATE TABLE IF NOT EXISTS effect (key text NOT NULL)"
+    );
+    client.batch_execute(&tables).await.unwrap();
     client.batch_execute(postgres::TABLES).await.unwrap();
     client
 }
@@ -118,11 +157,7 @@ async fn revert(tx: &Transaction<'_>, call: &Call) -> Result<&'static str, Guard
 }
 
 /// The guard on SQLite is held against a naive model; here, the two are held against each other.
-#[tokio::test]
-async fn random_orders_are_those_of_sqlite() {
-    let Some(server) = server() else {
-        return;
-    };
+async fn random_orders_are_those_of_sqlite(server: Fixture) {
     let seed = std::env::var("MAINSTAY_SEED")
         .ok()
         .and_then(|seed| seed.parse().ok())
@@ -243,11 +278,7 @@ async fn random_orders_are_those_of_sqlite() {
     assert_eq!(here, there);
 }
 
-#[tokio::test]
-async fn a_second_call_waits_for_the_first_ones_transaction() {
-    let Some(server) = server() else {
-        return;
-    };
+async fn a_second_call_waits_for_the_first_ones_transaction(server: Fixture) {
     let mut one = receiver(&server).await;
     for (commits, expected) in [(true, "already"), (false, "apply")] {
         let key = format!("key-{commits}");
@@ -268,7 +299,7 @@ async fn a_second_call_waits_for_the_first_ones_transaction() {
         drop(second);
 
         // One that waits is told what became of the first. On a task of its own: the futures are `Send`.
-        let waiting = Arc::clone(&server);
+        let waiting = server.clone();
         let of = call(&key);
         let third = tokio::spawn(async move {
             let mut three = connect(&waiting).await;
@@ -303,11 +334,7 @@ async fn blocked(client: &Client) {
 }
 
 /// The undo overtakes the call while the call's transaction is open, and the other way round.
-#[tokio::test]
-async fn an_undo_under_way_and_its_call_end_as_one_after_the_other() {
-    let Some(server) = server() else {
-        return;
-    };
+async fn an_undo_under_way_and_its_call_end_as_one_after_the_other(server: Fixture) {
     let mut one = receiver(&server).await;
     let look = receiver(&server).await;
     for undo_first in [true, false] {
@@ -318,7 +345,7 @@ async fn an_undo_under_way_and_its_call_end_as_one_after_the_other() {
         } else {
             assert_eq!(apply(&first, &call(&key)).await.unwrap(), "apply");
         }
-        let other = Arc::clone(&server);
+        let other = server.clone();
         let of = call(&key);
         let second = tokio::spawn(async move {
             let mut two = connect(&other).await;
@@ -342,9 +369,7 @@ async fn an_undo_under_way_and_its_call_end_as_one_after_the_other() {
 }
 
 /// The connection is cut at every place between the key and the commit, and after it.
-#[tokio::test]
-async fn a_cut_connection_leaves_the_effect_and_its_key_or_neither() {
-    let Some(server) = server() else { return };
+async fn a_cut_connection_leaves_the_effect_and_its_key_or_neither(server: Fixture) {
     let mut look = receiver(&server).await;
     for (place, there) in [
         ("admitted", 0),
@@ -397,11 +422,7 @@ async fn cut_off(client: &Client, backend: i32) -> bool {
 }
 
 /// Two undos of one key, both of which find it applied: the second waits, and does not undo again.
-#[tokio::test]
-async fn an_effect_is_undone_once() {
-    let Some(server) = server() else {
-        return;
-    };
+async fn an_effect_is_undone_once(server: Fixture) {
     let mut one = receiver(&server).await;
     let look = connect(&server).await;
     let tx = one.transaction().await.unwrap();
@@ -409,7 +430,7 @@ async fn an_effect_is_undone_once() {
     tx.commit().await.unwrap();
     let first = one.transaction().await.unwrap();
     assert_eq!(revert(&first, &call("k")).await.unwrap(), "undo");
-    let other = Arc::clone(&server);
+    let other = server.clone();
     let second = tokio::spawn(async move {
         let mut two = connect(&other).await;
         let second = two.transaction().await.unwrap();
@@ -421,16 +442,12 @@ async fn an_effect_is_undone_once() {
     assert_eq!(effects(&one, "k").await, 0);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn senders_that_race_never_double_an_effect() {
-    let Some(server) = server() else {
-        return;
-    };
+async fn senders_that_race_never_double_an_effect(server: Fixture) {
     let look = receiver(&server).await;
     for isolation in ["read committed", "repeatable read", "serializable"] {
         let mut senders = Vec::new();
         for sender in 0..4_u32 {
-            let server = Arc::clone(&server);
+            let server = server.clone();
             senders.push(tokio::spawn(async move {
                 let mut db = connect(&server).await;
                 let mut applied = 0_u32;
@@ -467,11 +484,7 @@ async fn senders_that_race_never_double_an_effect() {
     }
 }
 
-#[tokio::test]
-async fn a_later_token_waits_until_the_earlier_ones_transaction_is_over() {
-    let Some(server) = server() else {
-        return;
-    };
+async fn a_later_token_waits_until_the_earlier_ones_transaction_is_over(server: Fixture) {
     let (mut one, look) = (receiver(&server).await, receiver(&server).await);
     let of = |token| Fence::new("saga", token).unwrap();
     let first = one.transaction().await.unwrap();
@@ -479,7 +492,7 @@ async fn a_later_token_waits_until_the_earlier_ones_transaction_is_over() {
         postgres::fence(&first, &of(1)).await.unwrap(),
         Passage::Current
     );
-    let other = Arc::clone(&server);
+    let other = server.clone();
     let later = tokio::spawn(async move {
         let mut two = connect(&other).await;
         let second = two.transaction().await.unwrap();
@@ -495,12 +508,8 @@ async fn a_later_token_waits_until_the_earlier_ones_transaction_is_over() {
     assert!(matches!(passage, Passage::Stale { greatest: 2, .. }));
 }
 
-#[tokio::test]
-async fn keys_are_forgotten_when_nobody_may_send_them_any_more() {
+async fn keys_are_forgotten_when_nobody_may_send_them_any_more(server: Fixture) {
     const HOUR: i64 = 3_600_000;
-    let Some(server) = server() else {
-        return;
-    };
     let (mut db, mut other) = (receiver(&server).await, receiver(&server).await);
     let retention = Retention::valid_for(Duration::from_secs(10 * 3_600));
     let now = mainstay::rt::wall().as_millis();
@@ -556,7 +565,7 @@ async fn keys_are_forgotten_when_nobody_may_send_them_any_more() {
         .await
         .unwrap();
     assert!(postgres::prune(&prunes, &retention, 100).await.unwrap() > 0);
-    let asks = Arc::clone(&server);
+    let asks = server.clone();
     let of = sent("key-9", 11);
     let asked = tokio::spawn(async move {
         let mut db = connect(&asks).await;

@@ -9,10 +9,10 @@ use mainstay::journal::{Begun, Head, Journal, JournalError};
 use mainstay::rng::Rng;
 use mainstay_test_support::postgres::Server;
 
-use super::Suite;
 use super::fixture::{Fixture, beginning, create, pool, record, seed};
+use super::suite::Suite;
 
-pub(crate) fn add(suite: &mut Suite<'_>) {
+pub(crate) fn add(suite: &mut Suite) {
     suite.test(
         "chaos::backends_killed_under_load_lose_and_double_nothing",
         killed_backends,

@@ -6,8 +6,8 @@ use mainstay::journal::Journal;
 use mainstay::journal::contract::{self, Subject};
 use mainstay::journal::postgres::{PostgresConfig, PostgresJournal};
 
-use super::Suite;
 use super::fixture::{Fixture, pool, seed};
+use super::suite::Suite;
 
 fn subject(fixture: &Fixture, config: PostgresConfig) -> Subject {
     let fixture = fixture.clone();
@@ -21,7 +21,7 @@ fn subject(fixture: &Fixture, config: PostgresConfig) -> Subject {
     .seed(seed())
 }
 
-pub(crate) fn add(suite: &mut Suite<'_>) {
+pub(crate) fn add(suite: &mut Suite) {
     for case in contract::CASES {
         suite.test(
             &format!("contract::{}", case.name()),

@@ -7,10 +7,10 @@ use std::time::Duration;
 use mainstay::journal::postgres::PostgresJournal;
 use mainstay::journal::{Beat, Claim, Join, Journal, Listing, Post, Prune, Status};
 
-use super::Suite;
 use super::fixture::{Fixture, at, create, eventually, pool, record};
+use super::suite::Suite;
 
-pub(crate) fn add(suite: &mut Suite<'_>) {
+pub(crate) fn add(suite: &mut Suite) {
     suite.test("plans::ended_logs_cost_claims_and_lists_nothing", plans);
 }
 

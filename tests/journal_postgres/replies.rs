@@ -12,11 +12,11 @@ use mainstay::journal::{
 use mainstay::rng::Rng;
 use tokio_postgres::NoTls;
 
-use super::Suite;
 use super::fixture::{Fixture, at, beginning, create, ending, record, seed};
 use super::proxy::Proxy;
+use super::suite::Suite;
 
-pub(crate) fn add(suite: &mut Suite<'_>) {
+pub(crate) fn add(suite: &mut Suite) {
     suite.test(
         "replies::a_reply_that_is_lost_is_found_by_the_same_call",
         lost_replies,

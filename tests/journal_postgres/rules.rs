@@ -11,10 +11,10 @@ use mainstay::journal::{
     Status,
 };
 
-use super::Suite;
 use super::fixture::{Fixture, at, beginning, create, ending, pool, psql, record};
+use super::suite::Suite;
 
-pub(crate) fn add(suite: &mut Suite<'_>) {
+pub(crate) fn add(suite: &mut Suite) {
     suite.test("rules::opening_migrates_nothing", opening_migrates_nothing);
     suite.test(
         "rules::what_is_printed_makes_the_tables",

@@ -9,10 +9,10 @@ use mainstay::journal::postgres::PostgresJournal;
 use mainstay::journal::{Begun, Claim, Join, Journal, Listing, Status};
 use tokio_postgres::NoTls;
 
-use super::Suite;
 use super::fixture::{Fixture, beginning, create, ending, record};
+use super::suite::Suite;
 
-pub(crate) fn add(suite: &mut Suite<'_>) {
+pub(crate) fn add(suite: &mut Suite) {
     suite.on_request("speed::sagas_of_seven_records", sagas);
     suite.on_request("speed::claims_among_a_million_ended_logs", claims);
 }

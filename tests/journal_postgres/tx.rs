@@ -16,11 +16,11 @@ use mainstay::saga::tx::postgres::TxStep;
 use mainstay::saga::{Cx, Ended, Saga, SagaError, Sagas, Step, StepError};
 use tokio_postgres::{IsolationLevel, NoTls, Transaction};
 
-use super::Suite;
 use super::fixture::{Fixture, eventually, psql, seed};
 use super::proxy::Proxy;
+use super::suite::Suite;
 
-pub(crate) fn add(suite: &mut Suite<'_>) {
+pub(crate) fn add(suite: &mut Suite) {
     suite.test(
         "tx::an_effect_and_its_record_are_both_there_or_neither",
         whole,

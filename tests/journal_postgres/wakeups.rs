@@ -6,10 +6,10 @@ use mainstay::journal::postgres::PostgresJournal;
 use mainstay::journal::{Answer, Claim, Join, Journal, Post, Release};
 use tokio_postgres::NoTls;
 
-use super::Suite;
 use super::fixture::{Fixture, at, beginning, create, ending, eventually, record};
+use super::suite::Suite;
 
-pub(crate) fn add(suite: &mut Suite<'_>) {
+pub(crate) fn add(suite: &mut Suite) {
     suite.test("wakeups::whoever_waits_hears_of_free_logs_and_mail", heard);
     suite.test("wakeups::the_hot_path_is_silent", silent);
     suite.test("wakeups::a_lost_connection_is_made_again", again);

@@ -14,12 +14,13 @@ use mainstay::rng::Rng;
 use super::fixture::{Fixture, seed};
 use super::instance::{LEASE, Orders, expected};
 use super::receiver::{Books, Receiver};
-use super::{Suite, size};
+use super::size;
+use super::suite::Suite;
 
 const INSTANCES: u32 = 3;
 const KILL_EVERY: Duration = Duration::from_millis(200);
 
-pub(crate) fn add(suite: &mut Suite<'_>) {
+pub(crate) fn add(suite: &mut Suite) {
     suite.test(
         "doubles::killed_and_stopped_instances_lose_and_double_nothing",
         checked,

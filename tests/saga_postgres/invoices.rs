@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use mainstay::rng::Rng;
 
-use super::Suite;
 use super::books::{assert_same, invoices, number};
 use super::fixture::{Fixture, seed};
 use super::program::Scene;
+use super::suite::Suite;
 
-pub(crate) fn add(suite: &mut Suite<'_>) {
+pub(crate) fn add(suite: &mut Suite) {
     suite.test(
         "invoices::three_killed_processes_pay_as_one_that_was_not",
         killed,

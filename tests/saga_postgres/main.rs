@@ -34,6 +34,7 @@ mod fixture;
 mod instance;
 mod invoices;
 mod outage;
+mod pages;
 #[path = "../pay_invoices/program.rs"]
 #[allow(
     dead_code,
@@ -44,77 +45,26 @@ mod program;
 mod receiver;
 #[path = "../saga_support/mod.rs"]
 mod saga_support;
+#[path = "../journal_postgres/suite.rs"]
+#[allow(
+    dead_code,
+    clippy::allow_attributes,
+    reason = "the tests of the journal use more of it"
+)]
+mod suite;
 mod sweep;
-
-use std::future::Future;
-use std::sync::Arc;
-
-use libtest_mimic::{Arguments, Failed, Trial};
-use mainstay_test_support::postgres::{Absent, Server};
-
-use self::fixture::Fixture;
 
 fn main() {
     if instance::is_asked_for() {
         return instance::live();
     }
-    let arguments = Arguments::from_args();
-    let required = std::env::var_os("MAINSTAY_REQUIRE_SERVICES").is_some_and(|value| value == "1");
-    // From this thread, which outlives the tests: the server dies with the thread that starts it.
-    let server = (!arguments.list).then(|| Server::start(&[]));
-    let missing = matches!(&server, Some(Err(Absent::NotInstalled))) && !required;
-    if let Some(Err(absent)) = &server {
-        eprintln!("tests/saga_postgres: {absent}");
-    }
-    let server = server.map(|server| Arc::new(server.map_err(|absent| absent.to_string())));
-    let mut trials = Vec::new();
-    let mut suite = Suite {
-        server,
-        missing,
-        trials: &mut trials,
-    };
-    sweep::add(&mut suite);
-    outage::add(&mut suite);
-    doubles::add(&mut suite);
-    invoices::add(&mut suite);
-    let server = suite.server.take();
-    let conclusion = libtest_mimic::run(&arguments, trials);
-    // Before `exit`, which drops nothing.
-    drop(server);
-    conclusion.exit();
-}
-
-/// Collects the tests.
-struct Suite<'a> {
-    /// `None` where tests are only listed.
-    server: Option<Arc<Result<Server, String>>>,
-    missing: bool,
-    trials: &'a mut Vec<Trial>,
-}
-
-impl Suite<'_> {
-    /// Adds a test, which is given a schema of its own.
-    fn test<F, Running>(&mut self, name: &str, test: F)
-    where
-        F: FnOnce(Fixture) -> Running + Send + 'static,
-        Running: Future<Output = ()>,
-    {
-        let ignored = self.missing;
-        let server = self.server.clone();
-        let trial = Trial::test(name, move || {
-            let server = server.ok_or("only listed")?;
-            if let Err(absent) = &*server {
-                return Err(Failed::from(absent.as_str()));
-            }
-            let runtime = tokio::runtime::Builder::new_multi_thread()
-                .worker_threads(2)
-                .enable_all()
-                .build()?;
-            runtime.block_on(test(Fixture::new(server)));
-            Ok(())
-        });
-        self.trials.push(trial.with_ignored_flag(ignored));
-    }
+    suite::run("saga_postgres", |suite| {
+        sweep::add(suite);
+        outage::add(suite);
+        doubles::add(suite);
+        invoices::add(suite);
+        pages::add(suite);
+    });
 }
 
 /// A size that the environment may change.

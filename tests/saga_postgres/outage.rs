@@ -14,13 +14,13 @@ use mainstay::saga::{Cx, Ended, Saga, Sagas, Step, StepError};
 use mainstay_test_support::postgres::Server;
 use tokio_postgres::NoTls;
 
-use super::Suite;
 use super::fixture::{Fixture, pool, seed};
 use super::instance::{LEASE, PATIENCE};
+use super::suite::Suite;
 
 const SAGAS: u32 = 200;
 
-pub(crate) fn add(suite: &mut Suite<'_>) {
+pub(crate) fn add(suite: &mut Suite) {
     suite.test("outage::engines_outlive_the_server", killed_server);
 }
 

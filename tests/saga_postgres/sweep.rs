@@ -18,9 +18,10 @@ use tokio::runtime::Runtime;
 
 use super::fixture::{Fixture, pool};
 use super::saga_support::{EFFECTS, Erp, Invoice, books_hold, documented, invoice, recommended};
-use super::{Suite, size};
+use super::size;
+use super::suite::Suite;
 
-pub(crate) fn add(suite: &mut Suite<'_>) {
+pub(crate) fn add(suite: &mut Suite) {
     suite.test("sweep::recommended_order", |fixture| async {
         in_virtual_time(|| sweep(fixture, recommended().unwrap(), Some("notify")));
     });
