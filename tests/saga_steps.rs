@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use mainstay::journal::memory::MemoryJournal;
 use mainstay::journal::{Append, Begin, Journal, Labels, LogId, Status};
-use mainstay::num::Attempts;
+use mainstay::num::{Attempts, Period};
 use mainstay::saga::entry::{Class, FORMAT, Fact, Operation};
 use mainstay::saga::machine::{Decision, Execution};
 use mainstay::saga::{
@@ -249,6 +249,42 @@ async fn a_wish_wakes_a_wait_and_a_parked_saga() {
     sagas.cancel(handle.id(), "ann", "called").await.unwrap();
     handle.ended().await.unwrap();
     assert!(began.elapsed() < Duration::from_secs(1));
+}
+
+/// A store without hints, SQLite for instance.
+#[derive(Debug)]
+struct Mute {
+    inner: MemoryJournal,
+}
+
+impl Journal for Mute {
+    mainstay::journal::pass_on!(inner: begin append claim load list join beat leave release post prune);
+}
+
+/// The engine that is told of a wish looks at once, whatever its store says and however seldom it polls.
+#[tokio::test(start_paused = true)]
+async fn a_wish_wakes_a_parked_saga_without_a_hint_of_the_store() {
+    let (world, saga) = (Arc::<World>::default(), patient());
+    let journal = Mute {
+        inner: MemoryJournal::new(),
+    };
+    let sagas = Sagas::builder(Arc::new(journal), world)
+        .register(&saga)
+        .poll(Period::secs(3_600))
+        .start()
+        .await
+        .unwrap();
+    let handle = sagas.start(&saga, "1", ()).await.unwrap();
+    settled().await;
+    assert_eq!(sagas.running(), 0, "parked");
+    let began = tokio::time::Instant::now();
+    sagas.cancel(handle.id(), "ann", "called").await.unwrap();
+    handle.ended().await.unwrap();
+    assert!(
+        began.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        began.elapsed()
+    );
 }
 
 #[tokio::test(start_paused = true)]
