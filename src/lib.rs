@@ -13,6 +13,7 @@
 //! | bound how much may pass | [`limit`] |
 //! | run several effects in several services, all or none | `saga`, on a `journal` |
 //! | apply an effect once, however often it is asked for | [`effect_guard`] |
+//! | know how degraded the system is, and what may still be served | [`degrade`] |
 //! | say what counts as a failure | [`outcome`] |
 //! | see what happens | [`observe`]: every metric, event and span, and the handles of the layers |
 //! | configure a service from one file, and again while it runs | `settings` |
@@ -48,9 +49,11 @@
 pub mod breaker;
 pub mod context;
 pub mod deadline;
+pub mod degrade;
 pub mod effect_guard;
 pub mod error;
 pub mod fallback;
+pub mod health;
 pub mod limit;
 pub mod num;
 pub mod outcome;
@@ -60,6 +63,7 @@ pub mod rng;
 pub mod standard;
 pub mod time;
 
+mod order;
 mod window;
 
 #[cfg(feature = "serde")]
