@@ -49,7 +49,15 @@
 //! the meet. The rules are those of `degrade/machine.rs`.
 
 mod change;
+#[cfg(feature = "tower")]
+mod gate;
+#[cfg(feature = "tower")]
+mod handle;
+#[cfg(feature = "tower")]
+mod inbox;
 mod ladder;
+#[cfg(feature = "tower")]
+mod layer;
 mod machine;
 mod mode;
 mod reading;
@@ -57,7 +65,15 @@ mod when;
 
 pub use crate::order::Order;
 pub use change::{At, Cause, Change, Moved};
+#[cfg(feature = "tower")]
+pub use gate::{Access, Accesses, Gate};
+#[cfg(feature = "tower")]
+pub use handle::{Degrade, Status};
+#[cfg(feature = "tower")]
+pub use inbox::Changes;
 pub use ladder::{Assessment, Cell, Component, Fact, Ladder, LadderBuilder, Level, Pace, Unknown};
+#[cfg(feature = "tower")]
+pub use layer::{GateLayer, GateService, ResponseFuture};
 pub use machine::Degradation;
 pub use mode::{Kind, Mode, Notes};
 pub use reading::Reading;

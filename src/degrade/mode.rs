@@ -237,6 +237,7 @@ impl Kind {
     }
 
     /// Back from the byte that it was stored as; what is no kind is `Disabled`.
+    #[cfg(any(feature = "tower", test))]
     #[must_use]
     pub(crate) const fn of_byte(byte: u8) -> Self {
         match byte {

@@ -22,6 +22,9 @@
 //! | `mainstay_limit_changes_total` | counter | `policy`, `cause` |
 //! | `mainstay_rate_delays_total` | counter: calls that had to wait for their turn | `policy` |
 //! | `mainstay_rate_overflows_total` | counter: calls whose key found no room | `policy` |
+//! | `mainstay_degradation_level` | gauge: its place, 0 for the best | `policy` |
+//! | `mainstay_degradation_changes_total` | counter | `policy`, `cause`: expired, facts, pinned, reloaded, unpinned |
+//! | `mainstay_capability_mode` | gauge: 0 full, 1 limited, 2 write only, 3 read only, 4 queued, 5 manual, 6 disabled, 7 fail over | `policy`, `capability` |
 //! | `mainstay_sagas_started_total` | counter | `saga` |
 //! | `mainstay_sagas_rested_total` | counter | `saga`, `end`: completed, compensated, abandoned, incident |
 //! | `mainstay_saga_incidents_total` | counter | `saga`, `class` |
@@ -64,6 +67,8 @@
 //! | `limit commanded` | info | `policy`, `from`, `to`, `cause`, `actor`, `reason` |
 //! | `waits for its turn` | debug | `policy`, `wait` |
 //! | `rate changed` | info | `policy`, `config` |
+//! | `degradation changed` | warn | `policy`, `from`, `to`, `cause` |
+//! | `degradation commanded` | warn | `policy`, `command`, `of`, `actor`, `reason`, `lasting` |
 //! | `saga started` | debug | `saga`, `id` |
 //! | `saga ended` | debug | `saga`, `id`, `end` |
 //! | `saga waits for an operator` | error | `saga`, `id`, `class`, `step`, `allowed` |
@@ -132,6 +137,7 @@
 //! `opentelemetry` in its interface would have to be the program's. Nor does it take the ambient context: `tracing`
 //! does not know it.
 
+mod degradation;
 #[cfg(feature = "saga")]
 mod journals;
 mod policies;
@@ -145,6 +151,7 @@ use std::time::Duration;
 
 use metrics::{Key, Label, Level, Metadata};
 
+pub(crate) use self::degradation::*;
 #[cfg(feature = "saga")]
 pub(crate) use self::journals::*;
 pub(crate) use self::policies::*;
