@@ -1,7 +1,5 @@
 //! The two ladders of the presets, cell by cell, and what the documents that they are from get wrong (B-11 to B-19).
 
-#![expect(clippy::unwrap_used, reason = "a test panics to fail")]
-
 use std::time::Duration;
 
 use mainstay::degrade::{

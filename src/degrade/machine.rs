@@ -21,8 +21,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::change::{Cause, Change, Moved};
-use super::ladder::{Ladder, Unknown, meet};
+use super::ladder::{Ladder, MOST, meet};
 use super::mode::Mode;
+use super::pace::Pace;
+use super::parts::{Component, Level, Unknown};
 use super::reading::Reading;
 use super::when::weighted;
 use crate::error::ConfigError;
@@ -154,7 +156,7 @@ impl Degradation {
 
     /// What counts of each component, by name; what is unknown and held is what was known last.
     pub fn readings(&self) -> impl Iterator<Item = (&str, Reading)> {
-        let components = self.ladder.components.iter().map(super::Component::name);
+        let components = self.ladder.components.iter().map(Component::name);
         components.zip(self.counts.iter().copied())
     }
 
@@ -353,7 +355,7 @@ impl Degradation {
             }
         }
         if let Some(pin) = &before.pinned {
-            let name = old.levels.get(pin.at).map(super::Level::name);
+            let name = old.levels.get(pin.at).map(Level::name);
             let mut levels = self.ladder.levels.iter();
             let at = levels.position(|level| Some(level.name()) == name);
             self.pinned = at.map(|at| Pin { at, ..pin.clone() });
@@ -514,7 +516,7 @@ impl Degradation {
 
 impl Standing {
     /// When it comes or goes, if its condition stays as it is.
-    fn due(&self, pace: super::Pace) -> Option<Tick> {
+    fn due(&self, pace: Pace) -> Option<Tick> {
         let otherwise = self.otherwise?;
         let Some(held) = self.held else {
             return Some(otherwise + pace.confirmation());
@@ -533,10 +535,10 @@ impl Standing {
         Some((otherwise + calm).max(held + pace.stay().get()))
     }
 
-    fn comes(&mut self, pace: super::Pace, now: Tick) {
+    fn comes(&mut self, pace: Pace, now: Tick) {
         self.held = Some(now);
         // A budget of any size keeps a bounded number of times.
-        let flaps = (pace.flap_budget().0 as usize).min(super::ladder::MOST);
+        let flaps = (pace.flap_budget().0 as usize).min(MOST);
         while self.came.len() >= flaps {
             self.came.pop_front();
         }

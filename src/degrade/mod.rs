@@ -48,6 +48,7 @@
 //! Envoy's overload manager and its scaled triggers; the prioritised load shedding of Netflix and of Meta; G. Birkhoff for
 //! the meet. The rules are those of `degrade/machine.rs`.
 
+mod builder;
 mod change;
 #[cfg(feature = "tower")]
 mod gate;
@@ -60,10 +61,13 @@ mod ladder;
 mod layer;
 mod machine;
 mod mode;
+mod pace;
+mod parts;
 mod reading;
 mod when;
 
 pub use crate::order::Order;
+pub use builder::LadderBuilder;
 pub use change::{At, Cause, Change, Moved};
 #[cfg(feature = "tower")]
 pub use gate::{Access, Accesses, Gate};
@@ -71,10 +75,12 @@ pub use gate::{Access, Accesses, Gate};
 pub use handle::{Degrade, Status};
 #[cfg(feature = "tower")]
 pub use inbox::Changes;
-pub use ladder::{Assessment, Cell, Component, Fact, Ladder, LadderBuilder, Level, Pace, Unknown};
+pub use ladder::{Assessment, Ladder};
 #[cfg(feature = "tower")]
 pub use layer::{GateLayer, GateService, ResponseFuture};
 pub use machine::Degradation;
 pub use mode::{Kind, Mode, Notes};
+pub use pace::Pace;
+pub use parts::{Cell, Component, Fact, Level, Unknown};
 pub use reading::Reading;
 pub use when::When;

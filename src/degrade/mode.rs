@@ -220,6 +220,7 @@ impl Kind {
 
     /// The best kind that is no better than either.
     #[must_use]
+    #[expect(clippy::indexing_slicing, reason = "there are eight of each")]
     pub const fn meet(self, other: Self) -> Self {
         MEETS[self as usize][other as usize]
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::ladder::Component;
+use super::parts::Component;
 use super::reading::{Read, Reading};
 use crate::error::ConfigError;
 use crate::health::Verdict;

@@ -12,7 +12,11 @@ use mainstay::breaker::{
     BreakerConfig, BreakerLayer, KeyedBreakerLayer, Mode, Order, State, Switch, Trip,
 };
 use mainstay::deadline::{DeadlineLayer, TimeoutLayer};
+use mainstay::degrade::{
+    self, Component, Degrade, Fact, GateLayer, Kind, Ladder, Level, Reading, When,
+};
 use mainstay::fallback::{Ending, FallbackConfig, FallbackLayer, Outcomes, Primary};
+use mainstay::health::Verdict;
 use mainstay::journal::memory::MemoryJournal;
 use mainstay::journal::{Answer, Append, Journal, JournalError, Labels, Vitals, pass_on};
 use mainstay::limit::adaptive::{AdaptiveConfig, AdaptiveLayer, Bounds};
@@ -41,6 +45,7 @@ pub(crate) fn all() -> Vec<(&'static str, Drive)> {
         ("adaptive", |handles| Box::pin(adaptive(handles))),
         ("rate", |handles| Box::pin(rate(handles))),
         ("retry", |handles| Box::pin(retry(handles))),
+        ("degradation", |handles| Box::pin(degradation(handles))),
         ("saga", |handles| Box::pin(saga(handles))),
         ("saga in trouble", |handles| Box::pin(troubled(handles))),
     ]
@@ -228,6 +233,72 @@ async fn fallback(handles: &Handles) {
     });
     let late = DeadlineLayer::new("test", Period::secs(1)).layer(late.layer(slow));
     assert!(late.oneshot(1).await.is_err());
+}
+
+/// Through every kind of mode, and every cause of a change.
+async fn degradation(handles: &Handles) {
+    let ladder = || {
+        let served = [
+            degrade::Mode::limited("less"),
+            degrade::Mode::WriteOnly,
+            degrade::Mode::ReadOnly,
+            degrade::Mode::Queued,
+        ];
+        let more = [
+            degrade::Mode::Manual,
+            degrade::Mode::Disabled,
+            degrade::Mode::FailOver,
+        ];
+        let mut ladder = Ladder::new("test").level(Level::new("0"));
+        for (n, mode) in (1..).zip(served.into_iter().chain(more)) {
+            let (part, level) = (format!("part {n}"), n.to_string());
+            let fact = Fact::new(format!("fact {n}"), When::down(&*part), &*level);
+            let level = Level::new(level).cell("test", mode);
+            ladder = ladder
+                .component(Component::new(part))
+                .level(level)
+                .fact(fact);
+        }
+        ladder.build().unwrap()
+    };
+    let degrade = Degrade::new(ladder());
+    let watch = degrade.clone();
+    handles.watch(move || drop(format!("{watch:?} {:?}", watch.status())));
+    let gate = degrade.gate("test").unwrap();
+    let ledger = GateLayer::new(gate.clone()).layer(fails(0));
+    for part in (1..=7).map(|n| format!("part {n}")) {
+        degrade
+            .observe(&part, Reading::from(Verdict::Down))
+            .unwrap();
+        drop(ledger.clone().oneshot(1).await);
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        degrade.observe(&part, Reading::from(Verdict::Up)).unwrap();
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        degrade.decide();
+        assert_eq!(gate.kind(), Kind::Full);
+    }
+    let order = || Order::new("alice", "drill");
+    degrade
+        .pin_level("7", order().lasting(Period::secs(60)))
+        .unwrap();
+    assert!(ledger.oneshot(1).await.is_err());
+    tokio::time::sleep(Duration::from_secs(61)).await;
+    degrade.decide();
+    degrade
+        .pin("test", degrade::Mode::Disabled, order())
+        .unwrap();
+    degrade.unpin("test", order()).unwrap();
+    degrade.pin_level("1", order()).unwrap();
+    degrade.unpin_level(order());
+    degrade
+        .observe("part 1", Reading::from(Verdict::Down))
+        .unwrap();
+    degrade.reload(
+        Ladder::new("test")
+            .level(Level::new("all"))
+            .build()
+            .unwrap(),
+    );
 }
 
 /// Keeps no request.
