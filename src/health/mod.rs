@@ -20,7 +20,8 @@
 //! | several observers | [`Quorum`], each behind a [`Tilt`] |
 //! | several like members, any of which will do | [`Verdict::of_pool`] |
 //!
-//! All are plain values that are told what was seen and when; they read no clock. No data is neither up nor down: where
+//! All of these are plain values that are told what was seen and when; they read no clock. `Health` drives them: it looks at
+//! components, takes reports, tells a ladder, and says whether this process is ready; `HealthService` serves that. No data is neither up nor down: where
 //! nothing is known the verdict is [`Unknown`](Verdict::Unknown), and what follows from that is whose decision it is.
 //!
 //! # Example
@@ -33,17 +34,29 @@
 //! Kubernetes' probes for thresholds that differ by direction.
 
 mod consecutive;
+#[cfg(feature = "tower")]
+mod driver;
 mod phi;
+#[cfg(feature = "tower")]
+mod probe;
 mod quorum;
 mod score;
+#[cfg(feature = "http")]
+mod serve;
 mod tilt;
 mod verdict;
 mod windowed;
 
 pub use consecutive::{Consecutive, ConsecutiveConfig};
+#[cfg(feature = "tower")]
+pub use driver::{Health, HealthBuilder, Readiness};
 pub use phi::Phi;
+#[cfg(feature = "tower")]
+pub use probe::{Seen, Watch};
 pub use quorum::Quorum;
 pub use score::{Measured, Score};
+#[cfg(feature = "http")]
+pub use serve::HealthService;
 pub use tilt::Tilt;
 pub use verdict::Verdict;
 pub use windowed::{Windowed, WindowedConfig};

@@ -1,6 +1,7 @@
 //! An observer whose own timers jump abstains.
 //!
-//! 1. The observer ticks at an interval. A tick that comes more than the tolerance late, or before the last one, is a jump:
+//! 1. The observer ticks at an interval, or wakes when a timer is due. What comes more than the tolerance late, or before the
+//!    last one, is a jump:
 //!    the process was stopped, the machine suspended or overloaded, the clock set. What it saw across the jump says nothing
 //!    about what it watches.
 //! 2. From a jump on it is tilted for the calm, which begins anew with each jump.
@@ -62,11 +63,16 @@ impl Tilt {
 
     /// The observer looks.
     pub fn tick(&mut self, now: Tick) {
-        if let Some(last) = self.last {
-            let most = self.interval.saturating_add(self.tolerance);
-            if now < last || now.since(last) > most {
-                self.until = self.until.max(now.max(last) + self.calm);
-            }
+        let due = self.last.map_or(now, |last| last + self.interval);
+        self.woke(due, now);
+    }
+
+    /// The observer wakes by a timer that was due at `due`: for one that does not look at an interval of always the same
+    /// length.
+    pub fn woke(&mut self, due: Tick, now: Tick) {
+        let last = self.last.unwrap_or(now);
+        if now < last || now.since(due) > self.tolerance {
+            self.until = self.until.max(now.max(last) + self.calm);
         }
         self.last = Some(now);
     }
