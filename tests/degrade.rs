@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use mainstay::degrade::{
-    Cause, Change, Component, Degradation, Fact, Kind, Ladder, Level, Mode, Order, Reading, When,
+    Cause, Change, Component, Degradation, Fact, Kind, Ladder, Level, Mode, Order, Pace, Reading,
+    When,
 };
 use mainstay::health::Verdict::{self, Degraded, Down, Up};
 use mainstay::num::{Period, Ratio};
@@ -552,4 +553,25 @@ fn a_bad_ladder_is_refused_with_everything_that_is_wrong() {
             "facts..level: expected the name of a level, got badly",
         ]
     );
+}
+
+/// Rule 4: what came stays for its least time, however calm it is.
+#[test]
+fn a_fact_stays_for_its_least_time() {
+    let pace = Pace::new()
+        .dwell(Period::secs(60))
+        .better_after(Period::secs(5));
+    let fact = Fact::new("a", When::down("a"), "badly").pace(pace);
+    let ladder = Ladder::new("one").component(Component::new("a"));
+    let ladder = ladder.level(Level::new("well")).level(Level::new("badly"));
+    let mut system = Degradation::new(ladder.fact(fact).build().unwrap());
+    assert!(system.observe("a", Down.into(), at(0)).unwrap().is_some());
+    system.observe("a", Up.into(), at(1)).unwrap();
+    assert_eq!(system.next_timeout(), at(60));
+    assert!(system.decide(at(59)).is_none());
+    assert_eq!(system.decide(at(60)).unwrap().to().index(), 0);
+    // Once it has stayed for long the calm alone counts.
+    system.observe("a", Down.into(), at(100)).unwrap();
+    system.observe("a", Up.into(), at(200)).unwrap();
+    assert_eq!(system.next_timeout(), at(205));
 }

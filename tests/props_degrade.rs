@@ -207,6 +207,23 @@ proptest! {
         prop_assert_eq!(one.modes(), other.modes());
     }
 
+    /// Rules 6 and 7: once every fact has had the time to come, the machine says what the ladder says of the same readings.
+    #[test]
+    fn the_machine_says_what_the_ladder_says(
+        ladder in ladder(),
+        readings in prop::array::uniform4(reading()),
+    ) {
+        let mut system = Degradation::new(ladder.clone());
+        let now = Tick::from_nanos(1);
+        system.observe_all(PARTS.into_iter().zip(readings), now).unwrap();
+        system.decide(now + Duration::from_secs(20));
+        let found = ladder.assess(PARTS.into_iter().zip(readings));
+        prop_assert_eq!(system.level(), found.level());
+        for capability in CAPABILITIES {
+            prop_assert_eq!(system.mode(capability), found.mode(capability));
+        }
+    }
+
     /// After whatever happened, when everything is up for long enough everything is served again. And the machine says
     /// itself when to look: between its timeouts nothing changes.
     #[test]
