@@ -9,8 +9,9 @@
 //!
 //! `--folder` is on the disk that is asked about. `--sync` is what every sync takes more in the last table, 4 ms if not
 //! said and `0ms` for no such table. `--rounds 1 --seconds 0.2` shows within a minute that everything runs. Whatever the
-//! rivals do, no measurement takes longer than twenty seconds, and after `--within` (270s) only what has not been measured
-//! yet is. It fails if one of our own sagas does, or does a step twice.
+//! rivals do, no measurement takes longer than twenty seconds, and after `--within` 255 seconds only what has not been
+//! measured yet is. A disk that has become slow is waited for, `--patience` 60 seconds in all. It fails if one of our own
+//! sagas does, or does a step twice.
 
 #![expect(
     clippy::disallowed_methods,
@@ -40,6 +41,7 @@ struct Options {
     seconds: f64,
     rounds: usize,
     within: Duration,
+    patience: Duration,
     delay: Duration,
     markdown: Option<PathBuf>,
     json: Option<PathBuf>,
@@ -53,7 +55,8 @@ impl Options {
             flights: FLIGHTS.to_vec(),
             seconds: 1.0,
             rounds: 3,
-            within: Duration::from_secs(270),
+            within: Duration::from_secs(255),
+            patience: Duration::from_secs(60),
             delay: Duration::from_millis(4),
             markdown: None,
             json: None,
@@ -67,12 +70,12 @@ impl Options {
                 "--flight" => options.flights = vec![value.parse()?],
                 "--seconds" => options.seconds = value.parse()?,
                 "--rounds" => options.rounds = value.parse()?,
-                "--within" => {
-                    let seconds = value.strip_suffix('s').ok_or("--within needs a time, as 270s")?;
-                    options.within = Duration::from_secs(seconds.parse()?);
-                }
+                "--within" => options.within = Duration::from_secs(value.parse()?),
+                "--patience" => options.patience = Duration::from_secs(value.parse()?),
                 "--sync" => {
-                    let millis = value.strip_suffix("ms").ok_or("--sync needs a time, as 4ms")?;
+                    let millis = value
+                        .strip_suffix("ms")
+                        .ok_or("--sync needs a time, as 4ms")?;
                     options.delay = Duration::from_secs_f64(millis.parse::<f64>()? / 1_000.0);
                 }
                 "--markdown" => options.markdown = Some(value.into()),
@@ -91,7 +94,11 @@ impl Options {
             .filter(|entrant| entrant.id.contains(&self.only))
             .collect();
         for entrant in &wanted {
-            for flight in self.flights.iter().filter(|flight| **flight <= entrant.most) {
+            for flight in self
+                .flights
+                .iter()
+                .filter(|flight| **flight <= entrant.most)
+            {
                 cells.push(Cell::new(*entrant, *flight, false));
             }
         }
@@ -136,6 +143,9 @@ fn measure_all() -> Outcome<()> {
         time: Duration::from_secs_f64(options.seconds),
         delay: options.delay,
         postgres: None,
+        patience: options.patience,
+        probes: Vec::new(),
+        best: 0.0,
     };
     if cells.iter().any(|cell| cell.entrant.kind == Kind::Postgres) {
         match Postgres::start(&options.folder)? {
@@ -150,11 +160,13 @@ fn measure_all() -> Outcome<()> {
     for _round in 0..options.rounds {
         crew.round(&mut cells, until);
     }
+    let probes = std::mem::take(&mut crew.probes);
     drop(crew);
     std::fs::remove_dir_all(&folder)?;
 
     let report = Report {
         cells,
+        probes,
         time: options.seconds,
         rounds: options.rounds,
         delay: options.delay.as_secs_f64() * 1_000.0,

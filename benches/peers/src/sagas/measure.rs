@@ -1,7 +1,7 @@
 //! One measurement: so many sagas in flight until the time is over, every one of them waited for and checked.
 
-use std::sync::{Arc, Mutex, PoisonError};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use mainstay_peers_syncs as syncs;
@@ -35,6 +35,8 @@ pub struct Run {
     /// Synchronous writes of the process, or of the database server, and how many sagas they were for.
     pub syncs: Option<u64>,
     pub synced: u64,
+    /// Those of the middle one of the sagas, where each was alone.
+    pub lone: Option<u64>,
     /// Transactions that the engine says it has written.
     pub commits: Option<u64>,
     /// Steps that were done.
@@ -87,7 +89,8 @@ impl Run {
     pub fn json(&self) -> Value {
         json!({
             "within": self.within, "window": self.window, "completed": self.completed, "warmed": self.warmed,
-            "p50": self.p50, "p99": self.p99, "syncs": self.syncs, "synced": self.synced, "commits": self.commits,
+            "p50": self.p50, "p99": self.p99, "syncs": self.syncs, "synced": self.synced,
+            "lone": self.lone, "commits": self.commits,
             "steps": self.steps, "left": self.left, "work": self.work, "errors": self.errors, "error": self.error,
         })
     }
@@ -105,6 +108,7 @@ impl Run {
             p99: value["p99"].as_f64().unwrap_or(f64::NAN),
             syncs: value["syncs"].as_u64(),
             synced: count("synced")?,
+            lone: value["lone"].as_u64(),
             commits: value["commits"].as_u64(),
             steps: count("steps")?,
             left: count("left")?,
@@ -126,32 +130,39 @@ struct Shared {
 /// What one place in flight has seen, readable while a saga in it does not end.
 #[derive(Default)]
 struct Seen {
-    /// When each saga ended, and how long it took.
-    sagas: Vec<(Instant, Duration)>,
+    /// When each saga ended, how long it took, and how many syncs the process made meanwhile.
+    sagas: Vec<(Instant, Duration, u64)>,
     error: Option<String>,
+}
+
+impl Shared {
+    fn note(&self, seen: &Mutex<Seen>, ended: Outcome<()>, saga: (Instant, Duration, u64)) {
+        let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+        match ended {
+            Ok(()) => {
+                self.completed.fetch_add(1, Ordering::Relaxed);
+                seen.sagas.push(saga);
+            }
+            Err(error) => {
+                seen.error.get_or_insert_with(|| error.to_string());
+                if self.errors.fetch_add(1, Ordering::Relaxed) >= ENOUGH_ERRORS {
+                    self.stop.store(true, Ordering::Relaxed);
+                }
+            }
+        }
+    }
 }
 
 async fn carry_on(engine: Opened, shared: Arc<Shared>, seen: Arc<Mutex<Seen>>) {
     let mut turn = Instant::now();
     while !shared.stop.load(Ordering::Relaxed) {
         let number = shared.next.fetch_add(1, Ordering::Relaxed);
+        let before = syncs::counted().unwrap_or(0);
         let start = Instant::now();
         let ended = engine.saga(number).await;
         let end = Instant::now();
-        let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
-        match ended {
-            Ok(()) => {
-                shared.completed.fetch_add(1, Ordering::Relaxed);
-                seen.sagas.push((end, end - start));
-            }
-            Err(error) => {
-                seen.error.get_or_insert_with(|| error.to_string());
-                if shared.errors.fetch_add(1, Ordering::Relaxed) >= ENOUGH_ERRORS {
-                    shared.stop.store(true, Ordering::Relaxed);
-                }
-            }
-        }
-        drop(seen);
+        let syncs = syncs::counted().unwrap_or(0) - before;
+        shared.note(&seen, ended, (end, end - start, syncs));
         if end - turn >= TURN {
             tokio::task::yield_now().await;
             turn = Instant::now();
@@ -202,7 +213,7 @@ pub async fn measure(engine: &Opened, flight: usize, time: Duration) -> Outcome<
         warmed: warmed as u64,
         ..Run::default()
     };
-    let mut each = Vec::new();
+    let (mut each, mut syncs_of_each) = (Vec::new(), Vec::new());
     let until = tokio::time::Instant::now() + DRAIN;
     for (place, seen) in &mut places {
         match tokio::time::timeout_at(until, &mut *place).await {
@@ -210,12 +221,21 @@ pub async fn measure(engine: &Opened, flight: usize, time: Duration) -> Outcome<
             Err(_) => run.left += 1,
         }
         let seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
-        run.within += seen.sagas.iter().filter(|(at, _)| *at <= end).count() as u64;
-        each.extend(seen.sagas.iter().map(|(_, took)| *took));
+        for (at, took, syncs) in &seen.sagas {
+            run.within += u64::from(*at <= end);
+            each.push(*took);
+            syncs_of_each.push(*syncs);
+        }
         run.error = run.error.or_else(|| seen.error.clone());
     }
     run.syncs = syncs::counted().zip(synced).map(|(now, then)| now - then);
-    run.commits = engine.commits().zip(committed).map(|(now, then)| now - then);
+    syncs_of_each.sort_unstable();
+    let middle = syncs_of_each.get(syncs_of_each.len() / 2).copied();
+    run.lone = middle.filter(|_| flight == 1 && run.syncs.is_some());
+    run.commits = engine
+        .commits()
+        .zip(committed)
+        .map(|(now, then)| now - then);
     run.steps = job::steps() - stepped;
     let now = work();
     run.work = [0, 1].map(|at: usize| now[at].saturating_sub(worked[at]).as_secs_f64());

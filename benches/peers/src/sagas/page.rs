@@ -11,6 +11,8 @@ use super::entrants::{self, Kind};
 /// What was measured, and on what.
 pub struct Report {
     pub cells: Vec<Cell>,
+    /// Syncs a second.
+    pub probes: Vec<f64>,
     /// Seconds of a measurement, and how many of each row there are.
     pub time: f64,
     pub rounds: usize,
@@ -93,13 +95,13 @@ impl Report {
              clients\nshare them. The job is the same for everybody: six steps that do nothing, one after the other, so many \
              sagas in flight.\nEvery saga's end is waited for and checked, and so is the number of steps done.\n\n",
         );
-        let mut probes: Vec<f64> = self.probes();
+        let mut probes = self.probes.clone();
         probes.sort_by(f64::total_cmp);
         if let (Some(least), Some(most)) = (probes.first(), probes.last()) {
             let _ = writeln!(
                 out,
                 "The disk: **{} syncs a second** in the middle of {} probes, {} at least and {} at most (4 KiB appended and \
-                 synced, one\nafter the other; one probe before each measurement).",
+                 synced, one\nafter the other; before and after each measurement).",
                 thousands(probes[probes.len() / 2]),
                 probes.len(),
                 thousands(*least),
@@ -120,8 +122,7 @@ impl Report {
         let _ = writeln!(
             out,
             "Each measurement takes about {} s, in a process of its own; each row stands with the best of its {}.\n",
-            self.time,
-            self.rounds
+            self.time, self.rounds
         );
         out.push_str(
             "- **syncs per saga**: calls of `fsync` and `fdatasync`, counted in the process, whoever calls them; of a \
@@ -129,13 +130,6 @@ impl Report {
              - **CPU**: processor time of the process per saga, without the server's.\n\
              - **mainstay is**: our sagas a second over the row's. Below one we lose, and it says so.\n\n",
         );
-    }
-
-    fn probes(&self) -> Vec<f64> {
-        let plain = self.cells.iter().filter(|cell| !cell.slow);
-        plain
-            .flat_map(|cell| cell.runs.iter().map(|measured| measured.probe))
-            .collect()
     }
 
     fn bars(&self, out: &mut String) {
@@ -151,14 +145,22 @@ impl Report {
             "The bars are for a disk that makes 10,000 syncs a second. On a slower one they are a share of it, by the probe \
              beside\nthe row.\n\n",
         );
-        let head = ["", "in flight", "bar", "share of the disk", "asked here", "found", ""];
+        let head = [
+            "",
+            "in flight",
+            "bar",
+            "share of the disk",
+            "asked here",
+            "found",
+            "",
+        ];
         let mut rows = vec![head.map(str::to_owned).to_vec()];
         for judged in &judged {
             let bar = judged.bar;
             let (what, show): (&str, fn(f64) -> String) = match bar.figure {
                 Figure::Rate => ("sagas/s", thousands),
                 Figure::P99 => ("p99, ms", milliseconds),
-                Figure::Syncs => ("syncs per saga", milliseconds),
+                Figure::Syncs => ("syncs of a lone saga", thousands),
             };
             let slow = if bar.slow { ", slow syncs" } else { "" };
             let share = match bar.by_disk {
@@ -214,7 +216,15 @@ impl Report {
 
     fn rows(&self, out: &mut String, cells: &[&Cell]) {
         let head = [
-            "", "in flight", "sagas/s", "p50 ms", "p99 ms", "syncs per saga", "CPU µs", "probe", "mainstay is",
+            "",
+            "in flight",
+            "sagas/s",
+            "p50 ms",
+            "p99 ms",
+            "syncs per saga",
+            "CPU µs",
+            "probe",
+            "mainstay is",
         ];
         let mut rows = vec![head.map(str::to_owned).to_vec()];
         let mut flights: Vec<usize> = cells.iter().map(|cell| cell.flight).collect();
@@ -302,7 +312,7 @@ impl Report {
         });
         json!({
             "seconds": self.time, "rounds": self.rounds, "slow_sync_ms": self.delay,
-            "postgres": self.postgres.as_ref().ok(), "bars": bars.collect::<Vec<_>>(),
+            "probes": self.probes, "postgres": self.postgres.as_ref().ok(), "bars": bars.collect::<Vec<_>>(),
             "rows": self.cells.iter().map(Cell::json).collect::<Vec<_>>(),
         })
     }

@@ -32,6 +32,17 @@ impl Engine for Duroxide {
                 .start_orchestration(&id, "six", number.to_string())
                 .await
                 .map_err(|error| format!("{error:?}"))?;
+            let poll = setting("WAIT", 0)?;
+            if poll > 0 {
+                while let OrchestrationStatus::Running { .. } | OrchestrationStatus::NotFound = self
+                    .client
+                    .get_orchestration_status(&id)
+                    .await
+                    .map_err(|error| format!("{error:?}"))?
+                {
+                    tokio::time::sleep(Duration::from_millis(poll)).await;
+                }
+            }
             let patience = Duration::from_secs(60);
             let end = self.client.wait_for_orchestration(&id, patience).await;
             match end.map_err(|error| format!("{error:?}"))? {
