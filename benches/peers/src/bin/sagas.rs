@@ -206,6 +206,7 @@ fn be_measured() -> Outcome<()> {
     let place = Place {
         folder: needed("--in")?.into(),
         postgres: port.zip(value("--database").cloned()),
+        flight,
     };
     let prepare = args.iter().any(|arg| arg == "--prepare");
     let runtime = tokio::runtime::Builder::new_multi_thread()

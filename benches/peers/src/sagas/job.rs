@@ -32,6 +32,8 @@ pub struct Place {
     pub folder: PathBuf,
     /// The port and the database of a PostgreSQL server on this machine, for those who need one.
     pub postgres: Option<(u16, String)>,
+    /// How many sagas will be in flight, for those whose best settings depend on it.
+    pub flight: usize,
 }
 
 impl Place {

@@ -78,6 +78,7 @@ impl Report {
     pub fn markdown(&self) -> String {
         let mut out = String::new();
         self.head(&mut out);
+        self.lost(&mut out);
         self.bars(&mut out);
         for kind in Kind::ALL {
             self.kind(&mut out, kind);
@@ -130,6 +131,29 @@ impl Report {
              - **CPU**: processor time of the process per saga, without the server's.\n\
              - **mainstay is**: our sagas a second over the row's. Below one we lose, and it says so.\n\n",
         );
+    }
+
+    /// Said before anything is won.
+    fn lost(&self, out: &mut String) {
+        let lost = self.cells.iter().filter_map(|cell| {
+            let ratio = self.ratio(cell).filter(|ratio| *ratio < 1.0)?;
+            let slow = if cell.slow { ", slow syncs" } else { "" };
+            let synced = match (cell.entrant.kind, cell.entrant.durable) {
+                (Kind::File, false) => ", which does not sync",
+                _ => "",
+            };
+            Some(format!(
+                "- to {}{synced}, {} in flight{slow}: {ratio:.2} × as many.\n",
+                cell.entrant.label, cell.flight
+            ))
+        });
+        let lost: String = lost.collect();
+        match lost.is_empty() {
+            true => out.push_str("We lose to nobody in this run.\n\n"),
+            false => {
+                let _ = writeln!(out, "Where we lose:\n\n{lost}");
+            }
+        }
     }
 
     fn bars(&self, out: &mut String) {
