@@ -8,6 +8,9 @@ use super::bars::{BARS, Figure, Judged};
 use super::crew::Cell;
 use super::entrants::{self, Kind};
 
+/// A disk that makes less than this share of what the bars are made for says little about them.
+const TOO_SLOW: f64 = 0.25;
+
 /// What was measured, and on what.
 pub struct Report {
     pub cells: Vec<Cell>,
@@ -148,7 +151,9 @@ impl Report {
             ))
         });
         let lost: String = lost.collect();
+        let compared = self.cells.iter().any(|cell| self.ratio(cell).is_some());
         match lost.is_empty() {
+            _ if !compared => {}
             true => out.push_str("We lose to nobody in this run.\n\n"),
             false => {
                 let _ = writeln!(out, "Where we lose:\n\n{lost}");
@@ -198,7 +203,12 @@ impl Report {
                 share,
                 show(judged.asked),
                 show(judged.found),
-                if judged.met() { "met" } else { "**lost**" }.to_owned(),
+                match judged.met() {
+                    true if judged.share < TOO_SLOW => "met, on a disk too slow to tell",
+                    true => "met",
+                    false => "**lost**",
+                }
+                .to_owned(),
             ]);
         }
         table(out, &rows);
