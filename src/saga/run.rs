@@ -209,7 +209,8 @@ impl<App: Send + Sync + 'static> Run<App> {
         }
         let form = Form::of(&started, history.migrated.as_ref());
         let known = self.engine.known(form);
-        if known.is_none() && self.engine.migrations.of(form).is_none() {
+        let is_behind = self.engine.migrations.of(form).is_some();
+        if known.is_none() && !is_behind {
             let found = self.engine.definition(form.definition, form.version);
             let why = changed(found.as_deref().map(Registered::fingerprint), form);
             return self.hold(history, Class::DefinitionChanged, why).await;
@@ -232,7 +233,7 @@ impl<App: Send + Sync + 'static> Run<App> {
                 .await;
         }
         // What has just begun has the form that it is to have.
-        let definition = match known.filter(|_| fresh) {
+        let definition = match known.filter(|_| fresh || !is_behind) {
             Some(known) => known,
             None => match self.reform(&mut facts).await? {
                 Ok(definition) => definition,

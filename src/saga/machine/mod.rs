@@ -258,9 +258,8 @@ impl Execution {
         for (fact, at) in facts {
             outline.add(fact)?;
             if let Fact::Migrated(migrated) = fact {
-                // What was wrong before it was said in the words of another form.
-                wrong = None;
-                execution.reform(migrated, at)?;
+                // What was wrong before it was said in the words of another form; so is this, where a later one follows.
+                wrong = execution.reform(migrated, at).err();
             } else if wrong.is_none() {
                 wrong = execution.apply(fact, at).err();
             }

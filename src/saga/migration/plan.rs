@@ -185,6 +185,13 @@ impl Plan {
         &self.fingerprint
     }
 
+    /// Whether a saga that is past this check, which was added, counts it as done.
+    #[must_use]
+    pub fn answers(&self, check: &str) -> bool {
+        let mut steps = self.to.steps.iter().zip(&self.assumed);
+        steps.any(|(step, answer)| *step.name == *check && answer.is_some())
+    }
+
     /// The record that carries a saga over, from all the facts of its log with the times at which they were written.
     ///
     /// Pure: the same facts give the same record, as long as the functions that convert do. Sealed payloads must have been
