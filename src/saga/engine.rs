@@ -172,10 +172,7 @@ impl<App: Send + Sync + 'static> Engine<App> {
     pub(super) fn new(
         journal: Arc<dyn Journal>,
         app: Arc<App>,
-        (definitions, migrations): (
-            HashMap<Edition, Arc<dyn Registered<App>>>,
-            Migrations<App>,
-        ),
+        (definitions, migrations): (HashMap<Edition, Arc<dyn Registered<App>>>, Migrations<App>),
         probe: Option<Arc<dyn Probe>>,
         codec: Option<Arc<dyn PayloadCodec>>,
         bounds: Bounds,

@@ -83,8 +83,10 @@ impl<App: Send + Sync + 'static> SagasBuilder<App> {
             );
         }
         for plan in &saga.migrations {
-            self.migrations
-                .add(plan, Arc::clone(&saga.definition) as Arc<dyn Registered<App>>);
+            self.migrations.add(
+                plan,
+                Arc::clone(&saga.definition) as Arc<dyn Registered<App>>,
+            );
         }
         self
     }

@@ -63,9 +63,7 @@ fn new_step(luck: &mut Luck, ids: &mut usize, names: &BTreeSet<Box<str>>) -> Kno
 
 /// Kinds in the order that a builder allows.
 fn ordered(steps: &mut [Known]) {
-    let pivot = steps
-        .iter()
-        .position(|step| step.shape.kind == Kind::Pivot);
+    let pivot = steps.iter().position(|step| step.shape.kind == Kind::Pivot);
     for (index, step) in steps.iter_mut().enumerate() {
         let behind = pivot.is_some_and(|pivot| index > pivot);
         let kind = &mut step.shape.kind;
@@ -280,9 +278,8 @@ impl Run {
                 // Where nobody knows whether it was done, an operator looks, and says so.
                 let decision = |operation| Decision::new(operation, "ann", "looked");
                 let index = self.frontier();
-                let stands = index.is_some_and(|index| {
-                    self.world.standing.contains(&self.steps[index].id)
-                });
+                let stands =
+                    index.is_some_and(|index| self.world.standing.contains(&self.steps[index].id));
                 let facts = if self.execution.is_unwinding() {
                     self.execution.decide(&decision(Operation::Retry))
                 } else if stands {
@@ -504,8 +501,8 @@ impl Run {
             for between in from..place {
                 let is = &new[between];
                 let was_check = self.steps.iter().any(|old| old.id == is.id);
-                let answers = answered.contains(&is.id)
-                    || (!was_check && plan_assumes(plan, &is.shape.name));
+                let answers =
+                    answered.contains(&is.id) || (!was_check && plan_assumes(plan, &is.shape.name));
                 if is.shape.kind != Kind::Check || !answers {
                     return Err(format!("{is:?} was not done"));
                 }
@@ -545,7 +542,7 @@ fn random_changes_lose_and_double_nothing() {
     let rounds: u64 = std::env::var("MAINSTAY_MIGRATIONS")
         .ok()
         .and_then(|rounds| rounds.parse().ok())
-        .unwrap_or(20_000);
+        .unwrap_or(5_000);
     let (mut migrated, mut refused, mut twice) = (0, 0, 0);
     for round in 0..rounds {
         let seed = seed.wrapping_add(round);

@@ -182,8 +182,13 @@ fn rule_1_the_order_of_what_was_begun_stays() {
         ],
     );
     assert!(plan.apply(&log(&old(), &[])).is_ok());
-    assert!(refused(&plan, &log(&old(), &[LOOKED])).contains("`reserve`: found one that is not done"));
-    assert!(plan.apply(&log(&old(), &[LOOKED, ORDERED, RESERVED])).is_err());
+    assert!(
+        refused(&plan, &log(&old(), &[LOOKED])).contains("`reserve`: found one that is not done")
+    );
+    assert!(
+        plan.apply(&log(&old(), &[LOOKED, ORDERED, RESERVED]))
+            .is_err()
+    );
 }
 
 #[test]
@@ -199,13 +204,20 @@ fn rule_2_only_checks_stand_before_what_was_begun() {
             ("notify", Kind::Then),
         ],
     );
-    let asked = Migration::from_shape(&old()).added("limit").plan(&new).unwrap();
+    let asked = Migration::from_shape(&old())
+        .added("limit")
+        .plan(&new)
+        .unwrap();
     let assumed = Migration::from_shape(&old())
         .added_check("limit", &9)
         .plan(&new)
         .unwrap();
     let (_, execution) = carried(&assumed, &log(&old(), &[]));
-    assert_eq!(execution.next(), Next::Run(0), "it is asked where it can be");
+    assert_eq!(
+        execution.next(),
+        Next::Run(0),
+        "it is asked where it can be"
+    );
     let done = log(&old(), &[LOOKED, ORDERED]);
     assert_eq!(
         refused(&asked, &done),
@@ -213,7 +225,11 @@ fn rule_2_only_checks_stand_before_what_was_begun() {
     );
     let (text, execution) = carried(&assumed, &done);
     assert!(text.contains(r#"{"done":{"step":"limit","output":9}},{"done":{"step":"order""#));
-    assert_eq!(execution.next(), Next::Run(2), "`look` is asked again behind it");
+    assert_eq!(
+        execution.next(),
+        Next::Run(2),
+        "`look` is asked again behind it"
+    );
 }
 
 #[test]
@@ -227,7 +243,10 @@ fn rule_3_what_is_not_run_again_is_not_run_again() {
     let once = with(1, |step| step.at_most_once(true));
     let often = with(2, |step| step);
     let plan = Migration::from_shape(&once).plan(&often).unwrap();
-    assert!(plan.apply(&log(&once, &[LOOKED, ORDERED])).is_ok(), "it never ran");
+    assert!(
+        plan.apply(&log(&once, &[LOOKED, ORDERED])).is_ok(),
+        "it never ran"
+    );
     let intent = r#"[{"intent":{"step":"reserve","number":1}}]"#;
     assert_eq!(
         refused(&plan, &log(&once, &[LOOKED, ORDERED, intent])),
@@ -250,7 +269,11 @@ fn rule_4_keys_stay_over_two_migrations_and_are_given_to_no_other() {
     let first = shape(1, &[("order", Kind::Step), ("transfer", Kind::Pivot)]);
     let third = shape(
         3,
-        &[("take", Kind::Step), ("order", Kind::Step), ("transfer", Kind::Pivot)],
+        &[
+            ("take", Kind::Step),
+            ("order", Kind::Step),
+            ("transfer", Kind::Pivot),
+        ],
     );
     let to_second = Migration::from_shape(&first)
         .renamed("order", "book")
@@ -269,7 +292,10 @@ fn rule_4_keys_stay_over_two_migrations_and_are_given_to_no_other() {
     let third = shape(3, &[("take", Kind::Step), ("transfer", Kind::Pivot)]);
     let (text, execution) = carried(&renamed.plan(&third).unwrap(), &facts);
     assert!(text.contains(r#""keys":{"take":"order"}"#));
-    assert!(text.contains(r#""since":1000"#), "in use since the start: {text}");
+    assert!(
+        text.contains(r#""since":1000"#),
+        "in use since the start: {text}"
+    );
     assert_eq!(execution.key_name(0), "order");
 }
 
@@ -322,7 +348,11 @@ fn rule_5_waits_counts_and_decisions_stay() {
     assert_eq!(execution.generation(2, false), 1);
     assert!(!execution.heeds_deadline(), "an operator let it go on");
     let (again, delay) = execution.waiting().unwrap();
-    assert_eq!((again.attempt, delay.as_secs()), (4, 30), "what is left of the wait");
+    assert_eq!(
+        (again.attempt, delay.as_secs()),
+        (4, 30),
+        "what is left of the wait"
+    );
     let next = execution.suspect(0);
     assert!(matches!(&next[0], Fact::Incident(trouble) if trouble.number == 2));
 }
@@ -346,19 +376,31 @@ fn rule_6_it_goes_on_undoing_what_it_was_to_undo() {
         .removed("notify")
         .plan(&new)
         .unwrap();
-    let failed = r#"[{"failed":{"step":"transfer","effect":"none","error":"no","attempts":1}},"unwind"]"#;
+    let failed =
+        r#"[{"failed":{"step":"transfer","effect":"none","error":"no","attempts":1}},"unwind"]"#;
     let before = log(&old(), &[LOOKED, ORDERED, RESERVED, failed]);
     let (text, execution) = carried(&plan, &before);
-    assert!(text.contains(r#"{"failed":{"step":"transfer","effect":"none""#), "{text}");
-    assert_eq!(execution.next(), Next::Undo(1), "and not `file`, which was never begun");
+    assert!(
+        text.contains(r#"{"failed":{"step":"transfer","effect":"none""#),
+        "{text}"
+    );
+    assert_eq!(
+        execution.next(),
+        Next::Undo(1),
+        "and not `file`, which was never begun"
+    );
     let undone = r#"[{"undone":{"step":"reserve"}}]"#;
     let facts = log(&old(), &[LOOKED, ORDERED, RESERVED, failed, undone]);
     let (text, execution) = carried(&plan, &facts);
-    assert!(text.ends_with(r#""unwind",{"undone":{"step":"hold"}}]"#), "{text}");
+    assert!(
+        text.ends_with(r#""unwind",{"undone":{"step":"hold"}}]"#),
+        "{text}"
+    );
     assert_eq!(execution.next(), Next::Undo(0));
     assert_eq!(execution.failure().unwrap().attempts, 1);
     // The step that failed in doubt is undone, too, so it has to be there.
-    let doubt = r#"[{"failed":{"step":"reserve","effect":"possible","error":"no","attempts":2}},"unwind"]"#;
+    let doubt =
+        r#"[{"failed":{"step":"reserve","effect":"possible","error":"no","attempts":2}},"unwind"]"#;
     let (_, execution) = carried(&plan, &log(&old(), &[LOOKED, ORDERED, doubt]));
     assert_eq!(execution.next(), Next::Undo(1));
     let without = Migration::from_shape(&old())
@@ -375,7 +417,8 @@ fn rule_6_it_goes_on_undoing_what_it_was_to_undo() {
         .unwrap();
     assert!(refused(&without, &log(&old(), &[LOOKED, ORDERED, doubt])).contains("`reserve`"));
     // One that surely had none may be gone, and the saga says all the same where it failed.
-    let sure = r#"[{"failed":{"step":"reserve","effect":"none","error":"no","attempts":2}},"unwind"]"#;
+    let sure =
+        r#"[{"failed":{"step":"reserve","effect":"none","error":"no","attempts":2}},"unwind"]"#;
     let (_, execution) = carried(&without, &log(&old(), &[LOOKED, ORDERED, sure]));
     assert_eq!(execution.next(), Next::Undo(1));
     assert_eq!(&*execution.failure().unwrap().step, "reserve");
@@ -400,8 +443,14 @@ fn rule_7_what_cannot_be_converted_is_refused() {
         .plan(&shape(2, &OLD))
         .unwrap();
     let why = refused(&unread, &facts);
-    assert!(why.contains("does not read") && !why.contains("\"O\""), "{why}");
-    assert!(unread.apply(&log(&old(), &[LOOKED])).is_ok(), "nothing to convert");
+    assert!(
+        why.contains("does not read") && !why.contains("\"O\""),
+        "{why}"
+    );
+    assert!(
+        unread.apply(&log(&old(), &[LOOKED])).is_ok(),
+        "nothing to convert"
+    );
 }
 
 #[test]
@@ -438,23 +487,42 @@ fn a_saga_all_of_whose_steps_are_done_in_the_new_form_is_complete() {
     assert!(matches!(execution.next(), Next::End(_)));
     // Where it may have been begun, it is not left out.
     let facts = log(&old(), &[LOOKED, ORDERED, RESERVED, TRANSFERRED]);
-    let plan = Migration::from_shape(&old()).removed("notify").plan(&short).unwrap();
+    let plan = Migration::from_shape(&old())
+        .removed("notify")
+        .plan(&short)
+        .unwrap();
     assert!(refused(&plan, &facts).contains("`notify`: found one that may have been begun"));
 }
 
 /// Whatever is not said, said twice or said of what there is not.
 #[test]
 fn a_migration_that_does_not_fit_is_refused_before_anything_runs() {
-    let new = [("look", Kind::Check), ("order", Kind::Step), ("hold", Kind::Step)];
+    let new = [
+        ("look", Kind::Check),
+        ("order", Kind::Step),
+        ("hold", Kind::Step),
+    ];
     let from = || Migration::from_shape(&shape(1, &OLD[..3]));
     let said = |migration: Migration| migration.plan(&shape(2, &new)).unwrap_err().to_string();
     for (migration, what) in [
         (from(), "step `reserve`: found that it is gone"),
-        (from().removed("reserve"), "step `hold`: found that it is new"),
-        (from().renamed("x", "hold"), "step `x`: found that it is called `hold`"),
-        (from().renamed("reserve", "x"), "step `reserve`: found that it is called `x`"),
+        (
+            from().removed("reserve"),
+            "step `hold`: found that it is new",
+        ),
+        (
+            from().renamed("x", "hold"),
+            "step `x`: found that it is called `hold`",
+        ),
+        (
+            from().renamed("reserve", "x"),
+            "step `reserve`: found that it is called `x`",
+        ),
         (from().removed("x"), "step `x`: found that it is removed"),
-        (from().removed("look"), "step `look`: found that it is removed, expected no other"),
+        (
+            from().removed("look"),
+            "step `look`: found that it is removed, expected no other",
+        ),
         (
             from().renamed("reserve", "hold").removed("reserve"),
             "step `reserve`: found that it is named twice",
@@ -476,24 +544,52 @@ fn a_migration_that_does_not_fit_is_refused_before_anything_runs() {
             "step `hold`: found that it counts as done, expected a check",
         ),
         (
-            from().renamed("reserve", "hold").converted("x", |x: u32| Ok(x)),
+            from()
+                .renamed("reserve", "hold")
+                .converted("x", |x: u32| Ok(x)),
             "step `x`: found that its output is converted",
         ),
     ] {
         let why = said(migration);
         assert!(why.contains(what), "{why}");
     }
-    let swapped = [("look", Kind::Check), ("reserve", Kind::Step), ("order", Kind::Step)];
-    let swap = from().renamed("order", "reserve").renamed("reserve", "order");
+    let swapped = [
+        ("look", Kind::Check),
+        ("reserve", Kind::Step),
+        ("order", Kind::Step),
+    ];
+    let swap = from()
+        .renamed("order", "reserve")
+        .renamed("reserve", "order");
     assert!(swap.plan(&shape(2, &swapped)).is_ok());
     let again = Migration::from_shape(&shape(1, &[("a", Kind::Step), ("b", Kind::Step)]));
     let again = again.renamed("a", "c").renamed("b", "d").added("a");
-    let to = shape(2, &[("c", Kind::Step), ("d", Kind::Step), ("a", Kind::Step)]);
-    assert!(again.plan(&to).unwrap_err().to_string().contains("a name that no step had"));
+    let to = shape(
+        2,
+        &[("c", Kind::Step), ("d", Kind::Step), ("a", Kind::Step)],
+    );
+    assert!(
+        again
+            .plan(&to)
+            .unwrap_err()
+            .to_string()
+            .contains("a name that no step had")
+    );
     let older = from().renamed("reserve", "hold").plan(&shape(1, &new));
-    assert!(older.unwrap_err().to_string().contains("the version: found 1"));
+    assert!(
+        older
+            .unwrap_err()
+            .to_string()
+            .contains("the version: found 1")
+    );
     let other = Shape::new("refund", 2, Vec::new());
-    assert!(from().plan(&other).unwrap_err().to_string().contains("the name: found `pay`"));
+    assert!(
+        from()
+            .plan(&other)
+            .unwrap_err()
+            .to_string()
+            .contains("the name: found `pay`")
+    );
 }
 
 #[test]
@@ -514,20 +610,34 @@ fn a_log_that_says_what_cannot_be_so_is_refused() {
         (r#""retold":2"#, r#""retold":3"#),
         (r#""retold":2"#, r#""retold":2,"keys":{"x":"y"}"#),
         (r#""retold":2"#, r#""retold":2,"keys":{"look":"order"}"#),
-        (r#""retold":2"#, r#""retold":2,"generations":[{"step":"x","number":1}]"#),
+        (
+            r#""retold":2"#,
+            r#""retold":2,"generations":[{"step":"x","number":1}]"#,
+        ),
         (r#""version":2"#, r#""version":3"#),
         (fingerprint.as_str(), "00"),
         (r#""from":""#, r#""from":"0"#),
-        (r#"{"done":{"step":"look","output":1}}"#, r#"{"suspected":{"run":1}}"#),
+        (
+            r#"{"done":{"step":"look","output":1}}"#,
+            r#"{"suspected":{"run":1}}"#,
+        ),
     ] {
         let bad = text.replacen(good_part, bad_part, 1);
         assert_ne!(bad, text);
         assert!(replays(&bad, &good).is_err(), "{bad}");
     }
-    let held = r#"[{"incident":{"number":1,"class":"halted","step":"order","error":"","attempts":0}}]"#;
-    assert!(replays(&text, &log(&old(), &[LOOKED, held])).is_err(), "it waits");
+    let held =
+        r#"[{"incident":{"number":1,"class":"halted","step":"order","error":"","attempts":0}}]"#;
+    assert!(
+        replays(&text, &log(&old(), &[LOOKED, held])).is_err(),
+        "it waits"
+    );
     assert!(replays(&text, &[]).is_err(), "it does not begin");
     // What was before it is not looked at in the words of the new form, and what follows it is.
-    let more = format!("{},{}", &text[..text.len() - 1], r#"{"done":{"step":"look","output":1}}]"#);
+    let more = format!(
+        "{},{}",
+        &text[..text.len() - 1],
+        r#"{"done":{"step":"look","output":1}}]"#
+    );
     assert!(replays(&more, &good).is_err());
 }

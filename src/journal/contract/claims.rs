@@ -139,9 +139,7 @@ pub(super) async fn rule_6_a_record_moves_its_log_to_another_version(subject: &S
         (log.id, 2),
         "the log of the version that it is"
     );
-    journal
-        .append(record(log.id, claimed.place, "[3]"))
-        .await?;
+    journal.append(record(log.id, claimed.place, "[3]")).await?;
     same!(
         journal.load(log.id).await?.head.version,
         2,

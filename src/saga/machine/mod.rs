@@ -121,8 +121,8 @@ use crate::time::Timestamp;
 
 pub(crate) use operate::stage_of;
 pub use operate::{give_up, give_up_unread};
-pub(crate) use retell::Way;
 use reform::Outline;
+pub(crate) use retell::Way;
 pub use words::{Attempt, Decision, Ending, Illegal, Next, Verdict};
 
 /// One saga under way.

@@ -166,7 +166,8 @@ impl Execution {
                 self.pass_check(way, &mut walk, takes_place, how)?;
             }
             if walk.place > image {
-                let found = format!("one that {how}, and comes earlier than what was done before it");
+                let found =
+                    format!("one that {how}, and comes earlier than what was done before it");
                 let expected = format!("the order of version {}", self.shape.version);
                 return Err(NotMigrated::refused(&takes_place.name, found, expected));
             }
@@ -237,9 +238,8 @@ impl Execution {
         let output = self.outputs.get(old);
         let output = output
             .ok_or_else(|| NotMigrated::refused(name, "one without an output", "its output"))?;
-        (way.converted)(new, output).map_err(|why| {
-            NotMigrated::refused(name, why, "an output that can be converted")
-        })
+        (way.converted)(new, output)
+            .map_err(|why| NotMigrated::refused(name, why, "an output that can be converted"))
     }
 
     /// Whether a step can take the place of one that was begun.
@@ -311,12 +311,13 @@ impl Execution {
             Course::Forward | Course::Over(_) => 0,
         };
         let undone = order.iter().skip(left).rev();
-        walk.facts
-            .extend(undone.filter_map(|old| way.image(*old)).map(|(_, step)| {
-                Fact::Undone {
+        walk.facts.extend(
+            undone
+                .filter_map(|old| way.image(*old))
+                .map(|(_, step)| Fact::Undone {
                     step: step.name.clone(),
-                }
-            }));
+                }),
+        );
         let next = self.at().and_then(|(old, _, _)| way.image(old));
         if let Some((_, step)) = next {
             self.wait_in(step, walk);

@@ -225,9 +225,7 @@ impl Migration {
     }
 }
 
-fn erased<Old, New>(
-    convert: impl Fn(Old) -> Result<New, String> + Send + Sync + 'static,
-) -> Convert
+fn erased<Old, New>(convert: impl Fn(Old) -> Result<New, String> + Send + Sync + 'static) -> Convert
 where
     Old: DeserializeOwned,
     New: Serialize,

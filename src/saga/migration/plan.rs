@@ -94,8 +94,7 @@ impl Migration {
             if named.get(before).is_some_and(|named| *named) {
                 continue;
             }
-            let after = index(to, &step.name)
-                .filter(|after| !mark(&mut taken, *after));
+            let after = index(to, &step.name).filter(|after| !mark(&mut taken, *after));
             let Some(after) = after else {
                 let expected = "to be renamed or removed";
                 return wrong(said(&step.name), "that it is gone".into(), expected);
@@ -190,6 +189,15 @@ impl Plan {
     pub fn answers(&self, check: &str) -> bool {
         let mut steps = self.to.steps.iter().zip(&self.assumed);
         steps.any(|(step, answer)| *step.name == *check && answer.is_some())
+    }
+
+    /// Steps that have another name now: the one that they had, and the one that they have.
+    pub fn renamed(&self) -> impl Iterator<Item = (&str, &str)> {
+        let images = self.from.steps.iter().zip(&self.images);
+        images.filter_map(|(old, image)| {
+            let new = self.to.steps.get((*image)?)?;
+            (old.name != new.name).then_some((&*old.name, &*new.name))
+        })
     }
 
     /// The record that carries a saga over, from all the facts of its log with the times at which they were written.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 
 use crate::saga::{Ended, Handle, Recorded, Saga, SagaError, SagaId, Sagas, SagasBuilder, Shape};
 
@@ -72,8 +72,12 @@ where
     {
         let (saga, input) = (self.saga.clone(), self.input.clone());
         Box::pin(async move {
-            let handle = sagas.start(&saga, "trial", input).await?;
-            Ok(begun(handle))
+            match sagas.start(&saga, "trial", input).await {
+                Ok(handle) => Ok(begun(handle)),
+                // Another instance was faster, with the input of the other form.
+                Err(SagaError::OtherInput(id)) => Ok(begun(sagas.found::<IgnoredAny>(id))),
+                Err(error) => Err(error),
+            }
         })
     }
 }

@@ -231,7 +231,9 @@ where
             };
         let ends = async || match handle.ended().await {
             // It ended in the other form, before the process died.
-            Err(SagaError::Output(_)) if self.former.is_some() => Ok(End::Old(Ended::Completed(()))),
+            Err(SagaError::Output(_)) if self.former.is_some() => {
+                Ok(End::Old(Ended::Completed(())))
+            }
             ended => ended.map(End::New),
         };
         Self::ends(sagas, handle.id(), ends).await

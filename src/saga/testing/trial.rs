@@ -1,5 +1,6 @@
 //! Runs, restarts and checks.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use super::violation::Violation;
 use crate::journal::Journal;
 use crate::journal::memory::MemoryJournal;
 use crate::rt::{self, Alarm};
+use crate::saga::migration::Plan;
 use crate::saga::seal::PayloadCodec;
 use crate::saga::{Ended, Recorded, Saga};
 
@@ -190,8 +192,7 @@ where
         if let Some(schedule) = rt::wish(REPEATED) {
             return self.replay(&schedule).await;
         }
-        self.all(self.misbehaviours(), true, self.stale)
-            .await
+        self.all(self.misbehaviours(), true, self.stale).await
     }
 
     /// Only lets each step fail, surely without effect, and asserts that it was this step that failed.
@@ -269,16 +270,31 @@ where
             .iter()
             .flat_map(|old| Disturbance::all_of(&old.shape))
         {
-            if !all.contains(&of_old) {
+            let renamed = self.names();
+            let mut steps = of_old.steps.iter().chain(&of_old.undos);
+            // One that is renamed has those of the name that it gets.
+            if !all.contains(&of_old) && !steps.any(|(step, _)| renamed.contains_key(step)) {
                 all.push(of_old);
             }
         }
         all
     }
 
+    /// What steps are called after a migration that renames them.
+    fn names(&self) -> BTreeMap<Box<str>, Box<str>> {
+        let migrations = self.saga.migrations().filter(|_| self.former.is_some());
+        migrations
+            .flat_map(Plan::renamed)
+            .map(|(old, new)| (old.into(), new.into()))
+            .collect()
+    }
+
     /// Whether the first process has a step of this name.
     fn begins_with(&self, step: &str) -> bool {
-        let first = self.former.as_ref().map_or(self.saga.shape(), |old| &old.shape);
+        let first = self
+            .former
+            .as_ref()
+            .map_or(self.saga.shape(), |old| &old.shape);
         first.steps.iter().any(|known| *known.name == *step)
     }
 
@@ -348,9 +364,9 @@ where
             let mut next = Vec::new();
             for disturbance in std::mem::take(&mut now) {
                 // A crash before it may leave an earlier step in doubt, which then counts as the one that failed.
-                let failed = disturbance
-                    .fails()
-                    .filter(|step| completes && disturbance.is_placeless() && self.begins_with(step));
+                let failed = disturbance.fails().filter(|step| {
+                    completes && disturbance.is_placeless() && self.begins_with(step)
+                });
                 let expects = failed.map(Box::<str>::from);
                 let reached = self
                     .one(disturbance.clone(), expects.as_deref(), &mut survey)
@@ -405,7 +421,7 @@ where
         if disturbance.stall.is_some() {
             survey.stalled = survey.stalled.saturating_add(1);
         }
-        let meddler = Arc::new(Meddler::new(disturbance.clone()));
+        let meddler = Arc::new(Meddler::new(disturbance.clone(), self.names()));
         let mut alarm = Alarm::after(self.patience);
         let checked = tokio::select! {
             biased;
