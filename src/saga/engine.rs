@@ -65,10 +65,13 @@ pub(super) struct Bounds {
 /// A name and a version.
 pub(super) type Edition = (Box<str>, u32);
 
+/// Those that are registered.
+pub(super) type Definitions<App> = HashMap<Edition, Arc<dyn Registered<App>>>;
+
 pub(super) struct Engine<App> {
     pub(super) journal: Arc<dyn Journal>,
     pub(super) app: Arc<App>,
-    pub(super) definitions: HashMap<Edition, Arc<dyn Registered<App>>>,
+    pub(super) definitions: Definitions<App>,
     pub(super) migrations: Migrations<App>,
     pub(super) probe: Option<Arc<dyn Probe>>,
     pub(super) codec: Option<Arc<dyn PayloadCodec>>,
@@ -172,7 +175,7 @@ impl<App: Send + Sync + 'static> Engine<App> {
     pub(super) fn new(
         journal: Arc<dyn Journal>,
         app: Arc<App>,
-        (definitions, migrations): (HashMap<Edition, Arc<dyn Registered<App>>>, Migrations<App>),
+        (definitions, migrations): (Definitions<App>, Migrations<App>),
         probe: Option<Arc<dyn Probe>>,
         codec: Option<Arc<dyn PayloadCodec>>,
         bounds: Bounds,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::action::Recorded;
 use super::definition::{Registered, Saga};
-use super::engine::{Bounds, Edition, Engine};
+use super::engine::{Bounds, Definitions, Edition, Engine};
 use super::error::SagaError;
 use super::instance::{keep, prune};
 use super::intake::take_in;
@@ -27,7 +27,7 @@ use crate::rt;
 pub struct SagasBuilder<App> {
     journal: Arc<dyn Journal>,
     app: Arc<App>,
-    definitions: HashMap<Edition, Arc<dyn Registered<App>>>,
+    definitions: Definitions<App>,
     migrations: Migrations<App>,
     ambiguous: Option<Edition>,
     probe: Option<Arc<dyn Probe>>,

@@ -180,8 +180,8 @@ struct World {
 
 impl World {
     /// An effect arrives under a key. One that runs at most once has a receiver that knows no keys.
-    fn apply(&mut self, step: &Known, key: String) {
-        let known = *self.keys.entry(key.clone()).or_insert(step.id);
+    fn apply(&mut self, step: &Known, key: &str) {
+        let known = *self.keys.entry(key.to_owned()).or_insert(step.id);
         assert_eq!(known, step.id, "`{key}` is the key of two steps");
         let stands = self.standing.contains(&step.id);
         if stands && !step.shape.at_most_once {
@@ -192,8 +192,8 @@ impl World {
         self.standing.push(step.id);
     }
 
-    fn undo(&mut self, step: &Known, key: String) {
-        let known = *self.keys.entry(key.clone()).or_insert(step.id);
+    fn undo(&mut self, step: &Known, key: &str) {
+        let known = *self.keys.entry(key.to_owned()).or_insert(step.id);
         assert_eq!(known, step.id, "`{key}` undoes another step");
         if let Some(place) = self.standing.iter().position(|id| *id == step.id) {
             assert_eq!(place + 1, self.standing.len(), "undone out of order");
@@ -341,12 +341,12 @@ impl Run {
                 return self.crash();
             }
             if done {
-                self.world.apply(&step, key);
+                self.world.apply(&step, &key);
             }
             return self.settle(ending);
         }
         if effect && happens {
-            self.world.apply(&step, key);
+            self.world.apply(&step, &key);
         }
         if luck.one_in(6) {
             return self.crash();
@@ -359,7 +359,7 @@ impl Run {
         let (ending, happens) = Self::ending(luck, calm);
         if happens {
             let key = self.key(index, false);
-            self.world.undo(&step, key);
+            self.world.undo(&step, &key);
         }
         if luck.one_in(6) {
             return self.crash();
@@ -498,8 +498,7 @@ impl Run {
             if place < from || new[place].shape.kind != step.shape.kind {
                 return Err(format!("{step:?} is another, or elsewhere"));
             }
-            for between in from..place {
-                let is = &new[between];
+            for is in &new[from..place] {
                 let was_check = self.steps.iter().any(|old| old.id == is.id);
                 let answers =
                     answered.contains(&is.id) || (!was_check && plan_assumes(plan, &is.shape.name));

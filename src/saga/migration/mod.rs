@@ -137,6 +137,9 @@ pub(super) use registry::Migrations;
 /// Makes of a payload of the old form one of the new.
 type Convert = Arc<dyn Fn(&Payload) -> Result<Payload, String> + Send + Sync>;
 
+/// With what a step that is added counts as done, or why that cannot be written; `None` where it does not.
+type Answer = Option<Result<Payload, String>>;
+
 /// How sagas that have the form of one version go on as those of a later one. The [module](self) has the rules and an
 /// example.
 ///
@@ -148,7 +151,7 @@ pub struct Migration {
     from: Shape,
     renamed: Vec<(Box<str>, Box<str>)>,
     removed: Vec<Box<str>>,
-    added: Vec<(Box<str>, Option<Result<Payload, String>>)>,
+    added: Vec<(Box<str>, Answer)>,
     converted: Vec<(Box<str>, Convert)>,
     input: Option<Convert>,
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::journal::{Append, Head, Journal, JournalError, Listing, Log, LogId, Status};
-use crate::observe;
+use crate::observe::{self, JournalCall};
 use crate::rt;
 use crate::saga::SagaId;
 use crate::saga::codec;
@@ -83,7 +83,7 @@ impl<App: Send + Sync + 'static> Sagas<App> {
     /// # Errors
     ///
     /// [`SagaError::NotHeld`] when it does not wait, [`SagaError::StillHeld`] when the program's definition is still
-    /// not the one that the saga began with, [`SagaError::Unsigned`] without an actor or a reason,
+    /// not the one whose form the saga has, and none that takes it over ([`migration`](crate::saga::migration)), [`SagaError::Unsigned`] without an actor or a reason,
     /// [`SagaError::Journal`] with a conflict when another operator was faster.
     ///
     /// # Cancel safety
@@ -296,7 +296,11 @@ pub(super) async fn add<App: Send + Sync + 'static>(
     );
     append.stage = stage;
     // A decision whose reply is lost is a decision: it must be carried out.
-    let written = engine.ask(|journal| journal.append(append.clone())).await;
+    let written = engine
+        .ask_as(JournalCall::Append, |journal| {
+            journal.append(append.clone())
+        })
+        .await;
     if let Err(error) = written {
         // The log is free for all as soon as the decision is written: if its reply was lost, somebody may have it.
         let conflict = matches!(error, JournalError::Conflict { .. });
