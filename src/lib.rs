@@ -106,6 +106,11 @@ struct Readme;
 #[doc = include_str!("../docs/saga/steps.md")]
 struct SagaSteps;
 
+/// So are those of the page about instances.
+#[cfg(all(doctest, feature = "saga"))]
+#[doc = include_str!("../docs/instances.md")]
+struct Instances;
+
 /// So are those of the page about operators.
 #[cfg(all(doctest, feature = "sqlite"))]
 #[doc = include_str!("../docs/saga/stuck.md")]

@@ -78,6 +78,7 @@
 //! | `lease lost` | warn | `instance`, `number` |
 //! | `saga is late` | warn | `saga`, `id`, `by` |
 //! | `saga waits for its key` | warn | `saga`, `id` |
+//! | `saga migrated` | info | `saga`, `id`, `from`, `to` |
 //! | `journal hears no changes` | warn | `store` |
 //! | `journal hears changes again` | info | `store` |
 //! | `operator refused` | warn | `saga`, `id`, `act` |

@@ -228,6 +228,11 @@ pub(crate) fn saga_late(saga: &Name, id: u64, by: Duration) {
     tracing::warn!(saga = &**saga, id, ?by, "saga is late");
 }
 
+/// A saga goes on as one of another version of its definition.
+pub(crate) fn saga_migrated(saga: &Name, id: u64, from: u32, to: u32) {
+    tracing::info!(saga = &**saga, id, from, to, "saga migrated");
+}
+
 /// The codec cannot give the key of a saga that is under way.
 pub(crate) fn saga_waits_for_key(saga: &Name, id: u64) {
     tracing::warn!(saga = &**saga, id, "saga waits for its key");

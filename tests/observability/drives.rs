@@ -27,7 +27,7 @@ use mainstay::outcome::{Failure, Outcome};
 use mainstay::retry::{BudgetConfig, CloneRequest, Replay, RetryConfig, RetryLayer};
 use mainstay::saga::operator::DenyAll;
 use mainstay::saga::seal::{Keyed, PayloadCodec, Seal, SealError};
-use mainstay::saga::{Cx, Ended, Key, Saga, Sagas, Step, StepError};
+use mainstay::saga::{Cx, Ended, Key, Migration, Saga, Sagas, Step, StepError};
 use tower::{BoxError, Layer, Service, ServiceExt, service_fn};
 
 use crate::listen::Handles;
@@ -417,6 +417,25 @@ async fn saga(handles: &Handles) {
     journal.restarted();
     late.ended().await.unwrap();
     next.shutdown(Duration::from_secs(120)).await;
+    // One that is left unfinished goes on in another form.
+    let old = build().await.unwrap();
+    old.start(&saga, Key::new("6"), 3).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    old.shutdown(Duration::ZERO).await;
+    let form = Saga::builder("test")
+        .version(2)
+        .step("do", done)
+        .undo(undone)
+        .pivot("post", fails_for_some)
+        .build()
+        .unwrap()
+        .migrate(Migration::from_shape(saga.shape()))
+        .unwrap();
+    let builder = Sagas::builder(Arc::new(journal.clone()), ());
+    let new = builder.register(&form).start().await.unwrap();
+    looks(&new);
+    tokio::time::sleep(Duration::from_secs(100)).await;
+    new.shutdown(Duration::from_secs(120)).await;
 }
 
 /// Fails once, and hears of changes only later.
