@@ -372,6 +372,55 @@ async fn a_record_in_the_way_is_damage_and_stops_nobody_else() {
     assert_eq!(records, 1, "a refused append changes nothing");
 }
 
+/// Ahead of its log, under another epoch, or of a log that is not there: what is refused is not there either.
+#[tokio::test]
+async fn an_append_that_is_refused_leaves_no_record() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("journal.sqlite");
+    let journal = SqliteJournal::open(&path).unwrap();
+    let head = create(&journal, "1").await;
+    let mut gone = head.clone();
+    gone.id = LogId::new(99);
+    let ahead = Place::new(head.place.epoch, 5);
+    let other = Place::new(head.place.epoch.next(), head.place.records);
+    for refused in [
+        append(&head, ahead, "[1]"),
+        append(&head, other, "[2]"),
+        append(&head, other, "[3]").park(std::time::Duration::from_secs(1)),
+    ] {
+        let refused = journal.append(refused).await;
+        assert!(
+            matches!(refused, Err(JournalError::Conflict { .. })),
+            "{refused:?}"
+        );
+    }
+    let missing = journal.append(append(&gone, head.place, "[4]")).await;
+    assert!(
+        matches!(missing, Err(JournalError::Missing(_))),
+        "{missing:?}"
+    );
+    let shell = Connection::open(&path).unwrap();
+    let records: i64 = shell
+        .query_row("SELECT count(*) FROM record", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(records, 1);
+    assert_eq!(journal.load(head.id).await.unwrap().head.place, head.place);
+}
+
+/// A start that finds its key taken changes nothing, and not the number of the next log either.
+#[tokio::test]
+async fn a_key_that_is_taken_costs_no_number() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = SqliteJournal::open(folder.path().join("journal.sqlite")).unwrap();
+    let first = create(&journal, "1").await;
+    for _ in 0..3 {
+        let again = journal.begin(begin("1", "[9]")).await.unwrap();
+        assert!(matches!(again, Begun::Existing(head) if head.id == first.id));
+    }
+    assert_eq!(create(&journal, "2").await.id, LogId::new(2));
+    assert_eq!(journal.load(first.id).await.unwrap().records.len(), 1);
+}
+
 /// Refused, acknowledged and lost replies in one batch: each gets its own answer.
 #[tokio::test]
 async fn a_refusal_fails_nobody_else_in_its_batch() {

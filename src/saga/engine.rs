@@ -441,11 +441,13 @@ impl<App: Send + Sync + 'static> Engine<App> {
             engine: Arc::clone(self),
             number,
         };
+        // A panic of ours must not take the count with it; the saga is in the journal. In a box, since a runtime copies
+        // the tasks that it is given several times, and a saga is kilobytes.
+        let work = Box::pin(AssertUnwindSafe(work).catch_unwind());
         // Without the lock: a runtime that ends, or is not there, drops the task in here, and its drop takes the lock.
         let task = rt::spawn(async move {
             let _counted = counted;
-            // A panic of ours must not take the count with it; the saga is in the journal.
-            drop(AssertUnwindSafe(work).catch_unwind().await);
+            drop(work.await);
         });
         let mut tables = self.tables();
         let cut_off = tables.cut_off;

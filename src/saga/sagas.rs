@@ -10,11 +10,10 @@ use super::SagaId;
 use super::action::Recorded;
 use super::definition::Saga;
 use super::engine::{BusinessKey, Cell, Engine, Leaving, is_in_step};
-use super::entry::Fact;
+use super::entry::{Fact, Started};
 use super::error::SagaError;
 use super::handle::{Away, Handle, Phase};
 use super::key::Key;
-use super::machine::Execution;
 use super::offer::Offer;
 use super::payload::Payload;
 use super::sealing::Sealing;
@@ -170,10 +169,14 @@ impl<App: Send + Sync + 'static> Sagas<App> {
             if engine.enter(&business, &cell).is_some() {
                 continue;
             }
-            let mut facts = Execution::begin(saga.shape(), &nonce(), offer.input.clone());
-            if let Some(Fact::Started(started)) = facts.first_mut() {
-                started.traceparent.clone_from(&traceparent);
-            }
+            let facts = vec![Fact::Started(Started {
+                definition: saga.name().into(),
+                version: saga.version(),
+                fingerprint: saga.fingerprint().into(),
+                nonce: nonce().into(),
+                input: offer.input.clone(),
+                traceparent: traceparent.clone(),
+            })];
             let leaving = Leaving::new(Arc::clone(engine), business.clone(), Arc::clone(&cell));
             let start = Start {
                 version: saga.version(),

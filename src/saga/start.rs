@@ -13,7 +13,7 @@ use super::probe::{Site, What};
 use super::room::Seat;
 use super::run::run_span;
 use super::spot::nonce_of;
-use crate::journal::{Begin, Begun, Epoch, JournalError, Place};
+use crate::journal::{Begin, Begun, Epoch, Head, JournalError, Place};
 use crate::observe::{self, JournalCall, Origin};
 use crate::rt;
 
@@ -102,36 +102,44 @@ impl<App: Send + Sync + 'static> Start<App> {
                 match permit {
                     Some(permit) => {
                         let facts = Some(self.facts);
-                        engine.carry(head, facts, cell, permit, span).await;
+                        // A future of its own: it lives far longer than all that was needed until here.
+                        Box::pin(engine.carry(head, facts, cell, permit, span)).await;
                     }
                     None => engine.give_back(&head).await,
                 }
             }
             Ok(Begun::Existing(head)) => {
                 drop(permit);
-                let id: SagaId = head.id.into();
-                let codec = engine.codec.as_deref();
-                let other = match self.offer.is_of(codec, &head.digest).await {
-                    Ok(true) => None,
-                    Ok(false) => Some(SagaError::OtherInput(id)),
-                    Err(error) => Some(error.of(id)),
-                };
-                if let Some(error) = other {
-                    return self.leaving.tell(Phase::Refused(error));
-                }
-                let log = engine.ask(|journal| journal.load(id.log())).await;
-                let rest = match log {
-                    Ok(log) => rest(codec, &log).await,
-                    Err(error) => Err(error.into()),
-                };
-                let phase = match rest {
-                    Ok(Some(rest)) => Phase::Rested(id, rest),
-                    Ok(None) => Phase::Elsewhere(id, Away::Taken),
-                    Err(error) => Phase::Refused(error),
-                };
+                // Most keys are new.
+                let phase = Box::pin(found(&engine, &self.offer, &head)).await;
                 self.leaving.tell(phase);
             }
         }
+    }
+}
+
+/// What became of the saga that has the key already, if it is one of the same input.
+async fn found<App: Send + Sync + 'static>(
+    engine: &Engine<App>,
+    offer: &Offer,
+    head: &Head,
+) -> Phase {
+    let id: SagaId = head.id.into();
+    let codec = engine.codec.as_deref();
+    match offer.is_of(codec, &head.digest).await {
+        Ok(true) => {}
+        Ok(false) => return Phase::Refused(SagaError::OtherInput(id)),
+        Err(error) => return Phase::Refused(error.of(id)),
+    }
+    let log = engine.ask(|journal| journal.load(id.log())).await;
+    let rest = match log {
+        Ok(log) => rest(codec, &log).await,
+        Err(error) => Err(error.into()),
+    };
+    match rest {
+        Ok(Some(rest)) => Phase::Rested(id, rest),
+        Ok(None) => Phase::Elsewhere(id, Away::Taken),
+        Err(error) => Phase::Refused(error),
     }
 }
 

@@ -16,6 +16,8 @@
 
 mod chaos;
 mod contract;
+#[expect(dead_code, reason = "some of it is for files")]
+mod crowd;
 mod fixture;
 mod plans;
 mod proxy;

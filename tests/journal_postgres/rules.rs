@@ -114,7 +114,7 @@ async fn later_version(fixture: Fixture) {
             refused,
             JournalError::Schema {
                 found: 99,
-                known: 1,
+                known: 2,
                 ..
             }
         ),

@@ -5,16 +5,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use deadpool_postgres::{Manager, Pool};
-use mainstay::journal::postgres::PostgresJournal;
-use mainstay::journal::{Begun, Claim, Join, Journal, Listing, Status};
+use mainstay::journal::postgres::{PostgresJournal, SchemaName};
+use mainstay::journal::{Begun, Join, Journal};
 use tokio_postgres::NoTls;
 
-use super::fixture::{Fixture, beginning, create, ending, record};
+use super::crowd::Asked;
+use super::fixture::{Fixture, beginning, ending, record};
 use super::suite::Suite;
 
 pub(crate) fn add(suite: &mut Suite) {
     suite.on_request("speed::sagas_of_seven_records", sagas);
-    suite.on_request("speed::claims_among_a_million_ended_logs", claims);
+    suite.on_request("speed::claims_among_ended_logs", claims);
 }
 
 async fn open(fixture: &Fixture, writers: u32) -> Arc<PostgresJournal> {
@@ -71,45 +72,36 @@ async fn sagas(fixture: Fixture) {
     }
 }
 
-async fn claims(fixture: Fixture) {
-    fixture.migrated().await;
-    let journal = open(&fixture, 2).await;
-    let (schema, client) = (&fixture.schema, fixture.psql().await);
-    for ended in [0_u32, 1_000_000] {
-        let fill = format!(
-            "INSERT INTO {schema}.log (tenant, kind, version, key, digest, status, stage, epoch, records, claims,
-                                       recoveries, posted, read, begun, updated, ended)
-             SELECT 'acme', 'pay', 1, 'ended-' || n, '', 'ended', '', 1, 0, 0, 0, 0, 0, 0, 0, now()
-             FROM generate_series(1, {ended}) n"
-        );
-        client.batch_execute(&fill).await.unwrap();
-        client
-            .batch_execute(&format!("VACUUM ANALYZE {schema}.log"))
-            .await
-            .unwrap();
-        for key in 0..2_000 {
-            create(&*journal, &format!("{ended}-{key}")).await;
-        }
-        let owner = journal
-            .join(Join::new("speed", Duration::from_secs(600)))
-            .await
-            .unwrap();
+/// As `tests/journal_ended.rs`, with the same bars.
+async fn claims(few: Fixture) {
+    let mut many = few.clone();
+    many.schema = SchemaName::new("many").unwrap();
+    let mut asked = Vec::new();
+    for (fixture, ended) in [(&few, 1_000), (&many, super::crowd::ended())] {
+        fixture.migrated().await;
+        let (schema, client) = (&fixture.schema, fixture.psql().await);
         let began = Instant::now();
-        for _ in 0..60 {
-            let claim = Claim::new(vec![("pay".into(), 1)], 32).owner(owner);
-            assert_eq!(journal.claim(claim).await.unwrap().len(), 32);
+        let mut before = 0;
+        while before < ended {
+            let until = ended.min(before + 1_000_000);
+            let fill = format!(
+                "INSERT INTO {schema}.log (tenant, kind, version, key, digest, status, stage, epoch, records, claims,
+                                           recoveries, posted, read, begun, updated, ended)
+                 SELECT 't' || (n - 1) % 100, 'pay', 1, 'ended-' || lpad(n::text, 8, '0'),
+                        '0123456789abcdef0123456789abcdef', 'ended', 'ship', 1, 1, 0, 0, 0, 0, n, n, now()
+                 FROM generate_series({before} + 1, {until}) n;
+                 INSERT INTO {schema}.record (log, seq, epoch, at, tenant, format, body)
+                 SELECT id, 1, 1, begun, tenant, 1, '[]' FROM {schema}.log WHERE begun > {before}"
+            );
+            client.batch_execute(&fill).await.unwrap();
+            before = until;
         }
-        let claims = began.elapsed() / 60;
-        let began = Instant::now();
-        for _ in 0..60 {
-            journal
-                .list(Listing::new(Status::Running, 32))
-                .await
-                .unwrap();
-        }
-        println!(
-            "{ended} ended logs: a claim of 32 takes {claims:?}, a list of 32 {:?}",
-            began.elapsed() / 60
-        );
+        let tidy = format!("VACUUM ANALYZE {schema}.log; ");
+        client.batch_execute(&tidy).await.unwrap();
+        println!("{ended} ended logs in {:.0?}", began.elapsed());
+        asked.push(Asked::new(open(fixture, 2).await).await);
+        client.batch_execute(&tidy).await.unwrap();
     }
+    super::crowd::cold(&asked[0], &asked[1]).await;
+    super::crowd::warm(&asked[0], &asked[1]).await;
 }

@@ -78,7 +78,7 @@ impl Store {
         let begun = listing.begun_before.map(|at| at.as_millis());
         let updated = listing.updated_before.map(|at| at.as_millis());
         let (kind, stage) = (listing.kind.as_deref(), listing.stage.as_deref());
-        let mut statement = ListStatement::new(listing.status.as_str());
+        let mut statement = ListStatement::new(listing.status);
         let mut values: Vec<Value<'_>> = vec![&after, &most];
         let mut types = vec![Type::INT8, Type::INT8];
         let texts = [

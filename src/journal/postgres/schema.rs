@@ -11,10 +11,13 @@ use super::session;
 use crate::journal::JournalError;
 
 /// The version that the statements of this crate are written for.
-pub(super) const KNOWN: i64 = 1;
+pub(super) const KNOWN: i64 = 2;
 
 /// Every version's step, oldest first.
-const STEPS: [(i64, &str); 1] = [(1, include_str!("1_tables.sql"))];
+const STEPS: [(i64, &str); 2] = [
+    (1, include_str!("1_tables.sql")),
+    (2, include_str!("2_past.sql")),
+];
 
 /// One step of the schema, from the version before it.
 ///

@@ -4,6 +4,7 @@ use tokio_postgres::types::Type;
 
 use super::config::SchemaName;
 use super::session::Statement;
+use crate::journal::Status;
 
 /// The columns of a head, in the order in which [`row::head`](super::row::head) reads them.
 const HEAD: &str = "l.id, l.tenant, l.kind, l.version, l.key, l.subject, l.key_id, l.digest, l.status, l.stage, \
@@ -319,14 +320,28 @@ impl Statements {
 #[derive(Debug)]
 pub(super) struct ListStatement {
     conditions: String,
+    order: &'static str,
     types: usize,
 }
 
 impl ListStatement {
-    pub(super) fn new(status: &'static str) -> Self {
-        // The word is one of ours, and must be seen by the planner to match a partial index.
+    /// The word is one of ours, and must be seen by the planner to match a partial index.
+    pub(super) fn new(status: Status) -> Self {
+        let word = status.as_str();
+        let (conditions, order) = match status {
+            Status::Ended => (format!("l.status = '{word}' AND l.id > $1"), "l.id"),
+            // Said as a range of the index of open logs and in its order. Where a share of all logs is open the planner
+            // walks them in the order of their ids otherwise, and the open ones are behind all that have ended.
+            Status::Running | Status::Held => (
+                format!(
+                    "(l.status, l.id) > ('{word}', $1) AND l.status <= '{word}' AND l.status <> 'ended'"
+                ),
+                "l.status, l.id",
+            ),
+        };
         Self {
-            conditions: format!("l.status = '{status}' AND l.id > $1"),
+            conditions,
+            order,
             types: 2,
         }
     }
@@ -340,8 +355,8 @@ impl ListStatement {
 
     pub(super) fn sql(&self, schema: &SchemaName) -> String {
         format!(
-            "SELECT {HEAD} FROM \"{schema}\".log AS l WHERE {} ORDER BY l.id LIMIT $2",
-            self.conditions
+            "SELECT {HEAD} FROM \"{schema}\".log AS l WHERE {} ORDER BY {} LIMIT $2",
+            self.conditions, self.order
         )
     }
 }

@@ -7,7 +7,7 @@
 //! | acknowledged work survives `kill -9` and loss of power | WAL with `synchronous = FULL`, **read back** after opening; an answer is sent after the commit |
 //! | a store that cannot know what is on its disk stops | any failed statement, commit or sync closes the store for good; it is never retried. A file that is busy before a transaction begins is a passing fault, since nothing is in doubt |
 //! | one writer | `<file>-lock`, an exclusive SQLite transaction on a file of its own, held until the journal is dropped |
-//! | concurrent sagas share one sync | the writer drains its queue into one transaction (group commit, no lingering) |
+//! | concurrent sagas share one sync | the writer does what comes in one transaction until all who write are in it, or a quarter of a sync is over (group commit; who writes alone never waits) |
 //! | what has ended costs nobody who asks for what has not | each question that is asked all the time has an index of the logs that it is about; nothing but a listing reads others |
 //! | a log is read whole or not at all | records count 1, 2, 3 up to the number that the head knows; a text that is none damages its own log and no other |
 //! | nobody else reads the payloads | the file is created 0600; SQLite gives `-wal` and `-shm` the same mode |
@@ -43,6 +43,7 @@
 
 mod desk;
 mod file;
+mod gather;
 mod rows;
 mod schema;
 mod statements;

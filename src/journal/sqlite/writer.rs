@@ -1,5 +1,6 @@
 //! The writer thread: drains its queue into one transaction, commits, and only then answers.
 
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,6 +10,7 @@ use rusqlite::{Connection, DropBehavior, ErrorCode, Transaction, TransactionBeha
 use tokio::sync::oneshot;
 
 use super::desk::{Work, Worked};
+use super::gather::Gather;
 use super::rows::Fault;
 use super::statements::Prepared;
 use super::{statements, turns};
@@ -16,6 +18,7 @@ use crate::journal::{
     Append, Beat, Begin, Begun, Claim, Head, InstanceId, Join, JournalError, Listing, Log, LogId,
     Post, Posted, Prune, Pulse, Release,
 };
+use crate::rt;
 
 /// At most so many operations share a commit, so that the first of a long queue does not wait for the last.
 const BATCH: usize = 512;
@@ -56,6 +59,10 @@ impl Op {
     const fn writes(&self) -> bool {
         !matches!(self, Self::Load(..) | Self::List(..) | Self::Look(..))
     }
+
+    const fn is_work(&self) -> bool {
+        matches!(self, Self::Work(..))
+    }
 }
 
 /// Serves the queue until its last sender is gone or the store has to stop.
@@ -71,32 +78,96 @@ pub(super) fn run(connection: Connection, ops: &Receiver<Op>, counts: &Counts) {
 fn serve(connection: &Connection, ops: &Receiver<Op>, counts: &Counts) -> Result<(), JournalError> {
     let mut prepared =
         Prepared::new(connection).map_err(|error| JournalError::Closed(Some(Arc::new(error))))?;
-    let mut left = None;
-    let mut apart = false;
-    while let Some(first) = left.take().or_else(|| ops.recv().ok()) {
-        let mut batch = Vec::with_capacity(BATCH);
-        let mut works = matches!(first, Op::Work(..));
-        batch.push(first);
-        while batch.len() < BATCH
-            && let Ok(op) = ops.try_recv()
-        {
-            if apart && works && matches!(op, Op::Work(..)) {
-                left = Some(op);
-                break;
-            }
-            works |= matches!(op, Op::Work(..));
-            batch.push(op);
-        }
-        let writes = batch.iter().filter(|op| op.writes()).count();
-        // Counted before anybody is answered, so that who is answered sees it.
-        counts.writes.fetch_add(writes as u64, Ordering::Relaxed);
-        counts
-            .commits
-            .fetch_add(u64::from(writes > 0), Ordering::Relaxed);
-        // From then on each alone, so that it spoils no other's.
-        apart |= commit(&mut prepared, batch, works)? == Batch::Spoilt;
+    let mut intake = Intake::new(ops);
+    while intake.wait() {
+        // From then on each step's work alone, so that it spoils no other's.
+        intake.apart |= commit(&mut prepared, &mut intake, counts)? == Batch::Spoilt;
     }
     Ok(())
+}
+
+/// What is to be done, and which of it shares a commit.
+struct Intake<'q> {
+    ops: &'q Receiver<Op>,
+    /// Taken from the queue already.
+    waiting: VecDeque<Op>,
+    /// Whether a step's work shares its commit with no other's.
+    apart: bool,
+    gather: Gather,
+    /// Of the batch under way: how many there are, and of what kind.
+    taken: usize,
+    writes: usize,
+    works: bool,
+}
+
+impl<'q> Intake<'q> {
+    fn new(ops: &'q Receiver<Op>) -> Self {
+        Self {
+            ops,
+            waiting: VecDeque::with_capacity(BATCH),
+            apart: false,
+            gather: Gather::default(),
+            taken: 0,
+            writes: 0,
+            works: false,
+        }
+    }
+
+    /// Waits until there is something to do; `false` when there never will be.
+    fn wait(&mut self) -> bool {
+        if self.waiting.is_empty() {
+            let Ok(op) = self.ops.recv() else {
+                return false;
+            };
+            self.waiting.push_back(op);
+        }
+        self.drain();
+        self.gather.begin(rt::now());
+        (self.taken, self.writes) = (0, 0);
+        self.works = self.waiting.iter().any(Op::is_work);
+        true
+    }
+
+    /// Takes what is in the queue, as far as it fits into one batch.
+    fn drain(&mut self) {
+        while self.waiting.len() < BATCH
+            && let Ok(op) = self.ops.try_recv()
+        {
+            self.waiting.push_back(op);
+        }
+    }
+
+    /// The next operation of the batch; `None` when it is to be committed.
+    fn next(&mut self, worked: bool) -> Option<Op> {
+        if self.taken >= BATCH {
+            return None;
+        }
+        if self.waiting.is_empty() {
+            let op = self.ops.try_recv().ok().or_else(|| {
+                // Who only reads waits for no sync, and nobody's company.
+                let patience = match self.writes {
+                    0 => None,
+                    _ => self.gather.hold(self.taken, rt::now()),
+                };
+                self.ops.recv_timeout(patience?).ok()
+            });
+            self.waiting.push_back(op?);
+        }
+        let op = self.waiting.front()?;
+        // Work needs a transaction that can be lent; and alone it spoils nobody else's.
+        if op.is_work() && (!self.works || (self.apart && worked)) {
+            return None;
+        }
+        self.taken += 1;
+        self.writes += usize::from(op.writes());
+        self.waiting.pop_front()
+    }
+
+    /// Refuses what was taken, and what came meanwhile.
+    fn refuse(&mut self, cause: &JournalError) {
+        self.drain();
+        self.waiting.drain(..).for_each(|op| refuse(op, cause));
+    }
 }
 
 /// How a batch ended without the store having to stop.
@@ -122,9 +193,12 @@ impl From<rusqlite::Error> for Failure {
 }
 
 /// Carries a batch out in one transaction. An error has been told to everyone in the batch and stops the store.
-fn commit(prepared: &mut Prepared<'_>, batch: Vec<Op>, works: bool) -> Result<Batch, JournalError> {
-    let mut waiting: Vec<Waiting> = Vec::with_capacity(batch.len());
-    let mut ops = batch.into_iter();
+fn commit(
+    prepared: &mut Prepared<'_>,
+    intake: &mut Intake<'_>,
+    counts: &Counts,
+) -> Result<Batch, JournalError> {
+    let works = intake.works;
     // Steps are lent a transaction, and not the connection.
     let begun = if works {
         let behaviour = TransactionBehavior::Immediate;
@@ -139,26 +213,37 @@ fn commit(prepared: &mut Prepared<'_>, batch: Vec<Op>, works: bool) -> Result<Ba
     let transaction = match begun {
         // A shell holds the file. Nothing was begun, so nothing is in doubt, and the same may be asked again.
         Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => {
-            let busy = JournalError::backend(error);
-            ops.for_each(|op| refuse(op, &busy));
+            intake.refuse(&JournalError::backend(error));
             return Ok(Batch::Done);
         }
         Err(error) => {
             let cause = JournalError::Closed(Some(Arc::new(error)));
-            ops.for_each(|op| refuse(op, &cause));
+            intake.refuse(&cause);
             return Err(cause);
         }
         Ok(transaction) => transaction,
     };
+    let mut waiting: Vec<Waiting> = Vec::with_capacity(BATCH);
+    let mut sync = None;
     let outcome = (|| {
-        for op in ops.by_ref() {
+        let mut worked = false;
+        // Done as they come: by the time the first are, others have come.
+        while let Some(op) = intake.next(worked) {
             waiting.push(match (op, &transaction) {
                 (Op::Work(work, reply), Some(transaction)) => {
+                    worked = true;
                     self::work(prepared, transaction, work, reply)?
                 }
                 (op, _) => perform(prepared, op)?,
             });
         }
+        let writes = intake.writes;
+        // Counted before anybody is answered, so that who is answered sees it.
+        counts.writes.fetch_add(writes as u64, Ordering::Relaxed);
+        counts
+            .commits
+            .fetch_add(u64::from(writes > 0), Ordering::Relaxed);
+        let began = rt::now();
         match prepared.commit.execute([]) {
             // Nothing was committed and the transaction is still open: a constraint of a step's table that is only
             // checked now. The journal has none.
@@ -168,7 +253,10 @@ fn commit(prepared: &mut Prepared<'_>, batch: Vec<Op>, works: bool) -> Result<Ba
                 Err(Failure::Work(JournalError::backend(error)))
             }
             Err(error) => Err(error.into()),
-            Ok(_) => Ok(()),
+            Ok(_) => {
+                sync = (writes > 0).then(|| rt::now().since(began));
+                Ok(())
+            }
         }
     })();
     let outcome = match outcome {
@@ -178,20 +266,25 @@ fn commit(prepared: &mut Prepared<'_>, batch: Vec<Op>, works: bool) -> Result<Ba
         Err(failure) => Err(failure),
         Ok(()) => Ok(None),
     };
+    // Before anybody is answered: who comes after that is another matter.
+    intake.drain();
+    intake
+        .gather
+        .committed(intake.taken, intake.waiting.len(), sync);
     match outcome {
         Ok(None) => {
             waiting.into_iter().for_each(|done| done(None));
             Ok(Batch::Done)
         }
         Ok(Some(cause)) => {
+            // What was not begun yet has its turn with the next.
             waiting.into_iter().for_each(|done| done(Some(&cause)));
-            ops.for_each(|op| refuse(op, &cause));
             Ok(Batch::Spoilt)
         }
         Err(Failure::Store(error)) => {
             let cause = JournalError::Closed(Some(Arc::new(error)));
             waiting.into_iter().for_each(|done| done(Some(&cause)));
-            ops.for_each(|op| refuse(op, &cause));
+            intake.refuse(&cause);
             Err(cause)
         }
         // Handled above.
@@ -335,17 +428,21 @@ mod tests {
         let mut prepared = Prepared::new(&connection).unwrap();
         let shell = Connection::open(&path).unwrap();
         shell.execute_batch("BEGIN IMMEDIATE").unwrap();
-        let (op, mut answer) = begin();
-        assert!(
-            commit(&mut prepared, vec![op], false).is_ok(),
-            "the store goes on"
-        );
-        let refused = answer.try_recv().unwrap().unwrap_err();
+        let (queue, ops) = std::sync::mpsc::channel();
+        let mut intake = Intake::new(&ops);
+        let counts = Counts::default();
+        let mut served = || {
+            let (op, answer) = begin();
+            queue.send(op).unwrap();
+            assert!(intake.wait());
+            let done = commit(&mut prepared, &mut intake, &counts);
+            assert!(done.is_ok(), "the store goes on");
+            answer
+        };
+        let refused = served().try_recv().unwrap().unwrap_err();
         assert!(refused.is_transient(), "{refused:?}");
         shell.execute_batch("COMMIT").unwrap();
-        let (op, mut answer) = begin();
-        assert!(commit(&mut prepared, vec![op], false).is_ok());
-        let begun = answer.try_recv().unwrap().unwrap();
+        let begun = served().try_recv().unwrap().unwrap();
         assert!(matches!(begun, Begun::Created(_)), "{begun:?}");
     }
 }
