@@ -13,6 +13,7 @@
 //! | bound how much may pass | [`limit`] |
 //! | run several effects in several services, all or none | `saga`, on a `journal` |
 //! | apply an effect once, however often it is asked for | [`effect_guard`] |
+//! | know how many replicas should run | [`autoscale`] |
 //! | say what counts as a failure | [`outcome`] |
 //! | see what happens | [`observe`]: every metric, event and span, and the handles of the layers |
 //! | configure a service from one file, and again while it runs | `settings` |
@@ -45,6 +46,7 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+pub mod autoscale;
 pub mod breaker;
 pub mod context;
 pub mod deadline;

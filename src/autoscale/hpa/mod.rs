@@ -1,0 +1,1 @@
+//! What a Kubernetes `HorizontalPodAutoscaler` decides, as pure functions.
