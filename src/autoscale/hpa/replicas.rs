@@ -736,7 +736,7 @@ mod tests {
         for total in [i64::MIN, -1, 0, 1, i64::MAX] {
             for target in [i64::MIN, 0, 1, i64::MAX] {
                 for count in [i32::MIN, 0, 1, i32::MAX] {
-                    by_total_average(total, target, count, tenth(), why);
+                    let _ = by_total_average(total, target, count, tenth(), why);
                     assert!(by_total(total, target, count, tenth(), &pods, why).is_ok());
                 }
             }
