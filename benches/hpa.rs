@@ -61,10 +61,13 @@ fn main() {
     let (made, ()) = allocations(|| {
         for tick in 0..ticks {
             let quarter = usize::try_from(tick / 60 % 96).expect("96 fit");
-            let readings = [Reading::Pods(&cpu[quarter]), Reading::Pods(&queue[quarter])];
+            let readings = [
+                Reading::Pods(cpu.get(quarter).expect("a day has 96")),
+                Reading::Pods(queue.get(quarter).expect("a day has 96")),
+            ];
             let seen = Observation::new(replicas).pods(&pods).readings(&readings);
             let now = Timestamp::from_millis(start + tick * TICK);
-            let decision = black_box(hpa.decide(state, &seen, now));
+            let decision = black_box(hpa.decide(std::mem::take(&mut state), &seen, now));
             changes += u64::from(decision.is_change());
             steps += u64::try_from(decision.reasoning().len()).expect("few steps");
             replicas = decision.replicas();

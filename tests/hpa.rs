@@ -1,5 +1,13 @@
 //! Kubernetes' autoscaler as a whole: its decisions with their conditions and words, and its manifests.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test panics to fail"
+)]
+
+#[path = "hpa/cost.rs"]
+mod cost;
 #[path = "hpa/decisions.rs"]
 mod decisions;
 #[path = "hpa/manifests.rs"]
@@ -9,6 +17,10 @@ mod zero;
 
 use mainstay::autoscale::hpa::{Container, Pod, Sample};
 use mainstay::time::Timestamp;
+use mainstay_test_support::Counting;
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
 
 /// Seconds after a day long ago, when every pod was started.
 fn at(seconds: i64) -> Timestamp {

@@ -196,7 +196,7 @@ fn hpa() -> impl Strategy<Value = Hpa> {
     )
         .prop_map(
             |(bounds, metrics, behavior, tolerances, from_zero, window)| {
-                let controller = Controller::new().tolerance(tolerances).from_zero(from_zero);
+                let controller = Controller::new().tolerance(tolerances).zero(from_zero);
                 let mut hpa = Hpa::new(bounds).controller(controller.down_window(window).unwrap());
                 for metric in metrics {
                     hpa = hpa.metric(metric);
@@ -392,7 +392,11 @@ impl Naive {
             .iter()
             .map(|(pod, request)| (pod.clone(), request * i128::from(target.max(100)) / 100))
             .collect();
-        Ok(self.passes(r, |pod| full[pod], |naive| ratio(naive).unwrap_or(r)))
+        Ok(self.passes(
+            r,
+            |pod| full.get(pod).copied().unwrap(),
+            |naive| ratio(naive).unwrap_or(r),
+        ))
     }
 
     fn by_average(self, target: i64) -> i32 {

@@ -283,6 +283,7 @@ impl Reasoning {
     }
 
     /// Each step, the first one first.
+    #[must_use]
     pub fn steps(&self) -> impl DoubleEndedIterator<Item = Step<'_>> {
         (0..self.heads.len()).filter_map(|place| self.at(place))
     }

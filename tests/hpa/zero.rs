@@ -15,10 +15,7 @@ fn queue() -> Metric {
 }
 
 fn hpa(min: i32, from_zero: FromZero) -> Hpa {
-    let controller = Controller::new()
-        .from_zero(from_zero)
-        .down_window(0)
-        .unwrap();
+    let controller = Controller::new().zero(from_zero).down_window(0).unwrap();
     Hpa::new(Bounds::new(min, 10).unwrap())
         .metric(queue())
         .controller(controller)

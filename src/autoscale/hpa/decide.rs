@@ -316,10 +316,10 @@ impl Making<'_> {
         let initial = super::history::Recommendation::new(current, self.now);
         self.state.history.get_or_insert_with(|| vec![initial]);
 
-        let owned = self.hpa.controller_of().from_zero_of() == FromZero::Owned;
+        let owned = self.hpa.controller_of().zero_of() == FromZero::Owned;
         let ours = owned && self.state.zero_is_ours;
         if current == 0 {
-            let may = match self.hpa.controller_of().from_zero_of() {
+            let may = match self.hpa.controller_of().zero_of() {
                 FromZero::Always => bounds.min() == 0,
                 FromZero::Owned => ours && (bounds.min() != 0 || self.hpa.sees_beyond_pods()),
             };
@@ -624,7 +624,7 @@ impl Making<'_> {
             let message =
                 format!("the HPA controller was able to update the target scale to {replicas}");
             self.conditions.able_to_scale = Condition::new(true, Reason::SucceededRescale, message);
-            if self.hpa.controller_of().from_zero_of() == FromZero::Owned {
+            if self.hpa.controller_of().zero_of() == FromZero::Owned {
                 let reason = if to_zero {
                     Reason::ScaledToZero
                 } else {

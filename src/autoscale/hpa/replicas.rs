@@ -153,7 +153,7 @@ impl FromIterator<i64> for Tally {
     clippy::cast_possible_truncation,
     reason = "`as` caps floats, which is the rule"
 )]
-pub(super) const fn ceiled(x: f64) -> i32 {
+pub(super) fn ceiled(x: f64) -> i32 {
     x.ceil() as i32
 }
 
@@ -166,7 +166,7 @@ pub(super) const fn double(value: i64) -> f64 {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "no cluster has 2⁵³ pods")]
-const fn times(ratio: f64, count: u64) -> i32 {
+fn times(ratio: f64, count: u64) -> i32 {
     ceiled(ratio * count as f64)
 }
 
