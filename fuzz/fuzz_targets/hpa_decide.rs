@@ -152,7 +152,7 @@ fuzz_target!(|case: Case| {
     let controller = Controller::new()
         .tolerance(Tolerances::new(share(case.tolerance.0), share(case.tolerance.1)))
         .timing(Timing::default().cpu_initialization(case.cpu_initialization).initial_readiness_delay(case.readiness_delay))
-        .growth(Growth::new(case.growth.0, case.growth.1))
+        .growth(Growth::new(case.growth.0, case.growth.1).unwrap_or_default())
         .zero(if case.always { FromZero::Always } else { FromZero::Owned })
         .external_fallback(case.fallback)
         .pod_level_requests(case.pod_level)
