@@ -14,6 +14,7 @@
 //! | run several effects in several services, all or none | `saga`, on a `journal` |
 //! | apply an effect once, however often it is asked for | [`effect_guard`] |
 //! | know how degraded the system is, and what may still be served | [`degrade`] |
+//! | know how many replicas should run | [`autoscale`] |
 //! | say what counts as a failure | [`outcome`] |
 //! | see what happens | [`observe`]: every metric, event and span, and the handles of the layers |
 //! | configure a service from one file, and again while it runs | `settings` |
@@ -46,6 +47,7 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+pub mod autoscale;
 pub mod breaker;
 pub mod context;
 pub mod deadline;
@@ -115,3 +117,8 @@ struct Instances;
 #[cfg(all(doctest, feature = "sqlite"))]
 #[doc = include_str!("../docs/saga/stuck.md")]
 struct SagaStuck;
+
+/// And those of the page about Kubernetes' autoscaler.
+#[cfg(all(doctest, feature = "manifest"))]
+#[doc = include_str!("../docs/autoscaling/hpa.md")]
+struct AutoscalingHpa;

@@ -20,6 +20,8 @@ mod case;
 mod deadline;
 #[path = "vectors/heard.rs"]
 mod heard;
+#[path = "vectors/hpa.rs"]
+mod hpa;
 #[path = "vectors/limit.rs"]
 mod limit;
 #[path = "vectors/rate.rs"]
@@ -152,7 +154,7 @@ fn run_cases(whole: &Value, name: &str, report: &mut Report) {
         (None, Some(cases)) if whole.get("schema_version").is_some() => {
             for case in cases {
                 let id = case.get("id").and_then(Value::as_str).unwrap_or("no id");
-                report.add(id, not_applicable("mainstay does not scale replicas yet"));
+                report.add(id, hpa::run(case));
             }
         }
         _ => report.add(name, failed("no form of cases that is known here")),

@@ -109,7 +109,7 @@ impl Place<'_> {
     }
 
     /// The place of the value under `key`.
-    fn under(&mut self, key: &str) -> Place<'_> {
+    pub(crate) fn under(&mut self, key: &str) -> Place<'_> {
         Place {
             path: join(&self.path, key),
             or_none: false,
