@@ -38,6 +38,7 @@ mod deadline;
 mod end;
 mod problem;
 mod replay;
+mod tier;
 
 pub use attempt::AttemptHeader;
 #[cfg(any(feature = "grpc", feature = "reqwest"))]
@@ -51,3 +52,7 @@ pub use problem::AsResponse;
 #[cfg(feature = "reqwest")]
 pub(crate) use problem::problem;
 pub use replay::{Identity, Kept, ReplayBody, ReplayRequest, is_idempotent};
+pub use tier::{
+    CarryTierLayer, CarryTierService, HonourTierLayer, HonourTierService, InTier, Nobody, TierHeader,
+    Trust,
+};
