@@ -31,6 +31,9 @@ const LONGEST: usize = 64;
 const MOST: usize = 256;
 
 impl TierName {
+    /// What a tier is called that has no name; it is nobody's.
+    pub(crate) const NONE: Self = Self("");
+
     /// The tier named `name`: 1 to 64 letters, digits, `-`, `_` and `.`, so that it fits a header and a label.
     ///
     /// # Errors
@@ -88,8 +91,16 @@ impl fmt::Display for TierName {
 /// A call that comes back to a pool that it holds a seat of takes no second one, or a circle of calls would wait for
 /// itself. A call is within more than four pools only by a mistake; the fifth is not noted, and a circle through it alone
 /// takes a seat each time.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Held([u64; Held::MOST]);
+
+/// Not the tokens: whoever is believed and knows one takes no seat.
+impl fmt::Debug for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let pools = self.0.iter().filter(|token| **token != 0).count();
+        f.debug_struct("Held").field("pools", &pools).finish()
+    }
+}
 
 impl Held {
     pub(crate) const MOST: usize = 4;

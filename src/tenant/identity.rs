@@ -1,6 +1,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::tier::Weight;
 use crate::scope::TierName;
 
 /// Who a tenant is: a text or a number. Cheap to clone.
@@ -8,14 +9,14 @@ use crate::scope::TierName;
 /// # Example
 ///
 /// ```
-/// use mainstay::tenant::TenantId;
+/// use mainstay::tenant::TenantKey;
 ///
-/// let acme = TenantId::from("acme");
+/// let acme = TenantKey::from("acme");
 /// assert_eq!(acme.to_string(), "acme");
-/// assert_ne!(TenantId::from(7), TenantId::from("7"));
+/// assert_ne!(TenantKey::from(7), TenantKey::from("7"));
 /// ```
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TenantId(Id);
+pub struct TenantKey(Id);
 
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Id {
@@ -23,31 +24,31 @@ enum Id {
     Text(Arc<str>),
 }
 
-impl From<u64> for TenantId {
+impl From<u64> for TenantKey {
     fn from(number: u64) -> Self {
         Self(Id::Number(number))
     }
 }
 
-impl From<&str> for TenantId {
+impl From<&str> for TenantKey {
     fn from(text: &str) -> Self {
         Self(Id::Text(text.into()))
     }
 }
 
-impl From<String> for TenantId {
+impl From<String> for TenantKey {
     fn from(text: String) -> Self {
         Self(Id::Text(text.into()))
     }
 }
 
-impl From<Arc<str>> for TenantId {
+impl From<Arc<str>> for TenantKey {
     fn from(text: Arc<str>) -> Self {
         Self(Id::Text(text))
     }
 }
 
-impl fmt::Display for TenantId {
+impl fmt::Display for TenantKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             Id::Number(number) => number.fmt(f),
@@ -56,7 +57,7 @@ impl fmt::Display for TenantId {
     }
 }
 
-impl fmt::Debug for TenantId {
+impl fmt::Debug for TenantKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             Id::Number(number) => number.fmt(f),
@@ -79,8 +80,9 @@ impl fmt::Debug for TenantId {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tenant {
-    id: TenantId,
+    key: TenantKey,
     tier: Said,
+    weight: Weight,
 }
 
 /// A tier that the process knows is kept as a pointer; any other for the eye only.
@@ -91,20 +93,36 @@ enum Said {
 }
 
 impl Tenant {
-    /// The tenant `id` in the tier named `tier`. A name that no pool knows is that of the lowest tier.
+    /// The tenant `key` in the tier named `tier`. A name that a pool does not know is that of its lowest tier.
     #[must_use]
-    pub fn new(id: impl Into<TenantId>, tier: impl AsRef<str>) -> Self {
+    pub fn new(key: impl Into<TenantKey>, tier: impl AsRef<str>) -> Self {
         let tier = tier.as_ref();
         Self {
-            id: id.into(),
+            key: key.into(),
             tier: TierName::known(tier).map_or_else(|| Said::Other(tier.into()), Said::Known),
+            weight: Weight::ONE,
         }
+    }
+
+    /// How much it counts beside the other tenants of its tier.
+    ///
+    /// Defaults to 1.
+    #[must_use]
+    pub const fn weight(mut self, weight: Weight) -> Self {
+        self.weight = weight;
+        self
     }
 
     /// Who it is.
     #[must_use]
-    pub const fn id(&self) -> &TenantId {
-        &self.id
+    pub const fn key(&self) -> &TenantKey {
+        &self.key
+    }
+
+    /// How much it counts.
+    #[must_use]
+    pub const fn share_weight(&self) -> Weight {
+        self.weight
     }
 
     /// The name of its tier.

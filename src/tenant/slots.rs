@@ -2,8 +2,8 @@
 //!
 //! 1. A tenant has a slot for each tier that it comes in. A slot is found by name under the lock of its shard, and by its
 //!    number without any.
-//! 2. At most so many slots are kept. One is given to another tenant only when nothing of its own is under way and the
-//!    scheduler does not know it; its generation moves on then, so that whoever still has its number notices.
+//! 2. At most so many slots are kept. One is given to another tenant only when nothing of its own is under way or waits;
+//!    its generation moves on then, so that whoever still has its number notices.
 //! 3. A tenant for whom there is no room shares one slot with the others of its tier that found none, as do all whose
 //!    name is not known: together they are one tenant.
 
@@ -11,28 +11,33 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::num::NonZeroU32;
 use std::sync::OnceLock;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
-use super::identity::TenantId;
+use super::identity::TenantKey;
 use super::tier::{TierId, Tiers};
 use crate::rt;
 use crate::sync::{AtomicU64, Mutex, Ordering, lock};
 
+const BITS: u32 = 14;
+const FIELD: u64 = (1 << BITS) - 1;
 /// Calls under way.
-const CALLS: u64 = (1 << 16) - 1;
-/// The scheduler knows the tenant: its count changes only under the lock of the line.
-const LINED: u64 = 1 << 16;
-const GENERATION: u32 = 17;
-const GENERATIONS: u64 = (1 << 15) - 1;
-/// Above everything else, so that it may overflow.
-const ADMITTED: u32 = 32;
+const CALL: u64 = 1;
+/// Calls that wait.
+const WAITER: u64 = 1 << BITS;
+const GENERATION: u32 = 2 * BITS;
+const GENERATIONS: u64 = (1 << 16) - 1;
+/// Calls that were admitted: above everything else, so that it may overflow.
+const ADMITTED: u32 = GENERATION + 16;
+const ONE_ADMITTED: u64 = 1 << ADMITTED;
 
 /// The count of one tenant in one tier, on a cache line of its own.
 #[repr(align(64))]
 pub(super) struct Slot {
     word: AtomicU64,
-    /// How often the calls that were admitted have filled their field.
+    /// How often the admitted calls have filled their field.
     rounds: AtomicU32,
+    /// Of the calls under way those whose seat the scheduler gave. Under the lock of the line.
+    given: AtomicU32,
     pub(super) waited: AtomicU32,
     pub(super) refused: AtomicU32,
 }
@@ -40,56 +45,118 @@ pub(super) struct Slot {
 /// Why a slot cannot be entered in one step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Closed {
-    /// As many calls are under way as the tenant may have, or it is known to the scheduler.
-    Busy,
+    /// As many calls are under way as the tenant may have.
+    Full,
     /// The slot is another tenant's by now.
     Stale,
 }
 
 impl Slot {
-    const fn new_word() -> u64 {
-        0
-    }
-
     fn new() -> Self {
         Self {
-            word: AtomicU64::new(Self::new_word()),
+            word: AtomicU64::new(0),
             rounds: AtomicU32::new(0),
+            given: AtomicU32::new(0),
             waited: AtomicU32::new(0),
             refused: AtomicU32::new(0),
         }
     }
 
-    /// Whether a call could be let in, as of now.
+    /// Counts a call in that has not got a seat yet, if the tenant may have one more.
     #[inline]
-    pub(super) fn look(&self, generation: u32, most: u32) -> Result<u64, Closed> {
-        let word = self.word.load(Ordering::Relaxed);
-        Self::open(word, generation, most).map(|()| word)
+    pub(super) fn enter(&self, generation: u32, most: u32) -> Result<(), Closed> {
+        let most = u64::from(most).min(FIELD);
+        self.change(generation, |word| {
+            if word & FIELD >= most {
+                return Err(Closed::Full);
+            }
+            Ok(word.wrapping_add(CALL | ONE_ADMITTED))
+        })
     }
 
+    /// It got none.
+    pub(super) fn take_back(&self) {
+        let before = self
+            .word
+            .fetch_sub(CALL | ONE_ADMITTED, Ordering::AcqRel);
+        if before >> ADMITTED == 0 {
+            self.rounds.fetch_sub(1, Relaxed);
+        }
+    }
+
+    /// A call is over.
     #[inline]
-    fn open(word: u64, generation: u32, most: u32) -> Result<(), Closed> {
+    pub(super) fn leave(&self) {
+        self.word.fetch_sub(CALL, Ordering::AcqRel);
+    }
+
+    /// A call waits, and keeps the slot its tenant's.
+    pub(super) fn wait(&self, generation: u32) -> Result<(), Closed> {
+        self.change(generation, |word| {
+            if word >> BITS & FIELD == FIELD {
+                return Err(Closed::Full);
+            }
+            Ok(word + WAITER)
+        })
+    }
+
+    /// It does no longer.
+    pub(super) fn end_wait(&self) {
+        self.word.fetch_sub(WAITER, Ordering::AcqRel);
+    }
+
+    /// The scheduler gave one of its calls a seat. Under the lock of the line.
+    pub(super) fn seat(&self) {
+        let before = self.word.fetch_add(CALL | ONE_ADMITTED, Ordering::AcqRel);
+        self.count_round(before);
+        self.given.store(self.given.load(Relaxed) + 1, Relaxed);
+    }
+
+    /// A call that had such a seat is over. Under the lock of the line.
+    pub(super) fn unseat(&self) {
+        self.given
+            .store(self.given.load(Relaxed).saturating_sub(1), Relaxed);
+        self.leave();
+    }
+
+    /// The seats that the scheduler did not give; none if the slot is another tenant's by now. Under the lock of the line.
+    pub(super) fn outside(&self, generation: u32) -> u32 {
+        let word = self.word.load(Ordering::Acquire);
         if generation_of(word) != generation {
-            return Err(Closed::Stale);
+            return 0;
         }
-        if word & LINED != 0 || calls_of(word) >= most.min(CALLS as u32) {
-            return Err(Closed::Busy);
-        }
-        Ok(())
+        ((word & FIELD) as u32).saturating_sub(self.given.load(Relaxed))
     }
 
-    /// Lets a call in, without the lock. `seen` is what [`look`](Self::look) saw.
+    pub(super) fn calls(&self) -> u32 {
+        (self.word.load(Relaxed) & FIELD) as u32
+    }
+
+    pub(super) fn waiting(&self) -> u32 {
+        (self.word.load(Relaxed) >> BITS & FIELD) as u32
+    }
+
+    pub(super) fn admitted(&self) -> u64 {
+        let rounds = u64::from(self.rounds.load(Relaxed)) << (u64::BITS - ADMITTED);
+        rounds + (self.word.load(Relaxed) >> ADMITTED)
+    }
+
     #[inline]
-    pub(super) fn enter(&self, seen: u64, generation: u32, most: u32) -> Result<(), Closed> {
-        let mut word = seen;
+    fn change(
+        &self,
+        generation: u32,
+        mut step: impl FnMut(u64) -> Result<u64, Closed>,
+    ) -> Result<(), Closed> {
+        let mut word = self.word.load(Relaxed);
         loop {
-            Self::open(word, generation, most)?;
-            // The field of the admitted is the topmost: it overflows into nothing.
-            let next = word.wrapping_add(1 + (1 << ADMITTED));
+            if generation_of(word) != generation {
+                return Err(Closed::Stale);
+            }
+            let next = step(word)?;
             match self.exchange(word, next) {
                 Ok(()) => {
-                    if next >> ADMITTED == 0 {
-                        self.rounds.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                    if next < word {
+                        self.count_round(word);
                     }
                     return Ok(());
                 }
@@ -98,96 +165,34 @@ impl Slot {
         }
     }
 
-    /// Lets a call go, without the lock. `false` if the scheduler knows the tenant: then it takes the lock.
-    #[inline]
-    pub(super) fn leave(&self) -> bool {
-        let mut word = self.word.load(Ordering::Relaxed);
-        loop {
-            if word & LINED != 0 {
-                return false;
-            }
-            match self.exchange(word, word - 1) {
-                Ok(()) => return true,
-                Err(now) => word = now,
-            }
-        }
-    }
-
-    /// The scheduler gets to know the tenant. Under the lock of the line. Says how many calls are under way, `None` if
-    /// the slot is another tenant's by now.
-    pub(super) fn line(&self, generation: u32) -> Option<u32> {
-        let mut word = self.word.load(Ordering::Relaxed);
-        loop {
-            if generation_of(word) != generation {
-                return None;
-            }
-            match self.exchange(word, word | LINED) {
-                Ok(()) => return Some(calls_of(word)),
-                Err(now) => word = now,
-            }
-        }
-    }
-
-    /// The scheduler has forgotten the tenant. Under the lock of the line.
-    pub(super) fn unline(&self) {
-        self.word.fetch_and(!LINED, Ordering::AcqRel);
-    }
-
-    /// Whether the scheduler knows the tenant. Under the lock of the line.
-    pub(super) fn is_lined(&self) -> bool {
-        self.word.load(Ordering::Relaxed) & LINED != 0
-    }
-
-    /// A call is let in that the scheduler chose. Under the lock of the line.
-    pub(super) fn seat(&self) {
-        let before = self.word.fetch_add(1 + (1 << ADMITTED), Ordering::AcqRel);
+    fn count_round(&self, before: u64) {
         if before >> ADMITTED == u64::MAX >> ADMITTED {
-            self.rounds.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            self.rounds.fetch_add(1, Relaxed);
         }
     }
 
-    /// A call goes whose tenant the scheduler knows. Under the lock of the line.
-    pub(super) fn unseat(&self) {
-        self.word.fetch_sub(1, Ordering::AcqRel);
-    }
-
-    pub(super) fn calls(&self) -> u32 {
-        calls_of(self.word.load(Ordering::Relaxed))
-    }
-
-    pub(super) fn admitted(&self) -> u64 {
-        let rounds = self.rounds.load(std::sync::atomic::Ordering::Relaxed);
-        (u64::from(rounds) << 32) + (self.word.load(Ordering::Relaxed) >> ADMITTED)
-    }
-
-    /// Gives the slot to another tenant if nothing of this one is left. Under the lock of the shard.
-    fn recycle(&self) -> bool {
+    /// Gives the slot to another tenant if nothing of this one is left. Under the lock of the shard. Says how many of its
+    /// calls were admitted.
+    fn recycle(&self) -> Option<u64> {
         let word = self.word.load(Ordering::Acquire);
-        if word & LINED != 0 || calls_of(word) > 0 {
-            return false;
+        if word & (FIELD | FIELD << BITS) != 0 {
+            return None;
         }
+        let admitted = self.admitted();
         let next = u64::from(generation_of(word)) + 1 & GENERATIONS;
-        let recycled = self.exchange(word, next << GENERATION).is_ok();
-        if recycled {
-            let relaxed = std::sync::atomic::Ordering::Relaxed;
-            self.rounds.store(0, relaxed);
-            self.waited.store(0, relaxed);
-            self.refused.store(0, relaxed);
-        }
-        recycled
+        self.exchange(word, next << GENERATION).ok()?;
+        self.rounds.store(0, Relaxed);
+        self.waited.store(0, Relaxed);
+        self.refused.store(0, Relaxed);
+        Some(admitted)
     }
 
     #[inline]
     fn exchange(&self, old: u64, new: u64) -> Result<(), u64> {
         self.word
-            .compare_exchange_weak(old, new, Ordering::AcqRel, Ordering::Relaxed)
+            .compare_exchange_weak(old, new, Ordering::AcqRel, Relaxed)
             .map(drop)
     }
-}
-
-#[inline]
-const fn calls_of(word: u64) -> u32 {
-    (word & CALLS) as u32
 }
 
 #[inline]
@@ -195,11 +200,13 @@ const fn generation_of(word: u64) -> u32 {
     (word >> GENERATION & GENERATIONS) as u32
 }
 
-/// Where a slot is, and whose it was when that was asked.
+/// Where a slot is, whose it was when that was asked, and by what number the scheduler knows the tenant: a hash of its
+/// key by a secret, so that whoever comes back after its slot was given away still owes what it owed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct SlotAt {
     pub(super) number: u32,
     pub(super) generation: u32,
+    pub(super) tenant: u64,
 }
 
 /// All slots of a pool.
@@ -222,11 +229,13 @@ struct Places {
     most: usize,
     /// Where the search for a slot that can be given to another begins.
     hand: usize,
+    /// What was admitted in slots that were given away.
+    gone: [u64; Tiers::MOST],
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Key {
-    id: TenantId,
+    key: TenantKey,
     tier: TierId,
 }
 
@@ -244,6 +253,7 @@ impl Slots {
                 whose: Vec::new(),
                 most: (most.get() / SHARDS + u32::from(which < most.get() % SHARDS)) as usize,
                 hand: 0,
+                gone: [0; Tiers::MOST],
             }),
             segments: [const { OnceLock::new() }; SEGMENTS],
         };
@@ -259,6 +269,8 @@ impl Slots {
         SlotAt {
             number: u32::try_from(tier.place()).unwrap_or(0),
             generation: 0,
+            // A tenant whose key has this hash shares with them: one in 2⁶⁴.
+            tenant: 0,
         }
     }
 
@@ -273,13 +285,18 @@ impl Slots {
     }
 
     /// The slot of this tenant in this tier; the shared one if there is no room.
-    pub(super) fn find(&self, id: &TenantId, tier: TierId) -> SlotAt {
-        let which = self.hasher.hash_one(id) as usize % self.shards.len();
+    pub(super) fn find(&self, key: &TenantKey, tier: TierId) -> SlotAt {
+        let tenant = self.hasher.hash_one(key);
+        let which = (tenant >> 32) as usize % self.shards.len();
         let found = self.shards.get(which).and_then(|shard| {
-            let (place, generation) = shard.find(id, tier)?;
+            let (place, generation) = shard.find(key, tier)?;
             let own = place as usize * SHARDS as usize + which + Tiers::MOST;
             let number = u32::try_from(own).ok()?;
-            Some(SlotAt { number, generation })
+            Some(SlotAt {
+                number,
+                generation,
+                tenant,
+            })
         });
         found.unwrap_or_else(|| self.shared(tier))
     }
@@ -291,15 +308,37 @@ impl Slots {
     }
 
     /// Looks at each tenant that has a slot of its own, under the lock of its shard.
-    pub(super) fn each(&self, mut f: impl FnMut(&TenantId, TierId, &Slot)) {
+    pub(super) fn each(&self, mut f: impl FnMut(&TenantKey, TierId, &Slot)) {
         for shard in &self.shards {
             let places = lock(&shard.places);
             for (place, key) in places.whose.iter().enumerate() {
                 if let Some(slot) = shard.slot(place) {
-                    f(&key.id, key.tier, slot);
+                    f(&key.key, key.tier, slot);
                 }
             }
         }
+    }
+
+    /// The calls of each tier that were admitted so far.
+    pub(super) fn admitted(&self) -> [u64; Tiers::MOST] {
+        let mut admitted = [0; Tiers::MOST];
+        for (sum, slot) in admitted.iter_mut().zip(&self.shared) {
+            *sum += slot.admitted();
+        }
+        for shard in &self.shards {
+            let places = lock(&shard.places);
+            for (sum, gone) in admitted.iter_mut().zip(places.gone) {
+                *sum += gone;
+            }
+            for (place, key) in places.whose.iter().enumerate() {
+                if let (Some(sum), Some(slot)) =
+                    (admitted.get_mut(key.tier.place()), shard.slot(place))
+                {
+                    *sum += slot.admitted();
+                }
+            }
+        }
+        admitted
     }
 
     /// Those who are not known, by tier.
@@ -320,14 +359,14 @@ impl Shard {
         self.segments.get(segment)?.get()?.get(place - begins)
     }
 
-    fn find(&self, id: &TenantId, tier: TierId) -> Option<(u32, u32)> {
+    fn find(&self, key: &TenantKey, tier: TierId) -> Option<(u32, u32)> {
         let key = Key {
-            id: id.clone(),
+            key: key.clone(),
             tier,
         };
         let mut places = lock(&self.places);
         if let Some(place) = places.known.get(&key) {
-            let word = self.slot(*place as usize)?.word.load(Ordering::Relaxed);
+            let word = self.slot(*place as usize)?.word.load(Relaxed);
             return Some((*place, generation_of(word)));
         }
         let place = if places.whose.len() < places.most {
@@ -350,7 +389,7 @@ impl Shard {
         };
         let place = u32::try_from(place).ok()?;
         places.known.insert(key, place);
-        let word = self.slot(place as usize)?.word.load(Ordering::Relaxed);
+        let word = self.slot(place as usize)?.word.load(Relaxed);
         Some((place, generation_of(word)))
     }
 
@@ -359,9 +398,14 @@ impl Shard {
         for _ in 0..LOOKS.min(len) {
             let place = places.hand % len;
             places.hand = place + 1;
-            if self.slot(place).is_some_and(Slot::recycle) {
-                return Some(place);
+            let Some(admitted) = self.slot(place).and_then(Slot::recycle) else {
+                continue;
+            };
+            let tier = places.whose.get(place)?.tier.place();
+            if let Some(gone) = places.gone.get_mut(tier) {
+                *gone += admitted;
             }
+            return Some(place);
         }
         None
     }
