@@ -1,7 +1,7 @@
 use std::num::NonZeroU32;
 
 use super::scheduler::SchedulerConfig;
-use super::tier::{Tier, TierId, Tiers};
+use super::tier::{TierId, Tiers};
 use crate::error::ConfigError;
 use crate::limit::adaptive::AdaptiveConfig;
 use crate::limit::rate::KeyedRateConfig;
@@ -101,13 +101,6 @@ impl TenantConfig {
     #[must_use]
     pub fn quota_of(&self, tier: TierId) -> Option<KeyedRateConfig> {
         self.quotas.get(tier.place()).copied().flatten()
-    }
-
-    /// Each tier with its quota.
-    pub(super) fn each(&self) -> impl Iterator<Item = (TierId, &Tier, Option<KeyedRateConfig>)> {
-        self.tiers()
-            .iter()
-            .map(|(id, tier)| (id, tier, self.quota_of(id)))
     }
 }
 

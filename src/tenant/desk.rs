@@ -282,19 +282,16 @@ impl Desk {
     pub(super) fn give_up(&self, place: Place, now: Tick) -> Result<Taken, No> {
         let mut calls = Calls::new();
         let mut line = lock(&self.line);
-        // The scheduler says when to come back. Whose time is over too and is not told here has a timer of its own.
-        while !calls.is_full()
-            && matches!(line.entries.entry(place), Some(Entry::Waiting(..)))
-            && let Some(refused) = line.scheduler.handle_timeout(now)
-        {
-            self.turn_away(&mut line, &refused, &mut calls);
-        }
-        self.grant(&mut line, now, &mut calls);
-        let whose = line.entries.whose(place);
-        let waits = match line.entries.entry(place) {
+        let ticket = match line.entries.entry(place) {
             Some(Entry::Waiting(ticket, _)) => Some(*ticket),
             _ => None,
         };
+        // The scheduler says when to come back.
+        let refused = ticket.and_then(|ticket| line.scheduler.give_up(ticket, now));
+        if let Some(refused) = &refused {
+            self.end_wait(&line, refused.waiter);
+        }
+        let whose = line.entries.whose(place);
         let given_up = match (line.entries.entry(place), whose) {
             (Some(Entry::Seated(_)), Some((at, tier))) => Ok(Taken {
                 at,
@@ -304,16 +301,13 @@ impl Desk {
             (Some(Entry::Refused(no)), _) => Err(*no),
             _ => Err(No {
                 why: Why::Waited,
-                after: None,
+                after: refused.and_then(|refused| refused.retry_after),
             }),
         };
-        if let Some(ticket) = waits {
-            line.scheduler.leave(ticket, now);
-            self.end_wait(&line, place);
-        }
         if given_up.is_err() {
             calls.gone = line.entries.remove(place);
         }
+        self.grant(&mut line, now, &mut calls);
         self.close(line, calls, now);
         given_up
     }
@@ -387,17 +381,17 @@ impl Desk {
     }
 
     /// The pool has another capacity. Afterwards [`pass_on`](Self::pass_on).
-    pub(super) fn resize(&self, capacity: NonZeroU32, now: Tick) {
+    pub(super) fn resize(&self, capacity: NonZeroU32) {
         let mut line = lock(&self.line);
         let most = NonZeroU32::new(self.shape.most()).unwrap_or(NonZeroU32::MIN);
-        line.scheduler.resize(capacity.min(most), now);
+        line.scheduler.resize(capacity.min(most));
         self.rules.publish(line.scheduler.seating());
     }
 
     /// The tiers have other settings. Afterwards [`pass_on`](Self::pass_on).
-    pub(super) fn reload(&self, tiers: Tiers, now: Tick) -> Result<(), ConfigError> {
+    pub(super) fn reload(&self, tiers: Tiers) -> Result<(), ConfigError> {
         let mut line = lock(&self.line);
-        line.scheduler.reload(tiers, now)?;
+        line.scheduler.reload(tiers)?;
         self.rules.publish(line.scheduler.seating());
         Ok(())
     }
@@ -448,6 +442,12 @@ impl Desk {
 
     /// Grants waiters the seats that are free. Rule 3.
     fn grant(&self, line: &mut Line, now: Tick, calls: &mut Calls) {
+        // Each waiter has a timer of its own, but for those whom nobody polls any more.
+        while !calls.is_full()
+            && let Some(refused) = line.scheduler.handle_timeout(now)
+        {
+            self.turn_away(line, &refused, calls);
+        }
         while !calls.is_full()
             && line.scheduler.waiting() > 0
             && let Some(granted) = line.scheduler.grant(now)

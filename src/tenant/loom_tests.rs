@@ -211,9 +211,9 @@ fn loom_a_desk_moves_its_capacity_and_forgets_nobody() {
                 release(&desk, taken);
             })
         };
-        desk.resize(count(2), NOW);
+        desk.resize(count(2));
         desk.pass_on(NOW);
-        desk.resize(count(1), NOW);
+        desk.resize(count(1));
         desk.pass_on(NOW);
         release(&desk, first);
         waiter.join().unwrap();
@@ -222,7 +222,7 @@ fn loom_a_desk_moves_its_capacity_and_forgets_nobody() {
 }
 
 #[test]
-fn loom_a_tenant_at_its_limit_waits_for_its_own_and_no_longer() {
+fn loom_a_desk_lets_a_tenant_at_its_limit_wait_for_its_own_and_no_longer() {
     model(2, || {
         // Two seats, of which a tenant has one.
         let tier = Tier::new("only").tenant_share(Ratio::percent(50));

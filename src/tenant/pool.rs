@@ -2,6 +2,7 @@ use std::fmt;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
 
 use super::config::TenantConfig;
 use super::desk::{Arrived, Desk, No, Whose, Why};
@@ -294,12 +295,19 @@ impl Pool {
             Why::Said(Refusal::PoolFull | Refusal::Shed | Refusal::TierFull) => Reason::QueueFull,
         };
         let mut rejected = Rejected::new(LayerKind::Tenant, reason);
-        if let Some(after) = no.after {
+        if reason != Reason::DeadlineExceeded {
+            // Where nobody knows how fast the line moves, it has not moved for as long as one may wait.
+            let after = no.after.unwrap_or_else(|| self.patience(whose.tier));
             rejected = rejected.retry_after(after);
         }
         self.rejections.note(&rejected);
         self.count(whose, reason);
         rejected
+    }
+
+    fn patience(&self, tier: TierId) -> Duration {
+        let wait = |tiers: &Tiers| tiers.tier(tier).longest_wait().get();
+        self.desk.look(|scheduler| wait(scheduler.config().tiers()))
     }
 
     fn count(&self, whose: &Whose, reason: Reason) {
@@ -344,10 +352,10 @@ impl Pool {
             return Err(ConfigError::new("adaptive", given, expected));
         }
         let now = rt::now();
-        self.desk.reload(config.tiers().clone(), now)?;
+        self.desk.reload(config.tiers().clone())?;
         match (&self.drive, config.adaptive) {
             (Some(drive), Some(limit)) => drive.reload(self, limit),
-            _ => self.desk.resize(config.scheduler.capacity(), now),
+            _ => self.desk.resize(config.scheduler.capacity()),
         }
         self.desk.pass_on(now);
         self.quotas.reload(self.name(), &config);
@@ -356,9 +364,8 @@ impl Pool {
     }
 
     pub(super) fn resize(&self, capacity: NonZeroU32) {
-        let now = rt::now();
-        self.desk.resize(capacity, now);
-        self.desk.pass_on(now);
+        self.desk.resize(capacity);
+        self.desk.pass_on(rt::now());
     }
 }
 
@@ -377,7 +384,7 @@ fn fits(desk: &Desk, capacity: NonZeroU32) -> Result<(), ConfigError> {
 /// The places are the seats; the line has rules of its own.
 impl Moves for Pool {
     fn set(&self, config: ConcurrencyConfig) {
-        self.desk.resize(config.limit(), rt::now());
+        self.desk.resize(config.limit());
     }
 
     fn pass_on(&self) {
