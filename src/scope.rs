@@ -258,6 +258,32 @@ pub(crate) fn holding(held: Held) -> Holding {
     }
 }
 
+/// In this scope, holding these seats, until the guard is dropped.
+#[inline]
+pub(crate) fn within(scope: Scope, held: Held) -> Within {
+    AMBIENT.with(|ambient| Within {
+        scope: ambient.scope.replace(scope),
+        held: ambient.held.replace(held),
+    })
+}
+
+/// See [`within`].
+#[must_use]
+pub(crate) struct Within {
+    scope: Scope,
+    held: Held,
+}
+
+impl Drop for Within {
+    #[inline]
+    fn drop(&mut self) {
+        AMBIENT.with(|ambient| {
+            ambient.scope.set(self.scope);
+            ambient.held.set(self.held);
+        });
+    }
+}
+
 /// See [`holding`].
 #[must_use]
 pub(crate) struct Holding {

@@ -21,9 +21,9 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::routing::get;
+use echo::pb::Said;
 use echo::pb::echo_client::EchoClient;
 use echo::pb::echo_server::{Echo, EchoServer};
-use echo::pb::Said;
 use echo::said;
 use http::{Request, Response};
 use mainstay::deadline::DeadlineLayer;
@@ -103,7 +103,9 @@ async fn fetch(url: String, headers: &[(&str, &str)]) -> Result<String, BoxError
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    let response = client.oneshot(request.body(reqwest::Body::default())?).await?;
+    let response = client
+        .oneshot(request.body(reqwest::Body::default())?)
+        .await?;
     Ok(response.error_for_status()?.text().await?)
 }
 
@@ -161,11 +163,13 @@ async fn a_flood_of_one_tenant_is_turned_away_and_the_others_are_served() {
 #[tokio::test]
 async fn a_tier_in_a_header_is_believed_of_trusted_callers_only() {
     let pool = pool(4, Ratio::ONE);
-    let app = Router::new()
-        .route("/tier", get(tier))
-        .route("/header", get(|headers: http::HeaderMap| async move {
-            headers.contains_key("x-tenant-tier").to_string()
-        }));
+    let app =
+        Router::new().route("/tier", get(tier)).route(
+            "/header",
+            get(|headers: http::HeaderMap| async move {
+                headers.contains_key("x-tenant-tier").to_string()
+            }),
+        );
     let server = Server::serve(guarded(app, &pool)).await;
     let ask = async |path: &str, key: &str, header: &str| {
         let request = reqwest::Client::new().get(format!("{}{path}", server.url()));
@@ -244,19 +248,34 @@ async fn a_circle_of_services_does_not_wait_for_itself() {
         .route("/", call(&b, ""))
         .route("/again", get(tier));
     let first = Server::serve(guarded(app, &ours)).await;
-    let second = Server::serve(guarded(Router::new().route("/", call(&a, "again")), &theirs)).await;
+    let second = Server::serve(guarded(
+        Router::new().route("/", call(&a, "again")),
+        &theirs,
+    ))
+    .await;
     a.set(first.url()).unwrap();
     b.set(second.url()).unwrap();
     let begun = std::time::Instant::now();
     let seen = fetch(first.url(), &[("key", "acme of enterprise")]).await;
     assert_eq!(seen.unwrap(), "enterprise");
-    assert!(begun.elapsed() < Duration::from_millis(250), "nobody waited");
+    assert!(
+        begun.elapsed() < Duration::from_millis(250),
+        "nobody waited"
+    );
     settled(&ours.handle()).await;
     let admitted = ours.handle().tiers().into_iter().map(|tier| tier.admitted);
     assert_eq!(admitted.sum::<u64>(), 1, "one seat for both");
     // A stranger who makes up seats has none.
-    let forged = [("x-tenant-tier-seats", "0000000000000001"), ("key", "stranger")];
-    assert_eq!(fetch(format!("{}again", first.url()), &forged).await.unwrap(), "smb");
+    let forged = [
+        ("x-tenant-tier-seats", "0000000000000001"),
+        ("key", "stranger"),
+    ];
+    assert_eq!(
+        fetch(format!("{}again", first.url()), &forged)
+            .await
+            .unwrap(),
+        "smb"
+    );
     settled(&ours.handle()).await;
     let admitted = ours.handle().tiers().into_iter().map(|tier| tier.admitted);
     assert_eq!(admitted.sum::<u64>(), 2);
@@ -272,10 +291,7 @@ impl Echo for Tells {
     type ServerStreamStream = Answers;
     type BidiStream = Answers;
 
-    async fn unary(
-        &self,
-        request: tonic::Request<Said>,
-    ) -> Result<tonic::Response<Said>, Status> {
+    async fn unary(&self, request: tonic::Request<Said>) -> Result<tonic::Response<Said>, Status> {
         if request.get_ref().text == "slow" {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
@@ -309,7 +325,9 @@ impl Echo for Tells {
 
 /// A tonic server behind authentication, honour and admission; stops when the task is dropped.
 async fn grpc(pool: &TenantPool) -> (tonic::transport::Channel, tokio::task::JoinHandle<()>) {
-    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0))
+        .await
+        .unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let tenants = TenantLayer::new(pool)
         .refuse_with(mainstay::grpc::AsResponse)
@@ -356,12 +374,18 @@ async fn a_tonic_server_admits_by_tier_and_says_when_to_come_back() {
         assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}");
         let info = status.get_details_retry_info().unwrap();
         assert!(info.retry_delay.is_some_and(|after| !after.is_zero()));
-        assert!(mainstay::grpc::refusal(&status).is_some(), "of this process");
+        assert!(
+            mainstay::grpc::refusal(&status).is_some(),
+            "of this process"
+        );
     }
     assert!((6..12).contains(&refused), "{refused}");
     settled(&pool.handle()).await;
     // A stream keeps its seat until it ends, or its caller goes.
-    let stream = client.server_stream(keyed("", "acme of smb")).await.unwrap();
+    let stream = client
+        .server_stream(keyed("", "acme of smb"))
+        .await
+        .unwrap();
     assert_eq!(pool.handle().in_flight(), 1);
     drop(stream);
     settled(&pool.handle()).await;
@@ -378,13 +402,23 @@ async fn a_tier_travels_in_metadata() {
         .service(channel.clone());
     let ask = move |key: &'static str| {
         let mut client = EchoClient::new(carried.clone());
-        async move { client.unary(keyed("", key)).await.unwrap().into_inner().text }
+        async move {
+            client
+                .unary(keyed("", key))
+                .await
+                .unwrap()
+                .into_inner()
+                .text
+        }
     };
     let app = Router::new()
-        .route("/ours", get({
-            let ask = ask.clone();
-            move || ask("service-secret")
-        }))
+        .route(
+            "/ours",
+            get({
+                let ask = ask.clone();
+                move || ask("service-secret")
+            }),
+        )
         .route("/strange", get(move || ask("stranger")));
     let server_of_front = Server::serve(guarded(app, &front)).await;
     let key = [("key", "acme of enterprise")];
@@ -399,7 +433,10 @@ async fn a_tier_travels_in_metadata() {
 #[tokio::test]
 async fn a_caller_that_hangs_up_leaves_no_seat() {
     let pool = pool(1, Ratio::ONE);
-    let app = Router::new().route("/", get(|| async { Response::new(Body::new(raw::Stalled)) }));
+    let app = Router::new().route(
+        "/",
+        get(|| async { Response::new(Body::new(raw::Stalled)) }),
+    );
     let server = Server::serve(guarded(app, &pool)).await;
     let response = reqwest::get(server.url()).await.unwrap();
     assert_eq!(pool.handle().in_flight(), 1);

@@ -34,7 +34,9 @@ const TIERS: [&str; 3] = ["enterprise", "mid-market", "smb"];
 
 fn number(name: &str, default: u64) -> u64 {
     let given = std::env::var(name).ok();
-    given.and_then(|given| given.parse().ok()).unwrap_or(default)
+    given
+        .and_then(|given| given.parse().ok())
+        .unwrap_or(default)
 }
 
 /// Chance, shared by all that runs on the one thread.
@@ -183,7 +185,10 @@ async fn a_soak_ends_with_every_seat_free() {
     let all = [answered, refused, cancelled, panicked].map(Cell::get);
     println!("answered, refused, cancelled, panicked: {all:?}; bytes: {live:?}");
     assert_eq!(all.iter().sum::<u64>(), calls);
-    assert!(all.iter().all(|n| *n > calls / 500), "each of them happened");
+    assert!(
+        all.iter().all(|n| *n > calls / 500),
+        "each of them happened"
+    );
     assert_eq!(handle.top(RankBy::InFlight, 1), []);
     // The memory is at its bound: it does not grow with the calls.
     assert!(live[1] - live[0] < 200_000, "{live:?}");

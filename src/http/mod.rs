@@ -53,6 +53,6 @@ pub use problem::AsResponse;
 pub(crate) use problem::problem;
 pub use replay::{Identity, Kept, ReplayBody, ReplayRequest, is_idempotent};
 pub use tier::{
-    CarryTierLayer, CarryTierService, HonourTierLayer, HonourTierService, InTier, Nobody, TierHeader,
-    Trust,
+    CarryTierLayer, CarryTierService, HonourTierLayer, HonourTierService, InTier, Nobody,
+    TierHeader, Trust,
 };

@@ -109,7 +109,10 @@ impl TierHeader {
             .take(Held::MOST)
             .filter(|token| token.len() == 16 && !token.starts_with('+'))
             .filter_map(|token| u64::from_str_radix(token, 16).ok());
-        (scope, tokens.fold(scope::held(), |held, token| held.with(token)))
+        (
+            scope,
+            tokens.fold(scope::held(), |held, token| held.with(token)),
+        )
     }
 }
 
@@ -311,7 +314,9 @@ mod tests {
         assert!(headers.is_empty(), "a stranger's words are not passed on");
         let held = Held::NONE.with(7).with(u64::MAX);
         let holding = scope::holding(held);
-        Scope::current().in_tier(tier).enter(|| header.write(&mut headers));
+        Scope::current()
+            .in_tier(tier)
+            .enter(|| header.write(&mut headers));
         drop(holding);
         assert_eq!(headers["x-tenant-tier"], tier.as_str());
         let (scope, read) = header.read(&headers);
@@ -321,7 +326,15 @@ mod tests {
     #[test]
     fn what_cannot_be_read_says_nothing() {
         let header = TierHeader::default();
-        for bad in ["", "nobody-knows-this", "é", ".", "0", "zzzzzzzzzzzzzzzz", "+000000000000001"] {
+        for bad in [
+            "",
+            "nobody-knows-this",
+            "é",
+            ".",
+            "0",
+            "zzzzzzzzzzzzzzzz",
+            "+000000000000001",
+        ] {
             let mut headers = HeaderMap::new();
             let value = HeaderValue::from_bytes(bad.as_bytes()).unwrap();
             headers.insert("x-tenant-tier", value.clone());

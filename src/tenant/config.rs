@@ -70,11 +70,21 @@ impl TenantConfig {
         tier: &str,
         each: impl Into<KeyedRateConfig>,
     ) -> Result<Self, ConfigError> {
-        let found = self.scheduler.tiers().iter().find(|(_, t)| t.name() == tier);
+        let found = self
+            .scheduler
+            .tiers()
+            .iter()
+            .find(|(_, t)| t.name() == tier);
         let place = found.map(|(id, _)| id.place());
         match place.and_then(|place| self.quotas.get_mut(place)) {
             Some(quota) => *quota = Some(each.into()),
-            None => return Err(ConfigError::new("quota", tier, "the name of one of the tiers")),
+            None => {
+                return Err(ConfigError::new(
+                    "quota",
+                    tier,
+                    "the name of one of the tiers",
+                ));
+            }
         }
         Ok(self)
     }

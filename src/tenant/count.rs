@@ -57,8 +57,13 @@ impl Shape {
 
     /// How many calls are under way in all.
     #[inline]
-    pub(super) fn total(self, word: u64) -> u32 {
-        self.each(word).fold(0, |sum, (_, calls)| sum + calls)
+    pub(super) const fn total(self, word: u64) -> u32 {
+        let (mut rest, mut total) = (word & !LINE, 0);
+        while rest != 0 {
+            total += rest as u32 & self.most();
+            rest >>= self.width;
+        }
+        total
     }
 
     /// Those of each tier.
@@ -209,12 +214,19 @@ mod tests {
             let counts: Vec<u32> = (0..n)
                 .map(|_| u32::try_from(rng.next_u64() % 8).unwrap())
                 .collect();
-            let word = shape.each(0).zip(&counts).fold(0, |word, ((tier, _), calls)| {
-                word + shape.one(tier) * u64::from(*calls)
-            });
+            let word = shape
+                .each(0)
+                .zip(&counts)
+                .fold(0, |word, ((tier, _), calls)| {
+                    word + shape.one(tier) * u64::from(*calls)
+                });
             for (tier, _) in shape.each(0) {
                 let admitted = rules.admits(word, tier);
-                assert_eq!(admitted, seating.admits(&counts, tier), "{tiers:?} {counts:?}");
+                assert_eq!(
+                    admitted,
+                    seating.admits(&counts, tier),
+                    "{tiers:?} {counts:?}"
+                );
                 assert_eq!(rules.tenant_limit(tier), seating.tenant_limit(tier));
                 yes += u32::from(admitted);
             }

@@ -17,13 +17,14 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use super::count::{LINE, Rules, Shape};
-use super::entries::{Entries, Entry, Place};
+use super::entries::{Entries, Entry, Owner, Place};
 use super::scheduler::{
     Arrival, Ask, Granted, Refusal, Refused, Scheduler, SchedulerConfig, TenantId,
 };
 use super::slots::{Closed, Slot, SlotAt, Slots};
 use super::tier::{TierId, Tiers, Weight};
 use crate::error::ConfigError;
+use crate::scope::TierName;
 use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering, lock};
 use crate::time::{Tick, nanos};
 
@@ -64,21 +65,79 @@ pub(super) struct Tally {
 pub(super) struct Whose {
     pub(super) at: SlotAt,
     pub(super) tier: TierId,
+    pub(super) name: TierName,
     pub(super) weight: Weight,
 }
 
 /// A seat that is taken: given back by [`Desk::release`], once.
+///
+/// Three whole words, written and read as such: a call moves them several times, and a word that was written in parts is
+/// waited for when it is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Taken {
-    at: SlotAt,
-    tier: TierId,
+    /// The number of the slot, and its generation.
+    at: u64,
+    /// The tier, and the number of its name.
+    tier: u64,
     /// Its entry, if the scheduler gave it.
-    place: Option<Place>,
+    place: u64,
 }
 
+const NO_PLACE: u64 = u64::MAX;
+
 impl Taken {
-    pub(super) const fn tier(&self) -> TierId {
-        self.tier
+    /// What an empty seat has instead.
+    pub(super) const NOTHING: Self = Self {
+        at: u64::MAX,
+        tier: 0,
+        place: NO_PLACE,
+    };
+
+    #[inline]
+    const fn new(at: SlotAt, tier: TierId, name: TierName, place: u64) -> Self {
+        Self {
+            at: at.number as u64 | (at.generation as u64) << 32,
+            tier: tier.place() as u64 | (name.number() as u64) << 8,
+            place,
+        }
+    }
+
+    /// A seat that the scheduler did not give.
+    #[inline]
+    pub(super) const fn outside(whose: &Whose) -> Self {
+        Self::new(whose.at, whose.tier, whose.name, NO_PLACE)
+    }
+
+    /// One that it gave.
+    const fn given(owner: Owner, place: Place) -> Self {
+        Self::new(owner.at, owner.tier, owner.name, place.bits())
+    }
+
+    #[inline]
+    const fn at(&self) -> SlotAt {
+        SlotAt {
+            number: self.at as u32,
+            generation: (self.at >> 32) as u32,
+        }
+    }
+
+    #[inline]
+    const fn tier(&self) -> TierId {
+        TierId::new(self.tier as u8)
+    }
+
+    #[inline]
+    const fn place(&self) -> Option<Place> {
+        match self.place {
+            NO_PLACE => None,
+            bits => Some(Place::from_bits(bits)),
+        }
+    }
+
+    /// The name of its tier.
+    #[inline]
+    pub(super) fn name(&self) -> Option<TierName> {
+        TierName::of_number((self.tier >> 8) as u8)
     }
 }
 
@@ -153,9 +212,9 @@ impl Desk {
         self.shape.each(self.word.0.load(Ordering::Acquire))
     }
 
-    /// Takes a seat if there is one and nobody waits. Rule 1.
+    /// Takes a seat if there is one and nobody waits: [`Taken::outside`]. Rule 1.
     #[inline]
-    pub(super) fn admit(&self, whose: &Whose) -> Result<Taken, Closed> {
+    pub(super) fn admit(&self, whose: &Whose) -> Result<(), Closed> {
         let Whose { at, tier, .. } = *whose;
         let mut word = self.word.0.load(Relaxed);
         if word & LINE != 0 {
@@ -165,13 +224,7 @@ impl Desk {
         slot.enter(at.generation, self.rules.tenant_limit(tier))?;
         while word & LINE == 0 && self.rules.admits(word, tier) {
             match self.exchange(word, word + self.shape.one(tier)) {
-                Ok(()) => {
-                    return Ok(Taken {
-                        at,
-                        tier,
-                        place: None,
-                    });
-                }
+                Ok(()) => return Ok(()),
                 Err(now) => word = now,
             }
         }
@@ -181,7 +234,12 @@ impl Desk {
 
     /// Asks the scheduler for a seat. Rule 2.
     pub(super) fn join(&self, whose: &Whose, deadline: Tick, now: Tick) -> Arrived {
-        let Whose { at, tier, weight } = *whose;
+        let Whose {
+            at,
+            tier,
+            name,
+            weight,
+        } = *whose;
         let Some(slot) = self.slots.slot(at.number) else {
             return Arrived::Stale;
         };
@@ -199,19 +257,16 @@ impl Desk {
             }
         }
         self.open(&mut line, now);
-        let ask = Ask::new(TenantId::new(at.tenant), tier)
+        let ask = Ask::new(slot.tenant(), tier)
             .weight(weight)
             .deadline(deadline)
             .outside(slot.outside(at.generation));
-        let place = line.entries.add(at, tier);
+        let owner = Owner { at, tier, name };
+        let place = line.entries.add(owner);
         let arrived = match line.scheduler.admit(ask, place, now) {
             Arrival::Granted { seat, .. } => {
                 self.seat(&mut line, slot, place, seat);
-                Arrived::Seated(Taken {
-                    at,
-                    tier,
-                    place: Some(place),
-                })
+                Arrived::Seated(Taken::given(owner, place))
             }
             Arrival::Queued {
                 ticket,
@@ -224,11 +279,7 @@ impl Desk {
                 }
                 self.grant(&mut line, now, &mut calls);
                 match line.entries.entry(place) {
-                    Some(Entry::Seated(_)) => Arrived::Seated(Taken {
-                        at,
-                        tier,
-                        place: Some(place),
-                    }),
+                    Some(Entry::Seated(_)) => Arrived::Seated(Taken::given(owner, place)),
                     _ => Arrived::Waits(place, until),
                 }
             }
@@ -245,16 +296,11 @@ impl Desk {
     /// Ready with the seat that the waiter was granted, or with why it is turned away. Pending for ever once it has gone.
     pub(super) fn poll(&self, place: Place, cx: &Context<'_>) -> Poll<Result<Taken, No>> {
         let mut line = lock(&self.line);
-        let Some(who) = line.entries.whose(place) else {
+        let Some(owner) = line.entries.owner(place) else {
             return Poll::Pending;
         };
-        let (at, tier) = who;
         match line.entries.entry(place) {
-            Some(Entry::Seated(_)) => Poll::Ready(Ok(Taken {
-                at,
-                tier,
-                place: Some(place),
-            })),
+            Some(Entry::Seated(_)) => Poll::Ready(Ok(Taken::given(owner, place))),
             Some(Entry::Refused(no)) => {
                 let no = *no;
                 line.entries.remove(place);
@@ -291,13 +337,9 @@ impl Desk {
         if let Some(refused) = &refused {
             self.end_wait(&line, refused.waiter);
         }
-        let whose = line.entries.whose(place);
-        let given_up = match (line.entries.entry(place), whose) {
-            (Some(Entry::Seated(_)), Some((at, tier))) => Ok(Taken {
-                at,
-                tier,
-                place: Some(place),
-            }),
+        let owner = line.entries.owner(place);
+        let given_up = match (line.entries.entry(place), owner) {
+            (Some(Entry::Seated(_)), Some(owner)) => Ok(Taken::given(owner, place)),
             (Some(Entry::Refused(no)), _) => Err(*no),
             _ => Err(No {
                 why: Why::Waited,
@@ -331,53 +373,62 @@ impl Desk {
         self.close(line, calls, now);
     }
 
-    /// Gives a seat back that was taken at `started`, where that is known. Says how many were taken before.
+    /// Gives a seat back that was taken at `started`, where that is known. Says what the word was.
     #[inline]
-    pub(super) fn release(&self, taken: Taken, started: Tick, now: impl FnOnce() -> Tick) -> u32 {
-        let Taken { at, tier, place } = taken;
+    pub(super) fn release(&self, taken: Taken, started: Tick, now: impl FnOnce() -> Tick) -> u64 {
+        let (at, tier) = (taken.at(), taken.tier());
         let Some(slot) = self.slots.slot(at.number) else {
             return 0;
         };
-        if place.is_some() {
-            return self.release_through(slot, taken, started, now());
+        if taken.place != NO_PLACE {
+            return self.release_through(slot, None, taken, started, now());
         }
+        let tenant = slot.tenant();
         // The tenant first: what the scheduler hears of it is never too much once the word is right.
         slot.leave();
         let mut word = self.word.0.load(Relaxed);
         while word & LINE == 0 {
             match self.exchange(word, word - self.shape.one(tier)) {
-                Ok(()) => return self.shape.total(word),
+                Ok(()) => return word,
                 Err(now) => word = now,
             }
         }
-        self.release_through(slot, taken, started, now())
+        self.release_through(slot, Some(tenant), taken, started, now())
     }
 
     #[cold]
-    fn release_through(&self, slot: &Slot, taken: Taken, started: Tick, now: Tick) -> u32 {
-        let Taken { at, tier, place } = taken;
+    fn release_through(
+        &self,
+        slot: &Slot,
+        outside: Option<TenantId>,
+        taken: Taken,
+        started: Tick,
+        now: Tick,
+    ) -> u64 {
+        let (at, tier) = (taken.at(), taken.tier());
         let mut calls = Calls::new();
         let mut line = lock(&self.line);
         let before = self.word.0.load(Ordering::Acquire);
-        if let Some(place) = place {
+        if let Some(place) = taken.place() {
             self.unseat(&mut line, place, now);
         } else {
             let before = self
                 .word
                 .0
                 .fetch_sub(self.shape.one(tier), Ordering::AcqRel);
-            if before & LINE != 0 {
+            if before & LINE != 0
+                && let Some(tenant) = outside
+            {
                 let left = slot.outside(at.generation);
                 // What it took while nobody waited it took from nobody.
                 let since = started.max(line.since);
-                let tenant = TenantId::new(at.tenant);
                 line.scheduler
                     .release_outside(tenant, tier, left, since, now);
             }
         }
         self.grant(&mut line, now, &mut calls);
         self.close(line, calls, now);
-        self.shape.total(before)
+        before
     }
 
     /// The pool has another capacity. Afterwards [`pass_on`](Self::pass_on).
@@ -458,8 +509,8 @@ impl Desk {
                 waited,
                 ..
             } = granted;
-            let whose = line.entries.whose(waiter);
-            let slot = whose.and_then(|(at, _)| self.slots.slot(at.number));
+            let owner = line.entries.owner(waiter);
+            let slot = owner.and_then(|owner| self.slots.slot(owner.at.number));
             let Some(slot) = slot else {
                 // Nobody: whoever waits has an entry.
                 line.scheduler.release(seat, now);
@@ -497,7 +548,7 @@ impl Desk {
 
     /// A seat of the scheduler comes back.
     fn unseat(&self, line: &mut Line, place: Place, now: Tick) {
-        let whose = line.entries.whose(place);
+        let owner = line.entries.owner(place);
         let Some(Entry::Seated(seat)) = line.entries.remove(place) else {
             return;
         };
@@ -509,7 +560,7 @@ impl Desk {
         self.word
             .0
             .fetch_sub(self.shape.one(tier), Ordering::AcqRel);
-        if let Some(slot) = whose.and_then(|(at, _)| self.slots.slot(at.number)) {
+        if let Some(slot) = owner.and_then(|owner| self.slots.slot(owner.at.number)) {
             slot.unseat();
         }
     }
@@ -524,8 +575,8 @@ impl Desk {
     fn end_wait(&self, line: &Line, place: Place) {
         if let Some(slot) = line
             .entries
-            .whose(place)
-            .and_then(|(at, _)| self.slots.slot(at.number))
+            .owner(place)
+            .and_then(|owner| self.slots.slot(owner.at.number))
         {
             slot.end_wait();
         }

@@ -7,6 +7,7 @@ use super::desk::No;
 use super::scheduler::{Seat, Ticket};
 use super::slots::SlotAt;
 use super::tier::TierId;
+use crate::scope::TierName;
 
 /// Names an entry. Whoever has one gives it back once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -14,6 +15,20 @@ pub(super) struct Place {
     index: u32,
     /// Tells whoever has an entry from whoever had it before.
     turn: u32,
+}
+
+impl Place {
+    /// In one word; never all ones, since there are fewer entries.
+    pub(super) const fn bits(self) -> u64 {
+        self.index as u64 | (self.turn as u64) << 32
+    }
+
+    pub(super) const fn from_bits(bits: u64) -> Self {
+        Self {
+            index: bits as u32,
+            turn: (bits >> 32) as u32,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -26,11 +41,18 @@ pub(super) enum Entry {
     Refused(No),
 }
 
+/// Whose an entry is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Owner {
+    pub(super) at: SlotAt,
+    pub(super) tier: TierId,
+    pub(super) name: TierName,
+}
+
 #[derive(Debug)]
 struct Held {
     turn: u32,
-    at: SlotAt,
-    tier: TierId,
+    owner: Owner,
     /// None while it is free.
     entry: Option<Entry>,
 }
@@ -49,25 +71,19 @@ impl Entries {
         }
     }
 
-    pub(super) fn add(&mut self, at: SlotAt, tier: TierId) -> Place {
+    pub(super) fn add(&mut self, owner: Owner) -> Place {
         let entry = Some(Entry::Arriving);
         if let Some(index) = self.free.pop()
             && let Some(held) = self.all.get_mut(index as usize)
         {
             let turn = held.turn.wrapping_add(1);
-            *held = Held {
-                turn,
-                at,
-                tier,
-                entry,
-            };
+            *held = Held { turn, owner, entry };
             return Place { index, turn };
         }
         let index = u32::try_from(self.all.len()).unwrap_or(u32::MAX);
         self.all.push(Held {
             turn: 0,
-            at,
-            tier,
+            owner,
             entry,
         });
         // As many can be free as there are: giving one back allocates nothing.
@@ -87,9 +103,9 @@ impl Entries {
         self.held(place)?.entry.as_mut()
     }
 
-    pub(super) fn whose(&self, place: Place) -> Option<(SlotAt, TierId)> {
+    pub(super) fn owner(&self, place: Place) -> Option<Owner> {
         let held = self.all.get(place.index as usize)?;
-        (held.turn == place.turn && held.entry.is_some()).then_some((held.at, held.tier))
+        (held.turn == place.turn && held.entry.is_some()).then_some(held.owner)
     }
 
     /// Replaces an entry, and hands back what it was.
@@ -115,15 +131,19 @@ mod tests {
         let at = SlotAt {
             number: 1,
             generation: 0,
-            tenant: 7,
+        };
+        let owner = |tier| Owner {
+            at,
+            tier: TierId::new(tier),
+            name: TierName::new("best").unwrap(),
         };
         let mut entries = Entries::new();
-        let old = entries.add(at, TierId::new(0));
+        let old = entries.add(owner(0));
         assert!(matches!(entries.remove(old), Some(Entry::Arriving)));
         assert!(entries.remove(old).is_none());
-        let new = entries.add(at, TierId::new(1));
+        let new = entries.add(owner(1));
         assert_eq!(entries.all.len(), 1);
-        assert!(entries.whose(old).is_none() && entries.entry(old).is_none());
-        assert_eq!(entries.whose(new), Some((at, TierId::new(1))));
+        assert!(entries.owner(old).is_none() && entries.entry(old).is_none());
+        assert_eq!(entries.owner(new), Some(owner(1)));
     }
 }

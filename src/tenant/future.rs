@@ -57,14 +57,10 @@ pub(super) struct Waiting<S, Req> {
 
 /// In the scope of a call that has this seat: what is called there has its tier, and takes no other seat of its pool.
 #[inline]
-pub(super) fn within(seat: &TenantSeat) -> Option<(scope::Entered, scope::Holding)> {
-    let (pool, taken) = seat.whose()?;
-    let mut scope = Scope::current();
-    if let Some(tier) = pool.tier_name(taken.tier()) {
-        scope = scope.in_tier(tier);
-    }
-    let held = scope::held().with(pool.token());
-    Some((scope.entered(), scope::holding(held)))
+pub(super) fn within(seat: &TenantSeat) -> Option<scope::Within> {
+    let (pool, tier) = seat.whose()?;
+    let scope = Scope::current().in_tier(tier);
+    Some(scope::within(scope, scope::held().with(pool.token())))
 }
 
 impl<S, Req> Waiting<S, Req> {
@@ -78,10 +74,7 @@ impl<S, Req> Waiting<S, Req> {
     }
 
     /// Waits for a seat, as long as its place allows.
-    fn poll_seat(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<TenantSeat, Rejected>> {
+    fn poll_seat(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<TenantSeat, Rejected>> {
         let WaitingProj {
             wait, mut sleep, ..
         } = self.project();
@@ -129,9 +122,9 @@ where
                 StateProj::Called { future, seat } => (future, seat),
                 StateProj::Rejected(rejected) => {
                     return match rejected.take() {
-                        Some(rejected) => Poll::Ready(
-                            this.refuse.refuse(rejected).map(|r| until.plain(r)),
-                        ),
+                        Some(rejected) => {
+                            Poll::Ready(this.refuse.refuse(rejected).map(|r| until.plain(r)))
+                        }
                         None => Poll::Pending,
                     };
                 }

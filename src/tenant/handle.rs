@@ -134,9 +134,11 @@ impl TenantHandle {
             let read = |f: fn(&super::desk::Tally) -> &std::sync::atomic::AtomicU64| {
                 tally.map_or(0, |tally| f(tally).load(Relaxed))
             };
-            let refused = Reason::ALL.into_iter().map(|why| (why, pool.refused(tier, why)));
+            let refused = Reason::ALL
+                .into_iter()
+                .map(|why| (why, pool.refused(tier, why)));
             TierReport {
-                name: pool.tier_name(tier).map_or("", |name| name.as_str()),
+                name: pool.name_of(tier).as_str(),
                 in_flight,
                 waiting,
                 admitted: admitted.get(tier.place()).copied().unwrap_or(0),
@@ -169,7 +171,7 @@ impl TenantHandle {
             }
             let report = TenantReport {
                 key: key.cloned(),
-                tier: pool.tier_name(tier).map_or("", |name| name.as_str()),
+                tier: pool.name_of(tier).as_str(),
                 in_flight: slot.calls(),
                 waiting: slot.waiting(),
                 admitted: slot.admitted(),

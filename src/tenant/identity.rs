@@ -125,6 +125,15 @@ impl Tenant {
         self.weight
     }
 
+    /// Its tier, if any pool of the process knows the name.
+    pub(super) fn tier(&self) -> Option<TierName> {
+        match &self.tier {
+            Said::Known(tier) => Some(*tier),
+            // It may have got to know it since.
+            Said::Other(tier) => TierName::known(tier),
+        }
+    }
+
     /// The name of its tier.
     #[must_use]
     pub fn tier_name(&self) -> &str {

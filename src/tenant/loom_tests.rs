@@ -15,6 +15,7 @@ use super::entries::Place;
 use super::scheduler::SchedulerConfig;
 use super::tier::{Tier, TierId, Tiers, Weight};
 use crate::num::{Ratio, count};
+use crate::scope::TierName;
 use crate::time::Tick;
 
 const NOW: Tick = Tick::from_nanos(1_000);
@@ -40,6 +41,7 @@ fn whose(desk: &Desk, tier: u8) -> Whose {
     Whose {
         at: desk.slots.shared(tier),
         tier,
+        name: TierName::new("any").unwrap(),
         weight: Weight::ONE,
     }
 }
@@ -65,9 +67,16 @@ fn wait(desk: &Desk, place: Place) -> Taken {
     }
 }
 
+/// Finds a free seat.
+fn first(desk: &Desk, tier: u8) -> Taken {
+    let whose = whose(desk, tier);
+    desk.admit(&whose).unwrap();
+    Taken::outside(&whose)
+}
+
 fn enter(desk: &Desk, whose: &Whose) -> Taken {
     match desk.admit(whose) {
-        Ok(taken) => taken,
+        Ok(()) => Taken::outside(whose),
         Err(_) => join(desk, whose).unwrap_or_else(|place| wait(desk, place)),
     }
 }
@@ -90,9 +99,7 @@ fn is_empty(desk: &Desk) {
     assert_eq!(waiting, 0);
     // What the scheduler was told last of the seats outside is said anew when somebody waits.
     assert!(running <= 2, "{running}");
-    let least = whose(desk, 1);
-    let taken = desk.admit(&least).unwrap();
-    release(desk, taken);
+    release(desk, first(desk, 1));
 }
 
 fn model(bound: usize, f: impl Fn() + Sync + Send + 'static) {
@@ -126,7 +133,7 @@ fn loom_a_desk_lets_two_in_one_after_the_other() {
 fn loom_a_desk_forgets_nobody_when_two_wait() {
     model(2, || {
         let desk = desk(1);
-        let first = desk.admit(&whose(&desk, 1)).unwrap();
+        let first = first(&desk, 1);
         let work = |desk: &Desk, tier| {
             let taken = enter(desk, &whose(desk, tier));
             release(desk, taken);
@@ -150,7 +157,7 @@ fn loom_a_desk_forgets_nobody_when_two_wait() {
 fn loom_a_desk_passes_on_the_seat_of_who_leaves() {
     model(2, || {
         let desk = desk(1);
-        let first = desk.admit(&whose(&desk, 1)).unwrap();
+        let first = first(&desk, 1);
         let leaver = join(&desk, &whose(&desk, 0)).unwrap_err();
         let stayer = {
             let desk = Arc::clone(&desk);
@@ -175,7 +182,7 @@ fn loom_a_desk_passes_on_the_seat_of_who_leaves() {
 fn loom_a_desk_takes_no_seat_from_whose_time_is_over() {
     model(2, || {
         let desk = desk(1);
-        let first = desk.admit(&whose(&desk, 1)).unwrap();
+        let first = first(&desk, 1);
         let late = join(&desk, &whose(&desk, 0)).unwrap_err();
         let stayer = {
             let desk = Arc::clone(&desk);
@@ -203,7 +210,7 @@ fn loom_a_desk_takes_no_seat_from_whose_time_is_over() {
 fn loom_a_desk_moves_its_capacity_and_forgets_nobody() {
     model(2, || {
         let desk = desk(1);
-        let first = desk.admit(&whose(&desk, 1)).unwrap();
+        let first = first(&desk, 1);
         let waiter = {
             let desk = Arc::clone(&desk);
             thread::spawn(move || {
@@ -230,7 +237,7 @@ fn loom_a_desk_lets_a_tenant_at_its_limit_wait_for_its_own_and_no_longer() {
         let desk = Arc::new(Desk::new(config));
         let work = |desk: &Desk| {
             let taken = enter(desk, &whose(desk, 0));
-            let calls = desk.slots.shared_slots().first().unwrap().calls();
+            let calls = desk.slots.shared_slots().next().unwrap().calls();
             // One more may be counting itself in, and out again.
             assert!((1..=2).contains(&calls), "{calls}");
             release(desk, taken);
@@ -242,6 +249,6 @@ fn loom_a_desk_lets_a_tenant_at_its_limit_wait_for_its_own_and_no_longer() {
         work(&desk);
         other.join().unwrap();
         assert_eq!(in_flight(&desk), 0);
-        assert_eq!(desk.slots.shared_slots().first().unwrap().calls(), 0);
+        assert_eq!(desk.slots.shared_slots().next().unwrap().calls(), 0);
     });
 }

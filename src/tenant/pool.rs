@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use super::config::TenantConfig;
-use super::desk::{Arrived, Desk, No, Whose, Why};
+use super::desk::{Arrived, Desk, No, Taken, Whose, Why};
 use super::handle::TenantHandle;
 use super::identify::Caller;
 use super::identity::{Tenant, TenantKey};
@@ -97,6 +97,8 @@ pub(super) struct Pool {
     token: u64,
     number: usize,
     names: Box<[TierName]>,
+    /// The last: that of whoever is not known.
+    lowest: (TierId, TierName),
     quotas: Quotas,
     rejections: Rejections,
     refused: [[AtomicU64; Reason::ALL.len()]; Tiers::MOST],
@@ -114,6 +116,8 @@ pub(super) enum Entry {
 impl Pool {
     fn new(name: Name, config: TenantConfig) -> Result<Self, ConfigError> {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let lowest = config.tiers().lowest();
+        let lowest = (lowest, TierName::new(config.tiers().tier(lowest).name())?);
         let names = config.tiers().iter().map(|(_, t)| TierName::new(t.name()));
         let names = names.collect::<Result<_, _>>()?;
         let desk = Desk::new(config.scheduler.clone());
@@ -127,6 +131,7 @@ impl Pool {
             token: rt::entropy() | 1,
             number: NEXT.fetch_add(1, Relaxed),
             names,
+            lowest,
             quotas: Quotas::new(&name, &config),
             rejections: Rejections::new(name),
             refused: Default::default(),
@@ -156,9 +161,10 @@ impl Pool {
         self.drive.as_ref()
     }
 
-    /// The name of a tier, for the scope of its calls.
-    pub(super) fn tier_name(&self, tier: TierId) -> Option<TierName> {
-        self.names.get(tier.place()).copied()
+    /// The name of a tier; of one that there is not, the lowest's.
+    pub(super) fn name_of(&self, tier: TierId) -> TierName {
+        let name = self.names.get(tier.place());
+        name.map_or(self.lowest.1, |name| *name)
     }
 
     pub(super) fn names(&self) -> impl Iterator<Item = (TierId, TierName)> {
@@ -166,26 +172,23 @@ impl Pool {
     }
 
     /// The tier of this name, if there is one.
-    fn known(&self, name: &str) -> Option<TierId> {
-        let found = self.names().find(|(_, known)| known.as_str() == name);
+    fn known(&self, name: TierName) -> Option<TierId> {
+        let found = self.names().find(|(_, known)| *known == name);
         found.map(|(tier, _)| tier)
     }
 
-    /// The last: that of whoever is not known.
-    fn lowest(&self) -> TierId {
-        let last = self.names().last();
-        last.map_or(TierId::new(0), |(tier, _)| tier)
-    }
-
     fn slot(&self, key: TenantKey, tier: &str, weight: Weight) -> TenantSlot {
-        let tier = self.known(tier).unwrap_or_else(|| self.lowest());
-        let at = self.desk.slots.find(&key, tier);
+        let tier = TierName::known(tier).and_then(|tier| self.known(tier));
+        let tier = tier.unwrap_or(self.lowest.0);
         TenantSlot {
             token: self.token,
-            whose: Whose { at, tier, weight },
+            whose: Whose {
+                at: self.desk.slots.find(&key, tier),
+                tier,
+                name: self.name_of(tier),
+                weight,
+            },
             key,
-            // Every tier has a name.
-            tier: self.tier_name(tier).unwrap_or(TierName::NONE),
         }
     }
 
@@ -194,7 +197,7 @@ impl Pool {
     pub(super) fn whose(&self, caller: &Caller<'_>, scope: Scope) -> Whose {
         if let Caller::At(slot) = caller
             && slot.token == self.token
-            && scope.tier().is_none_or(|tier| tier == slot.tier)
+            && scope.tier().is_none_or(|tier| tier == slot.whose.name)
         {
             return slot.whose;
         }
@@ -203,13 +206,14 @@ impl Pool {
 
     fn look_up(&self, caller: &Caller<'_>, scope: Scope) -> Whose {
         let own = match caller {
-            Caller::At(slot) => self.known(slot.tier_name()),
-            Caller::Known(tenant) => self.known(tenant.tier_name()),
-            Caller::Named(tenant) => self.known(tenant.tier_name()),
+            Caller::At(slot) => Some(slot.whose.name),
+            Caller::Known(tenant) => tenant.tier(),
+            Caller::Named(tenant) => tenant.tier(),
             Caller::Unknown => None,
         };
-        let own = own.unwrap_or_else(|| self.lowest());
-        let inherited = scope.tier().and_then(|tier| self.known(tier.as_str()));
+        let own = own.and_then(|tier| self.known(tier));
+        let own = own.unwrap_or(self.lowest.0);
+        let inherited = scope.tier().and_then(|tier| self.known(tier));
         // The best is the first.
         let tier = inherited.map_or(own, |inherited| inherited.min(own));
         let (key, weight) = match caller {
@@ -222,12 +226,20 @@ impl Pool {
             Some(key) => self.desk.slots.find(key, tier),
             None => self.desk.slots.shared(tier),
         };
-        Whose { at, tier, weight }
+        Whose {
+            at,
+            tier,
+            name: self.name_of(tier),
+            weight,
+        }
     }
 
     /// Takes what the quota of the tenant allows.
     #[inline]
     pub(super) fn check_quota(&self, caller: &Caller<'_>, whose: &Whose) -> Result<(), Rejected> {
+        if !self.quotas.are_any() {
+            return Ok(());
+        }
         let checked = self.quotas.check(whose.tier, || match caller {
             Caller::At(slot) => Some(slot.key.clone()),
             Caller::Known(tenant) => Some(tenant.key().clone()),
@@ -238,10 +250,10 @@ impl Pool {
     }
 
     /// A seat, if one is free and nobody waits.
-    #[inline]
+    #[inline(always)]
     pub(super) fn admit(self: &Arc<Self>, whose: &Whose) -> Option<TenantSeat> {
-        let taken = self.desk.admit(whose).ok()?;
-        Some(TenantSeat::taken(self, taken))
+        self.desk.admit(whose).ok()?;
+        Some(TenantSeat::taken(self, Taken::outside(whose)))
     }
 
     /// What becomes of a newcomer who found none.

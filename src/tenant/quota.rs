@@ -8,8 +8,12 @@ use crate::error::Rejected;
 use crate::limit::rate::{KeyedRate, KeyedRateConfig};
 use crate::observe::Name;
 
-/// What each tenant of a tier may send in a time. A tier without a quota costs a load.
-pub(super) struct Quotas([Quota; Tiers::MOST]);
+/// What each tenant of a tier may send in a time. Where no tier has a quota, that costs a load.
+pub(super) struct Quotas {
+    /// Whether any tier has one.
+    any: AtomicBool,
+    each: [Quota; Tiers::MOST],
+}
 
 #[derive(Default)]
 struct Quota {
@@ -20,28 +24,38 @@ struct Quota {
 
 impl Quotas {
     pub(super) fn new(name: &Name, config: &TenantConfig) -> Self {
-        let quotas = Self(std::array::from_fn(|_| Quota::default()));
+        let quotas = Self {
+            any: AtomicBool::new(false),
+            each: std::array::from_fn(|_| Quota::default()),
+        };
         quotas.reload(name, config);
         quotas
     }
 
     pub(super) fn reload(&self, name: &Name, config: &TenantConfig) {
-        for (quota, each) in self.0.iter().zip(config.quotas) {
+        for (quota, each) in self.each.iter().zip(config.quotas) {
             if let Some(each) = each {
                 quota.set(name, each);
             }
             quota.on.store(each.is_some(), Ordering::Release);
         }
+        let any = config.quotas.iter().any(Option::is_some);
+        self.any.store(any, Ordering::Release);
+    }
+
+    #[inline]
+    pub(super) fn are_any(&self) -> bool {
+        self.any.load(Ordering::Relaxed)
     }
 
     /// Takes a permit of the tenant; those who are not known share one.
-    #[inline]
+    #[cold]
     pub(super) fn check(
         &self,
         tier: TierId,
         key: impl FnOnce() -> Option<TenantKey>,
     ) -> Result<(), Rejected> {
-        match self.0.get(tier.place()) {
+        match self.each.get(tier.place()) {
             Some(quota) if quota.on.load(Ordering::Acquire) => quota.check(&key()),
             _ => Ok(()),
         }
@@ -60,7 +74,6 @@ impl Quota {
         }
     }
 
-    #[cold]
     fn check(&self, key: &Option<TenantKey>) -> Result<(), Rejected> {
         match self.limit.get() {
             Some(limit) => limit.check(key),

@@ -12,7 +12,7 @@ use crate::limit::concurrency::Drive;
 use crate::observe::{Ended, Span};
 use crate::outcome::{Failure, Outcome};
 use crate::rt;
-use crate::scope::{self, Scope};
+use crate::scope::{self, Scope, TierName};
 use crate::time::Tick;
 
 /// A call's seat in a pool: given back when the call is over, however it ends.
@@ -21,7 +21,8 @@ use crate::time::Tick;
 /// within another one of the same pool has an empty one.
 pub struct TenantSeat {
     /// None once it was given back.
-    taken: Option<(Arc<Pool>, Taken)>,
+    pool: Option<Arc<Pool>>,
+    taken: Taken,
     started: Tick,
     deadline: Tick,
 }
@@ -29,7 +30,8 @@ pub struct TenantSeat {
 impl TenantSeat {
     /// None is needed: the call that this one is within has one.
     pub(super) const EMPTY: Self = Self {
-        taken: None,
+        pool: None,
+        taken: Taken::NOTHING,
         started: Tick::ZERO,
         deadline: Tick::NEVER,
     };
@@ -42,23 +44,25 @@ impl TenantSeat {
             None => (Tick::ZERO, Tick::NEVER),
         };
         Self {
-            taken: Some((spare::own(pool), taken)),
+            pool: Some(spare::own(pool)),
+            taken,
             started,
             deadline,
         }
     }
 
-    /// The pool and tier of a seat that is not empty.
+    /// The pool of a seat that is not empty, and the tier.
     #[inline]
-    pub(super) fn whose(&self) -> Option<(&Pool, Taken)> {
-        self.taken.as_ref().map(|(pool, taken)| (&**pool, *taken))
+    pub(super) fn whose(&self) -> Option<(&Pool, TierName)> {
+        Some((self.pool.as_deref()?, self.taken.name()?))
     }
 
     /// The seat, which leaves an empty one behind.
     #[inline]
     pub(super) const fn take(&mut self) -> Self {
         Self {
-            taken: self.taken.take(),
+            pool: self.pool.take(),
+            taken: self.taken,
             started: self.started,
             deadline: self.deadline,
         }
@@ -66,13 +70,14 @@ impl TenantSeat {
 
     #[inline]
     fn give_back(&mut self, outcome: impl FnOnce(&Self) -> Option<Outcome>) {
-        let Some((pool, taken)) = self.taken.take() else {
+        let Some(pool) = self.pool.take() else {
             return;
         };
-        let in_flight = pool.desk.release(taken, self.started, rt::now);
+        let word = pool.desk.release(self.taken, self.started, rt::now);
         if let Some(drive) = pool.drive()
             && let Some(outcome) = outcome(self)
         {
+            let in_flight = pool.desk.shape().total(word);
             drive.ended(&*pool, self.started, outcome, in_flight);
         }
         spare::keep(pool);
@@ -87,6 +92,7 @@ impl Ending for TenantSeat {
 }
 
 impl Drop for TenantSeat {
+    #[inline]
     fn drop(&mut self) {
         self.give_back(|seat| {
             let late = seat.deadline != Tick::NEVER && rt::now() >= seat.deadline;

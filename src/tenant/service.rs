@@ -61,21 +61,18 @@ where
         let scope = Scope::current();
         let caller = self.policy.identify.identify(&request);
         let whose = self.pool.whose(&caller, scope);
-        let quota = self.pool.check_quota(&caller, &whose);
-        let seat = match quota {
-            Ok(()) => self.pool.admit(&whose),
-            Err(_) => None,
-        };
-        let Some(seat) = seat else {
-            let entry = match quota {
-                Ok(()) => self.pool.hold_back(&caller, &whose),
-                Err(rejected) => Entry::Refused(rejected),
-            };
-            drop(caller);
-            return self.hold_back(request, entry);
+        let entry = match self.pool.check_quota(&caller, &whose) {
+            Err(rejected) => Entry::Refused(rejected),
+            Ok(()) => {
+                if let Some(seat) = self.pool.admit(&whose) {
+                    drop(caller);
+                    return self.call_with(request, seat);
+                }
+                self.pool.hold_back(&caller, &whose)
+            }
         };
         drop(caller);
-        self.call_with(request, seat)
+        self.hold_back(request, entry)
     }
 }
 

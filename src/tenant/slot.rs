@@ -2,7 +2,6 @@ use std::fmt;
 
 use super::desk::Whose;
 use super::identity::TenantKey;
-use crate::scope::TierName;
 
 /// A tenant's place in the books of a pool: a call that brings it need not be looked for.
 ///
@@ -15,7 +14,6 @@ pub struct TenantSlot {
     pub(super) token: u64,
     pub(super) whose: Whose,
     pub(super) key: TenantKey,
-    pub(super) tier: TierName,
 }
 
 impl TenantSlot {
@@ -27,8 +25,8 @@ impl TenantSlot {
 
     /// The name of its tier.
     #[must_use]
-    pub const fn tier_name(&self) -> &'static str {
-        self.tier.as_str()
+    pub fn tier_name(&self) -> &'static str {
+        self.whose.name.as_str()
     }
 }
 
@@ -36,7 +34,7 @@ impl fmt::Debug for TenantSlot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TenantSlot")
             .field("key", &self.key)
-            .field("tier", &self.tier)
+            .field("tier", &self.whose.name)
             .finish_non_exhaustive()
     }
 }

@@ -11,9 +11,10 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::num::NonZeroU32;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicU64 as AtomicHash, Ordering::Relaxed};
 
 use super::identity::TenantKey;
+use super::scheduler::TenantId;
 use super::tier::{TierId, Tiers};
 use crate::rt;
 use crate::sync::{AtomicU64, Mutex, Ordering, lock};
@@ -40,6 +41,10 @@ pub(super) struct Slot {
     given: AtomicU32,
     pub(super) waited: AtomicU32,
     pub(super) refused: AtomicU32,
+    /// By what number the scheduler knows the tenant: a hash of its key by a secret, so that whoever comes back after its
+    /// slot was given away still owes what it owed. 0 of those who are not known; a tenant whose key has that hash shares
+    /// with them, one in 2⁶⁴.
+    tenant: AtomicHash,
 }
 
 /// Why a slot cannot be entered in one step.
@@ -59,7 +64,14 @@ impl Slot {
             given: AtomicU32::new(0),
             waited: AtomicU32::new(0),
             refused: AtomicU32::new(0),
+            tenant: AtomicHash::new(0),
         }
+    }
+
+    /// The tenant, as the scheduler knows it. Whoever is counted here can ask.
+    #[inline]
+    pub(super) fn tenant(&self) -> TenantId {
+        TenantId::new(self.tenant.load(Relaxed))
     }
 
     /// Counts a call in that has not got a seat yet, if the tenant may have one more.
@@ -76,9 +88,7 @@ impl Slot {
 
     /// It got none.
     pub(super) fn take_back(&self) {
-        let before = self
-            .word
-            .fetch_sub(CALL | ONE_ADMITTED, Ordering::AcqRel);
+        let before = self.word.fetch_sub(CALL | ONE_ADMITTED, Ordering::AcqRel);
         if before >> ADMITTED == 0 {
             self.rounds.fetch_sub(1, Relaxed);
         }
@@ -200,28 +210,26 @@ const fn generation_of(word: u64) -> u32 {
     (word >> GENERATION & GENERATIONS) as u32
 }
 
-/// Where a slot is, whose it was when that was asked, and by what number the scheduler knows the tenant: a hash of its
-/// key by a secret, so that whoever comes back after its slot was given away still owes what it owed.
+/// Where a slot is, and whose it was when that was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct SlotAt {
     pub(super) number: u32,
     pub(super) generation: u32,
-    pub(super) tenant: u64,
 }
 
 /// All slots of a pool.
 pub(super) struct Slots {
+    /// Each made when it is needed: a slot never moves. The first slots of the first are those of the tiers, for whoever is
+    /// not known.
+    chunks: Box<[OnceLock<Box<Chunk>>]>,
     shards: Box<[Shard]>,
     hasher: RandomState,
-    /// One for each tier, for those who are not known.
-    shared: Box<[Slot]>,
 }
 
-struct Shard {
-    places: Mutex<Places>,
-    /// Each twice as long as all before it together, and made when it is needed: a slot never moves.
-    segments: [OnceLock<Box<[Slot]>>; SEGMENTS],
-}
+type Chunk = [Slot; CHUNK];
+
+/// The keys whose hash ends alike, and the slots whose number does.
+type Shard = Mutex<Places>;
 
 struct Places {
     known: HashMap<Key, u32>,
@@ -239,29 +247,34 @@ struct Key {
     tier: TierId,
 }
 
-const SHARDS: u32 = 16;
-const FIRST: usize = 16;
-const SEGMENTS: usize = 24;
+const CHUNK: usize = 64;
+const SHARDS: usize = 16;
 /// So many slots are looked at for one that can be given away: whoever finds none shares.
 const LOOKS: usize = 16;
 
 impl Slots {
     pub(super) fn new(most: NonZeroU32) -> Self {
-        let shard = |which: u32| Shard {
-            places: Mutex::new(Places {
+        let most = most.get() as usize;
+        let shard = |which: usize| {
+            Mutex::new(Places {
                 known: HashMap::with_hasher(rt::hasher()),
                 whose: Vec::new(),
-                most: (most.get() / SHARDS + u32::from(which < most.get() % SHARDS)) as usize,
+                most: most / SHARDS + usize::from(which < most % SHARDS),
                 hand: 0,
                 gone: [0; Tiers::MOST],
-            }),
-            segments: [const { OnceLock::new() }; SEGMENTS],
+            })
         };
-        Self {
+        // The numbers of a shard are as far apart as there are shards.
+        let numbers = Tiers::MOST + most.next_multiple_of(SHARDS);
+        let slots = Self {
+            chunks: (0..numbers.div_ceil(CHUNK))
+                .map(|_| OnceLock::new())
+                .collect(),
             shards: (0..SHARDS).map(shard).collect(),
             hasher: rt::hasher(),
-            shared: (0..Tiers::MOST).map(|_| Slot::new()).collect(),
-        }
+        };
+        slots.make(0);
+        slots
     }
 
     /// The slot of those of this tier who are not known.
@@ -269,136 +282,75 @@ impl Slots {
         SlotAt {
             number: u32::try_from(tier.place()).unwrap_or(0),
             generation: 0,
-            // A tenant whose key has this hash shares with them: one in 2⁶⁴.
-            tenant: 0,
         }
     }
 
     /// The slot of this number.
     #[inline]
     pub(super) fn slot(&self, number: u32) -> Option<&Slot> {
-        let Some(own) = (number as usize).checked_sub(Tiers::MOST) else {
-            return self.shared.get(number as usize);
-        };
-        let shards = SHARDS as usize;
-        self.shards.get(own % shards)?.slot(own / shards)
+        let number = number as usize;
+        let chunk = self.chunks.get(number / CHUNK)?.get()?;
+        chunk.get(number % CHUNK)
+    }
+
+    fn make(&self, number: usize) -> Option<&Slot> {
+        let chunk = self.chunks.get(number / CHUNK)?;
+        let chunk = chunk.get_or_init(|| Box::new(std::array::from_fn(|_| Slot::new())));
+        chunk.get(number % CHUNK)
     }
 
     /// The slot of this tenant in this tier; the shared one if there is no room.
     pub(super) fn find(&self, key: &TenantKey, tier: TierId) -> SlotAt {
         let tenant = self.hasher.hash_one(key);
-        let which = (tenant >> 32) as usize % self.shards.len();
-        let found = self.shards.get(which).and_then(|shard| {
-            let (place, generation) = shard.find(key, tier)?;
-            let own = place as usize * SHARDS as usize + which + Tiers::MOST;
-            let number = u32::try_from(own).ok()?;
-            Some(SlotAt {
-                number,
-                generation,
-                tenant,
-            })
-        });
-        found.unwrap_or_else(|| self.shared(tier))
+        let which = (tenant >> 32) as usize % SHARDS;
+        let found = self.find_in(which, tenant, key, tier);
+        found.map_or_else(
+            || self.shared(tier),
+            |(number, generation)| SlotAt { number, generation },
+        )
     }
 
-    /// How many tenants have a slot of their own.
-    pub(super) fn known(&self) -> usize {
-        let known = |shard: &Shard| lock(&shard.places).whose.len();
-        self.shards.iter().map(known).sum()
-    }
-
-    /// Looks at each tenant that has a slot of its own, under the lock of its shard.
-    pub(super) fn each(&self, mut f: impl FnMut(&TenantKey, TierId, &Slot)) {
-        for shard in &self.shards {
-            let places = lock(&shard.places);
-            for (place, key) in places.whose.iter().enumerate() {
-                if let Some(slot) = shard.slot(place) {
-                    f(&key.key, key.tier, slot);
-                }
-            }
-        }
-    }
-
-    /// The calls of each tier that were admitted so far.
-    pub(super) fn admitted(&self) -> [u64; Tiers::MOST] {
-        let mut admitted = [0; Tiers::MOST];
-        for (sum, slot) in admitted.iter_mut().zip(&self.shared) {
-            *sum += slot.admitted();
-        }
-        for shard in &self.shards {
-            let places = lock(&shard.places);
-            for (sum, gone) in admitted.iter_mut().zip(places.gone) {
-                *sum += gone;
-            }
-            for (place, key) in places.whose.iter().enumerate() {
-                if let (Some(sum), Some(slot)) =
-                    (admitted.get_mut(key.tier.place()), shard.slot(place))
-                {
-                    *sum += slot.admitted();
-                }
-            }
-        }
-        admitted
-    }
-
-    /// Those who are not known, by tier.
-    pub(super) fn shared_slots(&self) -> &[Slot] {
-        &self.shared
-    }
-}
-
-impl Shard {
-    #[inline]
-    fn slot(&self, place: usize) -> Option<&Slot> {
-        // Segment 0 has the places below FIRST, segment n those from FIRST·2ⁿ⁻¹.
-        let segment = (usize::BITS - (place / FIRST).leading_zeros()) as usize;
-        let begins = match segment {
-            0 => 0,
-            n => FIRST << (n - 1),
-        };
-        self.segments.get(segment)?.get()?.get(place - begins)
-    }
-
-    fn find(&self, key: &TenantKey, tier: TierId) -> Option<(u32, u32)> {
+    fn find_in(
+        &self,
+        which: usize,
+        tenant: u64,
+        key: &TenantKey,
+        tier: TierId,
+    ) -> Option<(u32, u32)> {
         let key = Key {
             key: key.clone(),
             tier,
         };
-        let mut places = lock(&self.places);
-        if let Some(place) = places.known.get(&key) {
-            let word = self.slot(*place as usize)?.word.load(Relaxed);
-            return Some((*place, generation_of(word)));
+        let mut places = lock(self.shards.get(which)?);
+        if let Some(number) = places.known.get(&key) {
+            let word = self.slot(*number)?.word.load(Relaxed);
+            return Some((*number, generation_of(word)));
         }
         let place = if places.whose.len() < places.most {
-            let place = places.whose.len();
-            let segment = (usize::BITS - (place / FIRST).leading_zeros()) as usize;
-            let len = match segment {
-                0 => FIRST,
-                n => FIRST << (n - 1),
-            };
-            self.segments
-                .get(segment)?
-                .get_or_init(|| (0..len).map(|_| Slot::new()).collect());
             places.whose.push(key.clone());
-            place
+            places.whose.len() - 1
         } else {
-            let place = self.give_away(&mut places)?;
+            let place = self.give_away(which, &mut places)?;
             let old = std::mem::replace(places.whose.get_mut(place)?, key.clone());
             places.known.remove(&old);
             place
         };
-        let place = u32::try_from(place).ok()?;
-        places.known.insert(key, place);
-        let word = self.slot(place as usize)?.word.load(Relaxed);
-        Some((place, generation_of(word)))
+        let number = number(which, place);
+        let slot = self.make(number)?;
+        slot.tenant.store(tenant, Relaxed);
+        let word = slot.word.load(Relaxed);
+        let number = u32::try_from(number).ok()?;
+        places.known.insert(key, number);
+        Some((number, generation_of(word)))
     }
 
-    fn give_away(&self, places: &mut Places) -> Option<usize> {
+    fn give_away(&self, which: usize, places: &mut Places) -> Option<usize> {
         let len = places.whose.len();
         for _ in 0..LOOKS.min(len) {
             let place = places.hand % len;
             places.hand = place + 1;
-            let Some(admitted) = self.slot(place).and_then(Slot::recycle) else {
+            let number = u32::try_from(number(which, place)).ok()?;
+            let Some(admitted) = self.slot(number).and_then(Slot::recycle) else {
                 continue;
             };
             let tier = places.whose.get(place)?.tier.place();
@@ -409,4 +361,52 @@ impl Shard {
         }
         None
     }
+
+    /// How many tenants have a slot of their own.
+    pub(super) fn known(&self) -> usize {
+        let known = |shard: &Shard| lock(shard).whose.len();
+        self.shards.iter().map(known).sum()
+    }
+
+    /// Looks at each tenant that has a slot of its own, under the lock of its shard.
+    pub(super) fn each(&self, mut f: impl FnMut(&TenantKey, TierId, &Slot)) {
+        for (which, shard) in self.shards.iter().enumerate() {
+            let places = lock(shard);
+            for (place, key) in places.whose.iter().enumerate() {
+                let number = u32::try_from(number(which, place)).unwrap_or(u32::MAX);
+                if let Some(slot) = self.slot(number) {
+                    f(&key.key, key.tier, slot);
+                }
+            }
+        }
+    }
+
+    /// The calls of each tier that were admitted so far.
+    pub(super) fn admitted(&self) -> [u64; Tiers::MOST] {
+        let mut admitted = [0; Tiers::MOST];
+        for (sum, slot) in admitted.iter_mut().zip(self.shared_slots()) {
+            *sum += slot.admitted();
+        }
+        for shard in &self.shards {
+            for (sum, gone) in admitted.iter_mut().zip(lock(shard).gone) {
+                *sum += gone;
+            }
+        }
+        self.each(|_, tier, slot| {
+            if let Some(sum) = admitted.get_mut(tier.place()) {
+                *sum += slot.admitted();
+            }
+        });
+        admitted
+    }
+
+    /// Those who are not known, by tier.
+    pub(super) fn shared_slots(&self) -> impl Iterator<Item = &Slot> {
+        (0..Tiers::MOST as u32).filter_map(|number| self.slot(number))
+    }
+}
+
+/// The number of a place in a shard.
+const fn number(which: usize, place: usize) -> usize {
+    Tiers::MOST + place * SHARDS + which
 }

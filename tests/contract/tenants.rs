@@ -256,10 +256,7 @@ async fn a_wait_ends_when_it_may_last_no_longer() {
     // It has no time left: there is nothing to wait for.
     let over = Scope::current().until(mainstay::rt::now());
     let mut late = over.enter(|| call(&service, of("b", "least")));
-    assert_eq!(
-        refused(&poll(&mut late)).reason(),
-        Reason::DeadlineExceeded
-    );
+    assert_eq!(refused(&poll(&mut late)).reason(), Reason::DeadlineExceeded);
     assert_eq!((counts(&handle), probe.calls()), ((1, 0), 1));
 }
 
@@ -384,7 +381,11 @@ async fn a_circle_of_calls_takes_one_seat() {
     is_empty(&first.handle());
     is_empty(&second.handle());
     let best = &second.handle().tiers()[0];
-    assert_eq!((best.name, best.admitted), ("best", 1), "the inherited tier");
+    assert_eq!(
+        (best.name, best.admitted),
+        ("best", 1),
+        "the inherited tier"
+    );
 }
 
 /// A tier that is inherited is a floor: a call in the name of somebody better is not held back by who asked for it.
@@ -423,17 +424,17 @@ async fn whoever_is_not_known_is_the_lowest() {
     }
     assert_eq!(pool.tenant("acme", "platinum").tier_name(), "least");
     let tiers = pool.handle().tiers();
-    let admitted: Vec<_> = tiers.iter().map(|tier| (tier.name, tier.admitted)).collect();
+    let admitted: Vec<_> = tiers
+        .iter()
+        .map(|tier| (tier.name, tier.admitted))
+        .collect();
     assert_eq!(admitted, [("best", 0), ("least", 4)]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_next_free_seat_is_that_of_whose_turn_it_is() {
     let tier = |name: &'static str| Tier::new(name).tenant_share(Ratio::ONE);
-    let tiers = Tiers::new([
-        tier("reserved").reserved(Ratio::percent(50)),
-        tier("rest"),
-    ]);
+    let tiers = Tiers::new([tier("reserved").reserved(Ratio::percent(50)), tier("rest")]);
     let config = TenantConfig::new(count(2), tiers.unwrap());
     let pool = TenantPool::new("contract", config).unwrap();
     let (probe, handle) = (Probe::new(Mode::Answer), pool.handle());
@@ -478,11 +479,18 @@ async fn a_flood_of_one_tenant_leaves_seats_to_the_others() {
         .collect();
     assert_eq!(counts(&handle), (8, 100), "at once, past all who wait");
     drop(victims);
-    assert_eq!(counts(&handle), (2, 100), "nor does it take what they leave");
+    assert_eq!(
+        counts(&handle),
+        (2, 100),
+        "nor does it take what they leave"
+    );
     let top = handle.top(RankBy::Waiting, 3);
     assert_eq!(top.len(), 1);
     assert_eq!(top[0].key.as_ref().unwrap().to_string(), "flood");
-    assert_eq!((top[0].in_flight, top[0].waiting, top[0].refused), (2, 100, 48 + 0));
+    assert_eq!(
+        (top[0].in_flight, top[0].waiting, top[0].refused),
+        (2, 100, 48 + 0)
+    );
     drop(flood);
     is_empty(&handle);
 }
@@ -503,7 +511,9 @@ async fn capacity_and_tiers_can_be_replaced_under_load() {
     assert_eq!((handle.capacity().get(), counts(&handle)), (1, (3, 2)));
     let narrow = Tiers::new([
         Tier::new("best").weight(Weight::of(3)),
-        Tier::new("least").limit(Ratio::percent(50)).tenant_share(Ratio::ONE),
+        Tier::new("least")
+            .limit(Ratio::percent(50))
+            .tenant_share(Ratio::ONE),
     ]);
     handle
         .reload(TenantConfig::new(count(8), narrow.unwrap()))
@@ -550,16 +560,22 @@ async fn a_tenant_beyond_its_quota_is_told_before_it_asks_for_a_seat() {
     assert_eq!(status(of("b", "least")).await, 200, "another's");
     assert_eq!(status(of("a", "best")).await, 200, "another tier's");
     for expected in [200, 200, 429] {
-        assert_eq!(status(request()).await, expected, "those who are not known share one");
+        assert_eq!(
+            status(request()).await,
+            expected,
+            "those who are not known share one"
+        );
     }
     let refused = handle.tiers()[1].refused.clone();
     assert_eq!(refused, [(Reason::RateLimit, 2)]);
-    handle
-        .reload(TenantConfig::new(count(4), tiers()))
-        .unwrap();
+    handle.reload(TenantConfig::new(count(4), tiers())).unwrap();
     assert_eq!(status(of("a", "least")).await, 200, "taken away");
     handle.reload(config).unwrap();
-    assert_eq!(status(of("a", "least")).await, 429, "and given back as it was");
+    assert_eq!(
+        status(of("a", "least")).await,
+        429,
+        "and given back as it was"
+    );
     let error = TenantConfig::new(count(4), tiers())
         .quota("made up", Rate::burst(2, Period::secs(1)))
         .unwrap_err();
@@ -568,7 +584,10 @@ async fn a_tenant_beyond_its_quota_is_told_before_it_asks_for_a_seat() {
 
 #[tokio::test(start_paused = true)]
 async fn a_refusal_has_the_status_of_its_reason() {
-    let tier = Tier::new("only").queue(1).tenant_queue(1).tenant_share(Ratio::ONE);
+    let tier = Tier::new("only")
+        .queue(1)
+        .tenant_queue(1)
+        .tenant_share(Ratio::ONE);
     let config = TenantConfig::new(count(1), Tiers::new([tier]).unwrap());
     let pool = TenantPool::new("contract", config).unwrap();
     let probe = Probe::new(Mode::Hang);
@@ -576,10 +595,7 @@ async fn a_refusal_has_the_status_of_its_reason() {
     let grpc = layer(&pool)
         .refuse_with(mainstay::grpc::AsResponse)
         .layer(probe.clone());
-    let mut calls = [
-        call(&http, of("a", "only")),
-        call(&http, of("a", "only")),
-    ];
+    let mut calls = [call(&http, of("a", "only")), call(&http, of("a", "only"))];
     for call in &mut calls {
         assert!(poll(call).is_pending());
     }
@@ -621,21 +637,38 @@ async fn a_tenant_whose_slot_was_given_away_is_found_again() {
         let slot = pool.tenant(n, "least");
         let mut request = request();
         request.extensions_mut().insert(slot);
-        assert!(layer(&pool).layer(probe.clone()).oneshot(request).await.is_ok());
+        assert!(
+            layer(&pool)
+                .layer(probe.clone())
+                .oneshot(request)
+                .await
+                .is_ok()
+        );
     }
     assert!(handle.tenants() <= 32, "{}", handle.tenants());
     assert!(service.oneshot(request()).await.is_ok());
     let top = handle.top(RankBy::Admitted, 50);
     let of = |key: &str| {
         let found = top.iter().find(|tenant| {
-            tenant.key.as_ref().is_some_and(|known| known.to_string() == key)
+            tenant
+                .key
+                .as_ref()
+                .is_some_and(|known| known.to_string() == key)
         });
         found.map(|tenant| (tenant.tier, tenant.admitted))
     };
     assert_eq!(of("acme"), Some(("best", 1)));
-    assert_eq!(of("busy"), Some(("best", 1)), "whoever has a seat keeps its slot");
+    assert_eq!(
+        of("busy"),
+        Some(("best", 1)),
+        "whoever has a seat keeps its slot"
+    );
     let admitted: Vec<_> = handle.tiers().iter().map(|tier| tier.admitted).collect();
-    assert_eq!(admitted, [2, 10_000], "those of slots given away are not forgotten");
+    assert_eq!(
+        admitted,
+        [2, 10_000],
+        "those of slots given away are not forgotten"
+    );
     drop(held);
     is_empty(&handle);
 }
@@ -716,7 +749,15 @@ async fn what_the_gpu_queue_sheds_has_a_fallback() {
         |(), _: Primary<'_, &'static str, BoxError>| Ok::<_, BoxError>("the small model"),
     );
     let service = fallback.layer(gpu);
-    let tier = handle.config().tiers().iter().last().unwrap().1.name().to_owned();
+    let tier = handle
+        .config()
+        .tiers()
+        .iter()
+        .last()
+        .unwrap()
+        .1
+        .name()
+        .to_owned();
     let calls: Vec<_> = (0..2_000)
         .map(|n| {
             let request = of(&(n % 100).to_string(), &tier);
@@ -735,8 +776,12 @@ async fn what_the_gpu_queue_sheds_has_a_fallback() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn threads_that_drop_at_random_leak_no_seat() {
     let tiers = Tiers::new([
-        Tier::new("best").weight(Weight::of(6)).patience(Period::millis(2)),
-        Tier::new("least").patience(Period::millis(1)).tenant_queue(3),
+        Tier::new("best")
+            .weight(Weight::of(6))
+            .patience(Period::millis(2)),
+        Tier::new("least")
+            .patience(Period::millis(1))
+            .tenant_queue(3),
     ]);
     let pool = TenantPool::new("contract", TenantConfig::new(count(3), tiers.unwrap())).unwrap();
     let handle = pool.handle();
@@ -753,8 +798,7 @@ async fn threads_that_drop_at_random_leak_no_seat() {
                     probe.set(mode[(rng.next_u64() % 4) as usize]);
                     {
                         let tier = ["best", "least"][(rng.next_u64() % 2) as usize];
-                        let mut call =
-                            call(&service, of(&(rng.next_u64() % 5).to_string(), tier));
+                        let mut call = call(&service, of(&(rng.next_u64() % 5).to_string(), tier));
                         for _ in 0..rng.next_u64() % 3 {
                             if poll(&mut call).is_ready() {
                                 break;
