@@ -11,6 +11,7 @@
 //! | bound how long things take | [`deadline`] |
 //! | have a worse answer rather than none | [`fallback`] |
 //! | bound how much may pass | [`limit`] |
+//! | share a service among tenants, so that none hurts another | [`tenant`] |
 //! | share it fairly among tenants | [`tenant`] |
 //! | run several effects in several services, all or none | `saga`, on a `journal` |
 //! | apply an effect once, however often it is asked for | [`effect_guard`] |
@@ -108,3 +109,8 @@ struct SagaSteps;
 #[cfg(all(doctest, feature = "sqlite"))]
 #[doc = include_str!("../docs/saga/stuck.md")]
 struct SagaStuck;
+
+/// So is that of the page about tenants.
+#[cfg(all(doctest, feature = "http"))]
+#[doc = include_str!("../docs/tenants.md")]
+struct Tenants;

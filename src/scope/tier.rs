@@ -119,7 +119,7 @@ impl fmt::Display for TierName {
 /// itself. A call is within more than four pools only by a mistake; the fifth is not noted, and a circle through it alone
 /// takes a seat each time.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Held([u64; Held::MOST]);
+pub(crate) struct Held([u64; Self::MOST]);
 
 /// Not the tokens: whoever is believed and knows one takes no seat.
 impl fmt::Debug for Held {

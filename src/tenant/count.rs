@@ -43,16 +43,33 @@ impl Shape {
         (1 << self.width) - 1
     }
 
+    /// Where the field of a tier begins.
+    #[inline]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "there are at most eight tiers"
+    )]
+    const fn shift(self, tier: TierId) -> u32 {
+        tier.place() as u32 * self.width
+    }
+
+    /// The last field of what is left of a word.
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "a field is shorter")]
+    const fn field(self, rest: u64) -> u32 {
+        rest as u32 & self.most()
+    }
+
     /// What one call of `tier` adds to the word.
     #[inline]
     pub(super) const fn one(self, tier: TierId) -> u64 {
-        1 << (tier.place() as u32 * self.width)
+        1 << self.shift(tier)
     }
 
     /// How many calls of `tier` are under way.
     #[inline]
     pub(super) const fn of(self, word: u64, tier: TierId) -> u32 {
-        (word >> (tier.place() as u32 * self.width)) as u32 & self.most()
+        self.field(word >> self.shift(tier))
     }
 
     /// How many calls are under way in all.
@@ -60,7 +77,7 @@ impl Shape {
     pub(super) const fn total(self, word: u64) -> u32 {
         let (mut rest, mut total) = (word & !LINE, 0);
         while rest != 0 {
-            total += rest as u32 & self.most();
+            total += self.field(rest);
             rest >>= self.width;
         }
         total

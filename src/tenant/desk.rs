@@ -114,6 +114,7 @@ impl Taken {
     }
 
     #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "two halves of a word")]
     const fn at(&self) -> SlotAt {
         SlotAt {
             number: self.at as u32,
@@ -122,6 +123,7 @@ impl Taken {
     }
 
     #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "a byte of a word")]
     const fn tier(&self) -> TierId {
         TierId::new(self.tier as u8)
     }
@@ -136,6 +138,7 @@ impl Taken {
 
     /// The name of its tier.
     #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "a byte of a word")]
     pub(super) fn name(&self) -> Option<TierName> {
         TierName::of_number((self.tier >> 8) as u8)
     }

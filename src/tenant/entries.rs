@@ -23,6 +23,7 @@ impl Place {
         self.index as u64 | (self.turn as u64) << 32
     }
 
+    #[expect(clippy::cast_possible_truncation, reason = "two halves of a word")]
     pub(super) const fn from_bits(bits: u64) -> Self {
         Self {
             index: bits as u32,

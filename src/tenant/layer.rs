@@ -71,7 +71,7 @@ impl TenantLayer<super::FromExtensions> {
     /// Admission to this pool, for the tenant that authentication left in the extensions of the request.
     #[must_use]
     pub fn new(pool: &TenantPool) -> Self {
-        TenantLayer::identify(pool, super::FromExtensions)
+        Self::identify(pool, super::FromExtensions)
     }
 }
 

@@ -189,7 +189,7 @@ impl Slot {
             return None;
         }
         let admitted = self.admitted();
-        let next = u64::from(generation_of(word)) + 1 & GENERATIONS;
+        let next = (u64::from(generation_of(word)) + 1) & GENERATIONS;
         self.exchange(word, next << GENERATION).ok()?;
         self.rounds.store(0, Relaxed);
         self.waited.store(0, Relaxed);
@@ -402,7 +402,7 @@ impl Slots {
 
     /// Those who are not known, by tier.
     pub(super) fn shared_slots(&self) -> impl Iterator<Item = &Slot> {
-        (0..Tiers::MOST as u32).filter_map(|number| self.slot(number))
+        (0..).take(Tiers::MOST).filter_map(|number| self.slot(number))
     }
 }
 
