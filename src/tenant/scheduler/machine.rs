@@ -202,6 +202,14 @@ impl<T> Scheduler<T> {
         Some(waiter)
     }
 
+    /// A waiter whose own timer says that its time is over is turned away as [`handle_timeout`](Self::handle_timeout) would
+    /// do a little later; none if it was granted a seat or turned away before. Afterwards [`grant`](Self::grant) until it
+    /// says none.
+    pub fn give_up(&mut self, ticket: Ticket, now: Tick) -> Option<Refused<T>> {
+        self.waiters.known(ticket)?;
+        self.turn_away(ticket.slot, Refusal::Deadline, now)
+    }
+
     /// When to call [`handle_timeout`](Self::handle_timeout) next, at the latest; none while nobody waits.
     ///
     /// It may come earlier than anybody's time is over, and at most two milliseconds after.
