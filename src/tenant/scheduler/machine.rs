@@ -164,6 +164,8 @@ impl<T> Scheduler<T> {
     }
 
     /// Gives one waiter a seat, if there is one of each.
+    ///
+    /// One whose time was over is passed over; [`handle_timeout`](Self::handle_timeout) hands it back at once.
     pub fn grant(&mut self, now: Tick) -> Option<Granted<T>> {
         if self.queued == 0 {
             return None;
