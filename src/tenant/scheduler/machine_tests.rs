@@ -1,7 +1,5 @@
 //! Single rules, by number; what holds whatever happens is in `props_tests`.
 
-#![expect(clippy::unwrap_used, reason = "a test panics to fail")]
-
 use std::time::Duration;
 
 use super::{Arrival, Ask, Refusal, Scheduler, SchedulerConfig, TenantId};

@@ -19,11 +19,6 @@
 //! `PROPTEST_CASES=25600` runs a hundred times as many seeds of each; `PROPTEST_RNG_SEED` repeats a run.
 
 #![expect(
-    clippy::indexing_slicing,
-    clippy::unwrap_used,
-    reason = "a test panics to fail"
-)]
-#![expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
     clippy::cast_precision_loss,
