@@ -64,9 +64,8 @@ fn authenticate<B>(mut request: Request<B>) -> Request<B> {
     facts.insert(Peer {
         is_ours: key == Some("service-secret"),
     });
-    match key.and_then(|key| key.split_once(" of ")) {
-        Some((name, tier)) => drop(facts.insert(Tenant::new(name, tier))),
-        None => {}
+    if let Some((name, tier)) = key.and_then(|key| key.split_once(" of ")) {
+        facts.insert(Tenant::new(name, tier));
     }
     request
 }

@@ -12,7 +12,8 @@
 //! 4. *Next tenant.* In a tier the tenant of the earliest start tag is next, of its requests the oldest. The tag is the
 //!    end of what the tenant was charged for, or how far the tier's service had come when the request *arrived*,
 //!    whichever is later. So whoever waits for its own requests to end loses nothing by it, and whoever was away gains
-//!    nothing.
+//!    nothing. How far the service has come is the tag that was let in last, but not beyond anybody who waits for its
+//!    own requests: up to one round of a tenant's seats, which is what can be made up for.
 //! 5. *Charge of a tenant.* As rule 3, by the tenant's weight. What a request is taken to need is what it says itself,
 //!    else what its tenant's took lately, else its tier's, else a guess. What was underestimated is held against it up
 //!    to the bound of debts, and no further. While nobody of a tier waits, debts go down with time.
@@ -163,6 +164,8 @@ impl<T> Scheduler<T> {
     }
 
     /// Gives one waiter a seat, if there is one of each.
+    ///
+    /// One whose time was over is passed over; [`handle_timeout`](Self::handle_timeout) hands it back at once.
     pub fn grant(&mut self, now: Tick) -> Option<Granted<T>> {
         if self.queued == 0 {
             return None;
@@ -326,7 +329,7 @@ impl<T> Scheduler<T> {
         let many = lane.lengths.slots().take(k);
         let one = |slot: &u32| self.table.get(*slot).is_some_and(|it| it.line.len == 1);
         let few = lane.heap.slots().take(k.saturating_mul(4));
-        let parked = lane.parked.iter().copied().take(k.saturating_mul(4));
+        let parked = lane.parked.slots().take(k.saturating_mul(4));
         let few = few.chain(parked).filter(one);
         let slots = many.chain(few).take(k);
         slots.filter_map(|slot| self.count_of(slot)).collect()
@@ -374,6 +377,29 @@ impl<T> Scheduler<T> {
         &self.config
     }
 
+    /// Moves how far the service has come, before anybody is there.
+    #[cfg(test)]
+    pub(super) fn set_clocks(&mut self, to: u64) {
+        self.clock.set(to);
+        for lane in &mut self.lanes {
+            lane.clock.set(to);
+            lane.front = lane.clock.now();
+            lane.start = self.clock.now();
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn owner_of(&self, seat: &Seat) -> u64 {
+        let id = self.table.get(seat.tenant).and_then(|tenant| tenant.id);
+        id.map_or(u64::MAX, TenantId::get)
+    }
+
+    #[cfg(test)]
+    pub(super) fn clock_of(&self, tier: TierId) -> super::tag::Tag {
+        let lane = self.lanes.get(tier.place());
+        lane.map_or(super::tag::Tag::ZERO, |lane| lane.clock.now())
+    }
+
     fn recount(&mut self, tier: TierId) {
         if let Some(lane) = self.lanes.get(tier.place())
             && let Some(seats) = self.seats.get_mut(tier.place())
@@ -395,6 +421,7 @@ impl<T> Scheduler<T> {
         let stamp = self.lanes.get(tier.place()).map(|lane| lane.clock.now());
         let note = Note {
             tenant: slot,
+            tier,
             stamp: stamp.unwrap_or(super::tag::Tag::ZERO),
             arrived: now,
             until,
@@ -428,10 +455,9 @@ impl<T> Scheduler<T> {
 
     /// Turns a waiter away.
     fn turn_away(&mut self, slot: u32, reason: Refusal, now: Tick) -> Option<Refused<T>> {
-        let tenant = self.waiters.note(slot)?.tenant;
-        let place = self.table.get(tenant)?.tier;
-        let tier = TierId::new(place);
+        let Note { tenant, tier, .. } = *self.waiters.note(slot)?;
         let (ticket, note, waiter) = self.take_out(slot, now)?;
+        #[cfg(test)]
         if flawed!(self, ChargeOnDrop) {
             self.charge_dropped(tier, tenant);
         }
@@ -450,8 +476,7 @@ impl<T> Scheduler<T> {
         let note = *self.waiters.note(slot)?;
         self.wheel.unset(slot);
         if note.is_overdue {
-            let tier = TierId::new(self.table.get(note.tenant)?.tier);
-            if let Some(lane) = self.lanes.get_mut(tier.place()) {
+            if let Some(lane) = self.lanes.get_mut(note.tier.place()) {
                 lane.overdue = lane.overdue.saturating_sub(1);
             }
         } else {
@@ -462,9 +487,12 @@ impl<T> Scheduler<T> {
 
     /// Takes a waiter out of its queue, and leaves the rest to the caller.
     fn unqueue(&mut self, slot: u32, now: Tick) -> Option<()> {
-        let owner = self.waiters.note(slot)?.tenant;
+        let Note {
+            tenant: owner,
+            tier,
+            ..
+        } = *self.waiters.note(slot)?;
         let tenant = self.table.get_mut(owner)?;
-        let tier = TierId::new(tenant.tier);
         let len = tenant.line.len;
         self.waiters.unlink(&mut tenant.line, slot);
         let is_last = tenant.line.len == 0;
@@ -480,7 +508,10 @@ impl<T> Scheduler<T> {
         }
         self.moved(tier, owner, len);
         if is_last {
-            self.unpark(tier, owner);
+            let lane = self.lanes.get_mut(tier.place())?;
+            if !lane.heap.remove(owner) {
+                lane.parked.remove(owner);
+            }
             self.table.list(owner);
         }
         Some(())

@@ -88,6 +88,10 @@ mod flaw;
 mod heap;
 mod lane;
 mod machine;
+#[cfg(test)]
+mod machine_tests;
+#[cfg(test)]
+mod props_tests;
 mod seating;
 mod table;
 mod tag;

@@ -140,11 +140,8 @@ impl<T> Scheduler<T> {
             };
             let first = self.table.get(slot).map_or(NONE, |it| it.line.first);
             let Some(note) = self.waiters.note(first) else {
-                lane.heap.pop();
-                if let Some(tenant) = self.table.get_mut(slot) {
-                    tenant.in_heap = false;
-                }
-                self.table.list(slot);
+                // Whoever has no work any more has left the heap.
+                lane.heap.remove(slot);
                 continue;
             };
             if note.until <= now {
@@ -158,7 +155,7 @@ impl<T> Scheduler<T> {
             let due = self.tag_of(tier, slot);
             if tag.is_before(due) {
                 if let Some(lane) = self.lanes.get_mut(tier.place()) {
-                    lane.heap.retag(due);
+                    lane.heap.retag(due, slot);
                 }
                 continue;
             }
@@ -195,74 +192,59 @@ impl<T> Scheduler<T> {
         finish.later(stamp)
     }
 
-    /// Puts a tenant that has begun to wait where it belongs.
+    /// Puts a tenant that waits, and stands nowhere, where it belongs.
     pub(super) fn line_up(&mut self, tier: TierId, slot: u32) {
-        if self.is_at_limit(tier, slot) {
-            if self.table.get(slot).is_some_and(|it| !it.in_heap) {
-                self.set_aside(tier, slot);
-            }
-            return;
-        }
         let tag = self.tag_of(tier, slot);
-        if let Some(tenant) = self.table.get_mut(slot)
-            && !tenant.in_heap
-            && let Some(lane) = self.lanes.get_mut(tier.place())
-        {
-            tenant.in_heap = true;
-            lane.heap.push(tag, slot);
-        }
-    }
-
-    /// The first of the heap has as many seats as it may.
-    fn park(&mut self, tier: TierId, slot: u32) {
+        let is_at_limit = self.is_at_limit(tier, slot);
         if let Some(lane) = self.lanes.get_mut(tier.place()) {
-            lane.heap.pop();
-        }
-        if let Some(tenant) = self.table.get_mut(slot) {
-            tenant.in_heap = false;
-        }
-        self.set_aside(tier, slot);
-    }
-
-    fn set_aside(&mut self, tier: TierId, slot: u32) {
-        if let Some(tenant) = self.table.get_mut(slot)
-            && tenant.parked == NONE
-            && let Some(lane) = self.lanes.get_mut(tier.place())
-        {
-            tenant.parked = u32::try_from(lane.parked.len()).unwrap_or(NONE);
-            lane.parked.push(slot);
+            if is_at_limit {
+                lane.parked.push(tag, slot);
+            } else {
+                lane.heap.push(tag, slot);
+            }
         }
     }
 
-    /// Takes a tenant out of those that are held back by their own limit. Says whether it was one.
-    pub(super) fn unpark(&mut self, tier: TierId, slot: u32) -> bool {
-        let Some(tenant) = self.table.get_mut(slot) else {
-            return false;
-        };
-        let at = tenant.parked as usize;
-        tenant.parked = NONE;
-        let Some(lane) = self.lanes.get_mut(tier.place()) else {
-            return false;
-        };
-        if at >= lane.parked.len() {
-            return false;
-        }
-        lane.parked.swap_remove(at);
-        if let Some(moved) = lane.parked.get(at)
-            && let Some(tenant) = self.table.get_mut(*moved)
+    /// One who may have a seat no more.
+    fn park(&mut self, tier: TierId, slot: u32) {
+        let tag = self.tag_of(tier, slot);
+        if let Some(lane) = self.lanes.get_mut(tier.place())
+            && lane.heap.remove(slot)
         {
-            tenant.parked = u32::try_from(at).unwrap_or(NONE);
+            lane.parked.push(tag, slot);
         }
-        true
+    }
+
+    /// A tenant's tag has become earlier.
+    pub(super) fn retag(&mut self, tier: TierId, slot: u32) {
+        let tag = self.tag_of(tier, slot);
+        if let Some(lane) = self.lanes.get_mut(tier.place()) {
+            lane.heap.retag(tag, slot);
+        }
     }
 
     /// Lets a tenant on that has fewer seats than it may now.
     pub(super) fn let_on(&mut self, tier: TierId, slot: u32) {
-        if self.table.get(slot).is_some_and(|it| it.parked != NONE)
-            && !self.is_at_limit(tier, slot)
-            && self.unpark(tier, slot)
+        let is_at_limit = self.is_at_limit(tier, slot);
+        if let Some(lane) = self.lanes.get_mut(tier.place())
+            && !is_at_limit
+            && lane.parked.remove(slot)
         {
+            self.catch_up(tier, slot);
             self.line_up(tier, slot);
+        }
+    }
+
+    /// Somebody who was held back by its own limit makes up for a round of seats and no more.
+    fn catch_up(&mut self, tier: TierId, slot: u32) {
+        let round = self.seating.tenant_limit(tier);
+        if let Some(tenant) = self.table.get_mut(slot)
+            && let Some(lane) = self.lanes.get(tier.place())
+        {
+            let earliest = lane.clock.now().minus(lane.most_behind(round));
+            let finish = lane.clock.read(tenant.finish, tenant.era);
+            tenant.finish = finish.later(earliest);
+            tenant.era = lane.clock.era();
         }
     }
 
@@ -281,18 +263,14 @@ impl<T> Scheduler<T> {
         self.wheel.unset(first);
         self.unqueue(first, now)?;
         let seat = self.take_seat(tier, slot, ground, tag, cost, now);
-        if self.table.get(slot)?.line.len == 0 {
-            self.lanes.get_mut(tier.place())?.heap.pop();
-            self.table.get_mut(slot)?.in_heap = false;
-        } else if self.is_at_limit(tier, slot) {
+        if self.is_at_limit(tier, slot) {
             self.park(tier, slot);
         } else {
-            let tag = self.tag_of(tier, slot);
-            self.lanes.get_mut(tier.place())?.heap.retag(tag);
+            self.retag(tier, slot);
         }
         let lane = self.lanes.get_mut(tier.place())?;
         if lane.queued > 0 {
-            lane.pace.granted(lane.clock.now(), now);
+            lane.pace.granted(lane.front, now);
         }
         let (ticket, note, waiter) = self.waiters.free(first)?;
         Some(Granted {
@@ -367,19 +345,6 @@ impl<T> Scheduler<T> {
 
     /// Rule 9.
     pub(super) fn forget_one(&mut self) -> bool {
-        // Those who left a tier in which nobody waits any more still stand in its heap.
-        for lane in &mut self.lanes {
-            for _ in 0..crate::tenant::scheduler::table::LOOKS {
-                let stale = lane.heap.last().filter(|_| lane.queued == 0);
-                let Some(slot) = stale else {
-                    break;
-                };
-                lane.heap.pop_last();
-                if let Some(tenant) = self.table.get_mut(slot) {
-                    tenant.in_heap = false;
-                }
-            }
-        }
         let forgives = flawed!(self, ForgiveDebt);
         let lanes = &self.lanes;
         self.table.forget(|tenant| {
@@ -402,10 +367,7 @@ impl<T> Scheduler<T> {
                 Some(lane) => std::mem::take(&mut lane.parked),
                 None => continue,
             };
-            for slot in parked {
-                if let Some(tenant) = self.table.get_mut(slot) {
-                    tenant.parked = NONE;
-                }
+            for slot in parked.slots() {
                 self.line_up(tier, slot);
             }
         }
