@@ -250,14 +250,6 @@ pub(crate) fn held() -> Held {
     AMBIENT.with(|ambient| ambient.held.get())
 }
 
-/// Holds these seats until the guard is dropped.
-#[inline]
-pub(crate) fn holding(held: Held) -> Holding {
-    Holding {
-        before: AMBIENT.with(|ambient| ambient.held.replace(held)),
-    }
-}
-
 /// In this scope, holding these seats, until the guard is dropped.
 #[inline]
 pub(crate) fn within(scope: Scope, held: Held) -> Within {
@@ -281,19 +273,6 @@ impl Drop for Within {
             ambient.scope.set(self.scope);
             ambient.held.set(self.held);
         });
-    }
-}
-
-/// See [`holding`].
-#[must_use]
-pub(crate) struct Holding {
-    before: Held,
-}
-
-impl Drop for Holding {
-    #[inline]
-    fn drop(&mut self) {
-        AMBIENT.with(|ambient| ambient.held.set(self.before));
     }
 }
 

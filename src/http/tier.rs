@@ -252,9 +252,9 @@ where
             header.take_out(request.headers_mut());
             (Scope::current(), scope::held())
         };
-        let _held = scope::holding(held);
+        let _within = scope::within(scope, held);
         InTier {
-            future: Some(scope.enter(|| self.inner.call(request))),
+            future: Some(self.inner.call(request)),
             scope,
             held,
         }
@@ -280,10 +280,9 @@ impl<F: Future> Future for InTier<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
-        let _held = scope::holding(*this.held);
-        let scope = *this.scope;
+        let _within = scope::within(*this.scope, *this.held);
         match this.future.as_pin_mut() {
-            Some(future) => scope.enter(|| future.poll(cx)),
+            Some(future) => future.poll(cx),
             // Only `drop` takes the future out.
             None => Poll::Pending,
         }
@@ -294,8 +293,8 @@ impl<F: Future> Future for InTier<F> {
 impl<F> PinnedDrop for InTier<F> {
     fn drop(self: Pin<&mut Self>) {
         let mut this = self.project();
-        let _held = scope::holding(*this.held);
-        this.scope.enter(|| this.future.set(None));
+        let _within = scope::within(*this.scope, *this.held);
+        this.future.set(None);
     }
 }
 
@@ -313,11 +312,9 @@ mod tests {
         header.write(&mut headers);
         assert!(headers.is_empty(), "a stranger's words are not passed on");
         let held = Held::NONE.with(7).with(u64::MAX);
-        let holding = scope::holding(held);
-        Scope::current()
-            .in_tier(tier)
-            .enter(|| header.write(&mut headers));
-        drop(holding);
+        let within = scope::within(Scope::current().in_tier(tier), held);
+        header.write(&mut headers);
+        drop(within);
         assert_eq!(headers["x-tenant-tier"], tier.as_str());
         let (scope, read) = header.read(&headers);
         assert_eq!((scope.tier(), read), (Some(tier), held));

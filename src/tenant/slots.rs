@@ -402,7 +402,9 @@ impl Slots {
 
     /// Those who are not known, by tier.
     pub(super) fn shared_slots(&self) -> impl Iterator<Item = &Slot> {
-        (0..).take(Tiers::MOST).filter_map(|number| self.slot(number))
+        (0..)
+            .take(Tiers::MOST)
+            .filter_map(|number| self.slot(number))
     }
 }
 
