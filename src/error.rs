@@ -17,6 +17,10 @@ pub enum Reason {
     ConcurrencyLimit,
     /// The time for the call is over, or was before it began.
     DeadlineExceeded,
+    /// The capability is not served now, or not in this way.
+    Degraded,
+    /// The other region serves the capability.
+    FailedOver,
     /// An operator, or a switch in an operator's hand, holds the circuit open.
     ForcedOpen,
     /// The call would have waited longer than it may, by how fast its line moves.
@@ -43,6 +47,8 @@ impl Reason {
             Self::CircuitOpen => "circuit_open",
             Self::ConcurrencyLimit => "concurrency_limit",
             Self::DeadlineExceeded => "deadline_exceeded",
+            Self::Degraded => "degraded",
+            Self::FailedOver => "failed_over",
             Self::ForcedOpen => "forced_open",
             Self::PredictedWait => "predicted_wait",
             Self::ProbesBusy => "probes_busy",
@@ -55,10 +61,12 @@ impl Reason {
     }
 
     /// Each, in the order of its number.
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::CircuitOpen,
         Self::ConcurrencyLimit,
         Self::DeadlineExceeded,
+        Self::Degraded,
+        Self::FailedOver,
         Self::ForcedOpen,
         Self::PredictedWait,
         Self::ProbesBusy,
@@ -80,6 +88,8 @@ pub enum LayerKind {
     Concurrency,
     /// A total deadline.
     Deadline,
+    /// The gate of a capability.
+    Gate,
     /// A limit of the calls in a time.
     Rate,
     /// An admission by tenant and tier.
@@ -94,6 +104,7 @@ impl LayerKind {
             Self::Breaker => "breaker",
             Self::Concurrency => "concurrency",
             Self::Deadline => "deadline",
+            Self::Gate => "gate",
             Self::Rate => "rate",
             Self::Tenant => "tenant",
         }
@@ -101,10 +112,11 @@ impl LayerKind {
 
     /// Each of them.
     #[cfg(feature = "grpc")]
-    pub(crate) const ALL: [Self; 5] = [
+    pub(crate) const ALL: [Self; 6] = [
         Self::Breaker,
         Self::Concurrency,
         Self::Deadline,
+        Self::Gate,
         Self::Rate,
         Self::Tenant,
     ];

@@ -30,6 +30,7 @@
 //! # let _ = app;
 //! ```
 
+mod access;
 mod attempt;
 #[cfg(any(feature = "grpc", feature = "reqwest"))]
 mod bounded;
@@ -40,6 +41,7 @@ mod problem;
 mod replay;
 mod tier;
 
+pub use access::ByMethod;
 pub use attempt::AttemptHeader;
 #[cfg(any(feature = "grpc", feature = "reqwest"))]
 pub use bounded::{Bounded, Expire};
