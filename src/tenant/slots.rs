@@ -221,12 +221,10 @@ pub(super) struct SlotAt {
 pub(super) struct Slots {
     /// Each made when it is needed: a slot never moves. The first slots of the first are those of the tiers, for whoever is
     /// not known.
-    chunks: Box<[OnceLock<Box<Chunk>>]>,
+    chunks: Box<[OnceLock<Box<[Slot]>>]>,
     shards: Box<[Shard]>,
     hasher: RandomState,
 }
-
-type Chunk = [Slot; CHUNK];
 
 /// The keys whose hash ends alike, and the slots whose number does.
 type Shard = Mutex<Places>;
@@ -295,7 +293,7 @@ impl Slots {
 
     fn make(&self, number: usize) -> Option<&Slot> {
         let chunk = self.chunks.get(number / CHUNK)?;
-        let chunk = chunk.get_or_init(|| Box::new(std::array::from_fn(|_| Slot::new())));
+        let chunk = chunk.get_or_init(|| (0..CHUNK).map(|_| Slot::new()).collect());
         chunk.get(number % CHUNK)
     }
 
