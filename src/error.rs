@@ -23,14 +23,20 @@ pub enum Reason {
     FailedOver,
     /// An operator, or a switch in an operator's hand, holds the circuit open.
     ForcedOpen,
+    /// The call would have waited longer than it may, by how fast its line moves.
+    PredictedWait,
     /// The circuit is half-open and all its probes are out.
     ProbesBusy,
+    /// As many calls of its tier wait as may.
+    QueueFull,
     /// The call waited for a place for as long as it may.
     QueueTimeout,
     /// More calls than the rate allows.
     RateLimit,
     /// The circuit closed a short while ago and lets calls back in by and by.
     Readmitting,
+    /// As many calls of its tenant wait as may, or its tenant's line was the longest when one had to go.
+    TenantQueueFull,
 }
 
 impl Reason {
@@ -44,25 +50,31 @@ impl Reason {
             Self::Degraded => "degraded",
             Self::FailedOver => "failed_over",
             Self::ForcedOpen => "forced_open",
+            Self::PredictedWait => "predicted_wait",
             Self::ProbesBusy => "probes_busy",
+            Self::QueueFull => "queue_full",
             Self::QueueTimeout => "queue_timeout",
             Self::RateLimit => "rate_limit",
             Self::Readmitting => "readmitting",
+            Self::TenantQueueFull => "tenant_queue_full",
         }
     }
 
     /// Each, in the order of its number.
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::CircuitOpen,
         Self::ConcurrencyLimit,
         Self::DeadlineExceeded,
         Self::Degraded,
         Self::FailedOver,
         Self::ForcedOpen,
+        Self::PredictedWait,
         Self::ProbesBusy,
+        Self::QueueFull,
         Self::QueueTimeout,
         Self::RateLimit,
         Self::Readmitting,
+        Self::TenantQueueFull,
     ];
 }
 
@@ -80,6 +92,8 @@ pub enum LayerKind {
     Gate,
     /// A limit of the calls in a time.
     Rate,
+    /// An admission by tenant and tier.
+    Tenant,
 }
 
 impl LayerKind {
@@ -92,17 +106,19 @@ impl LayerKind {
             Self::Deadline => "deadline",
             Self::Gate => "gate",
             Self::Rate => "rate",
+            Self::Tenant => "tenant",
         }
     }
 
     /// Each of them.
     #[cfg(feature = "grpc")]
-    pub(crate) const ALL: [Self; 5] = [
+    pub(crate) const ALL: [Self; 6] = [
         Self::Breaker,
         Self::Concurrency,
         Self::Deadline,
         Self::Gate,
         Self::Rate,
+        Self::Tenant,
     ];
 }
 

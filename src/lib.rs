@@ -11,6 +11,8 @@
 //! | bound how long things take | [`deadline`] |
 //! | have a worse answer rather than none | [`fallback`] |
 //! | bound how much may pass | [`limit`] |
+//! | share a service among tenants, so that none hurts another | [`tenant`] |
+//! | share it fairly among tenants | [`tenant`] |
 //! | run several effects in several services, all or none | `saga`, on a `journal` |
 //! | apply an effect once, however often it is asked for | [`effect_guard`] |
 //! | know how degraded the system is, and what may still be served | [`degrade`] |
@@ -63,6 +65,7 @@ pub mod presets;
 pub mod retry;
 pub mod rng;
 pub mod standard;
+pub mod tenant;
 pub mod time;
 
 mod order;
@@ -122,3 +125,8 @@ struct SagaStuck;
 #[cfg(all(doctest, feature = "manifest"))]
 #[doc = include_str!("../docs/autoscaling/hpa.md")]
 struct AutoscalingHpa;
+
+/// So is that of the page about tenants.
+#[cfg(all(doctest, feature = "http"))]
+#[doc = include_str!("../docs/tenants.md")]
+struct Tenants;

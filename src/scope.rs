@@ -21,7 +21,12 @@ use crate::context::Call;
 use crate::rt;
 use crate::time::Tick;
 
-/// The deadline and attempt number of the call that is being made.
+mod tier;
+
+pub(crate) use tier::Held;
+pub use tier::TierName;
+
+/// The deadline, the tier and the attempt number of the call that is being made.
 ///
 /// # Example
 ///
@@ -46,6 +51,7 @@ pub struct Scope {
     attempt: u32,
     /// The retry budget that has counted this call, 0 for none: layers that share it count a call once.
     budget: u32,
+    tier: Option<TierName>,
 }
 
 /// What the layers of one call know of each other, on the thread that makes or polls it.
@@ -57,15 +63,19 @@ struct Ambient {
     ended: Cell<Tick>,
     /// Whether a retry layer gave up in vain since the layer around it last looked.
     in_vain: Cell<bool>,
+    /// The pools of which the call holds a seat while it is called and polled. No part of the scope: who takes the scope
+    /// along to another task does not take the seat along.
+    held: Cell<Held>,
 }
 
 thread_local! {
     static AMBIENT: Ambient = const {
         Ambient {
-            scope: Cell::new(Scope { deadline: Tick::NEVER, attempt: 0, budget: 0 }),
+            scope: Cell::new(Scope { deadline: Tick::NEVER, attempt: 0, budget: 0, tier: None }),
             called: Cell::new(Tick::NEVER),
             ended: Cell::new(NOBODY_ASKS),
             in_vain: Cell::new(false),
+            held: Cell::new(Held::NONE),
         }
     };
 }
@@ -151,6 +161,22 @@ impl Scope {
         self
     }
 
+    /// This scope in the tier of service `tier`.
+    ///
+    /// A [`TenantLayer`](crate::tenant::TenantLayer) below admits the call in this tier, or in that of its tenant where
+    /// that is a higher one. So say only what is known from somebody who is trusted.
+    #[must_use]
+    pub const fn in_tier(mut self, tier: TierName) -> Self {
+        self.tier = Some(tier);
+        self
+    }
+
+    /// The tier of service that the call has, where somebody has said so.
+    #[must_use]
+    pub const fn tier(self) -> Option<TierName> {
+        self.tier
+    }
+
     /// When the call must be over.
     #[must_use]
     pub fn deadline(self) -> Option<Tick> {
@@ -218,6 +244,38 @@ impl Drop for Entered {
     }
 }
 
+/// The pools of which the call that is being made holds a seat.
+#[inline]
+pub(crate) fn held() -> Held {
+    AMBIENT.with(|ambient| ambient.held.get())
+}
+
+/// In this scope, holding these seats, until the guard is dropped.
+#[inline]
+pub(crate) fn within(scope: Scope, held: Held) -> Within {
+    AMBIENT.with(|ambient| Within {
+        scope: ambient.scope.replace(scope),
+        held: ambient.held.replace(held),
+    })
+}
+
+/// See [`within`].
+#[must_use]
+pub(crate) struct Within {
+    scope: Scope,
+    held: Held,
+}
+
+impl Drop for Within {
+    #[inline]
+    fn drop(&mut self) {
+        AMBIENT.with(|ambient| {
+            ambient.scope.set(self.scope);
+            ambient.held.set(self.held);
+        });
+    }
+}
+
 /// See [`Scope::called`].
 #[must_use]
 pub(crate) struct Called {
@@ -254,7 +312,8 @@ impl Watch {
     }
 }
 
-/// Lets a service of `Req` be called with a [`Call<Req>`], whose deadline and attempt become the scope.
+/// Lets a service of `Req` be called with a [`Call<Req>`], whose deadline, attempt and tier become the scope. A tier
+/// that this process does not know says nothing.
 ///
 /// It belongs outermost. Clones share nothing.
 ///
@@ -314,9 +373,12 @@ where
     }
 
     fn call(&mut self, call: Call<Req>) -> Self::Future {
-        let scope = Scope::current()
+        let mut scope = Scope::current()
             .until(call.context().until().unwrap_or(Tick::NEVER))
             .attempt(call.context().attempt_number());
+        if let Some(tier) = call.context().tier_name().and_then(TierName::known) {
+            scope = scope.in_tier(tier);
+        }
         Scoped::new(scope, || self.inner.call(call.into_inner()))
     }
 }

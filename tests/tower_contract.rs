@@ -19,10 +19,12 @@ use mainstay::http::{AtEnd, DeadlineHeader};
 use mainstay::limit::adaptive::{AdaptiveConfig, AdaptiveLayer};
 use mainstay::limit::concurrency::{ConcurrencyConfig, ConcurrencyLayer};
 use mainstay::limit::rate::{KeyedRate, Rate, RateConfig, RateLayer};
-use mainstay::num::{Attempts, Period};
+use mainstay::num::{Attempts, Period, count};
+use mainstay::presets;
 use mainstay::retry::{RetryConfig, RetryLayer};
 use mainstay::scope::CallLayer;
 use mainstay::standard::Stack;
+use mainstay::tenant::{Always, FromExtensions, TenantConfig, TenantLayer, TenantPool};
 use mainstay::{grpc, http};
 use tower::{Layer, ServiceBuilder};
 
@@ -56,6 +58,20 @@ fn concurrency() -> ConcurrencyLayer {
 
 fn adaptive() -> AdaptiveLayer {
     AdaptiveLayer::new("contract", AdaptiveConfig::new())
+}
+
+fn pool() -> TenantPool {
+    let config = TenantConfig::new(count(64), presets::erp::tiers());
+    TenantPool::new("contract", config).unwrap()
+}
+
+fn tenants() -> TenantLayer<FromExtensions> {
+    TenantLayer::new(&pool())
+}
+
+fn one_tenant() -> TenantLayer<Always> {
+    let pool = pool();
+    TenantLayer::identify(&pool, Always::new(pool.tenant("acme", "enterprise")))
 }
 
 fn timeout() -> TimeoutLayer {
@@ -165,6 +181,12 @@ contract! {
     adaptive_at_head: of(adaptive());
     adaptive_grpc_at_end: of(adaptive().classify(grpc::ByStatus).refuse_with(grpc::AsResponse)
         .until(AtEnd::new(grpc::ByStatus)));
+    tenants_at_head: of(tenants());
+    tenants_at_a_slot: of(one_tenant());
+    tenants_http_at_end: of(tenants().refuse_with(http::AsResponse).until(AtEnd::new(http::ByStatus)));
+    tenants_grpc_at_end: of(tenants().refuse_with(grpc::AsResponse).until(AtEnd::new(grpc::ByStatus)));
+    carry_tier: of(http::TierHeader::default().carry());
+    honour_tier: of(http::TierHeader::default().honour());
     carry: of(DeadlineHeader::default().carry());
     honour: of(DeadlineHeader::grpc().honour());
     call: |probe| ServiceBuilder::new().map_request(Call::new).layer(CallLayer::new()).service(probe);
@@ -201,6 +223,12 @@ without_allocation! {
     adaptive_at_head: of(adaptive());
     adaptive_grpc_at_end: of(adaptive().classify(grpc::ByStatus).refuse_with(grpc::AsResponse)
         .until(AtEnd::new(grpc::ByStatus)));
+    tenants_at_head: of(tenants());
+    tenants_at_a_slot: of(one_tenant());
+    tenants_http_at_end: of(tenants().refuse_with(http::AsResponse).until(AtEnd::new(http::ByStatus)));
+    tenants_grpc_at_end: of(tenants().refuse_with(grpc::AsResponse).until(AtEnd::new(grpc::ByStatus)));
+    carry_tier: of(http::TierHeader::default().carry());
+    honour_tier: of(http::TierHeader::default().honour());
     carry: of(DeadlineHeader::default().carry());
     honour: of(DeadlineHeader::grpc().honour());
     call: |probe| ServiceBuilder::new().map_request(Call::new).layer(CallLayer::new()).service(probe);

@@ -280,7 +280,7 @@ impl Fact {
         self
     }
 
-    /// How it comes and goes, if not as the [ladder's](Ladder::pace) others do.
+    /// How it comes and goes, if not as the [ladder's](super::LadderBuilder::pace) others do.
     #[must_use]
     pub const fn pace(mut self, pace: Pace) -> Self {
         self.pace = Some(pace);

@@ -222,8 +222,11 @@ mod tests {
             left,
             [
                 Reason::ConcurrencyLimit,
+                Reason::PredictedWait,
+                Reason::QueueFull,
                 Reason::QueueTimeout,
-                Reason::RateLimit
+                Reason::RateLimit,
+                Reason::TenantQueueFull
             ]
         );
         assert!(Outcomes::default().contains(OVERLOADED, None));

@@ -202,10 +202,13 @@ impl From<Rejected> for Status {
             | Reason::ForcedOpen
             | Reason::ProbesBusy
             | Reason::Readmitting => (Code::Unavailable, "not available now"),
-            Reason::ConcurrencyLimit | Reason::QueueTimeout => {
-                (Code::ResourceExhausted, "too many calls at once")
+            Reason::ConcurrencyLimit
+            | Reason::PredictedWait
+            | Reason::QueueFull
+            | Reason::QueueTimeout => (Code::ResourceExhausted, "too many calls at once"),
+            Reason::RateLimit | Reason::TenantQueueFull => {
+                (Code::ResourceExhausted, "too many calls")
             }
-            Reason::RateLimit => (Code::ResourceExhausted, "too many calls"),
             Reason::DeadlineExceeded => (Code::DeadlineExceeded, "the deadline has passed"),
         };
         let mut status = match rejected.hint() {

@@ -39,6 +39,7 @@ mod deadline;
 mod end;
 mod problem;
 mod replay;
+mod tier;
 
 pub use access::ByMethod;
 pub use attempt::AttemptHeader;
@@ -53,3 +54,7 @@ pub use problem::AsResponse;
 #[cfg(feature = "reqwest")]
 pub(crate) use problem::problem;
 pub use replay::{Identity, Kept, ReplayBody, ReplayRequest, is_idempotent};
+pub use tier::{
+    CarryTierLayer, CarryTierService, HonourTierLayer, HonourTierService, InTier, Nobody,
+    TierHeader, Trust,
+};

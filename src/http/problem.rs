@@ -40,10 +40,12 @@ pub(crate) fn problem<B: From<String>>(rejected: Rejected) -> Response<B> {
         | Reason::Degraded
         | Reason::FailedOver
         | Reason::ForcedOpen
+        | Reason::PredictedWait
         | Reason::ProbesBusy
+        | Reason::QueueFull
         | Reason::QueueTimeout
         | Reason::Readmitting => StatusCode::SERVICE_UNAVAILABLE,
-        Reason::RateLimit => StatusCode::TOO_MANY_REQUESTS,
+        Reason::RateLimit | Reason::TenantQueueFull => StatusCode::TOO_MANY_REQUESTS,
         Reason::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
     };
     let mut response = response(status);

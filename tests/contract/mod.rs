@@ -18,4 +18,5 @@ mod limit;
 mod nested_retries;
 mod rate;
 mod retry;
+mod tenants;
 mod threads;

@@ -229,10 +229,13 @@ fn outcomes() -> impl Strategy<Value = Outcomes> {
         Reason::Degraded,
         Reason::FailedOver,
         Reason::ForcedOpen,
+        Reason::PredictedWait,
         Reason::ProbesBusy,
+        Reason::QueueFull,
         Reason::QueueTimeout,
         Reason::RateLimit,
         Reason::Readmitting,
+        Reason::TenantQueueFull,
     ]);
     let refusals = prop::collection::vec(refusal, 0..8);
     (each, refusals, any::<bool>(), 0..4_u8).prop_map(|(each, refusals, overload, kind)| {

@@ -6,7 +6,7 @@ use super::octaves::Octaves;
 use super::window::{Tally, Terms};
 use super::words::{Cause, Change};
 use crate::breaker::Order;
-use crate::limit::concurrency::{ConcurrencyConfig, Drive, Seats, Step};
+use crate::limit::concurrency::{ConcurrencyConfig, Drive, Moves, Step};
 use crate::observe::{self, Name};
 use crate::outcome::Outcome;
 use crate::rt;
@@ -20,7 +20,7 @@ use crate::time::{Tick, nanos};
 /// began. Only the call that finds the window over takes the lock. The terms are several words, so a call may see some
 /// of one window and some of the next; then it is weighed by a baseline that is a window old, or takes the lock for
 /// nothing, since the machine looks at its own terms.
-pub(super) struct Driver {
+pub(crate) struct Driver {
     name: Name,
     tally: AtomicU64,
     peak: AtomicU64,
@@ -36,7 +36,7 @@ struct State {
 }
 
 impl Driver {
-    pub(super) fn new(name: Name, config: AdaptiveConfig) -> Self {
+    pub(crate) fn new(name: Name, config: AdaptiveConfig) -> Self {
         let machine = Adaptive::new(config, rt::now());
         let driver = Self {
             name,
@@ -54,14 +54,14 @@ impl Driver {
     }
 
     /// The settings of the seats, as of now.
-    pub(super) fn seating(&self) -> ConcurrencyConfig {
+    pub(crate) fn seating(&self) -> ConcurrencyConfig {
         seating(&lock(&self.state).machine)
     }
 
     /// Looks at the machine, with the time.
     pub(super) fn look<T>(
         &self,
-        seats: &Seats,
+        seats: &dyn Moves,
         f: impl FnOnce(&Adaptive, Option<&Order>) -> T,
     ) -> T {
         let now = rt::now();
@@ -70,12 +70,12 @@ impl Driver {
         f(&state.machine, state.order.as_ref())
     }
 
-    pub(super) fn reload(&self, seats: &Seats, config: AdaptiveConfig) {
+    pub(crate) fn reload(&self, seats: &dyn Moves, config: AdaptiveConfig) {
         let now = rt::now();
         self.change(seats, |state| state.machine.reload(config, now));
     }
 
-    pub(super) fn pin(&self, seats: &Seats, limit: NonZeroU32, order: Order) {
+    pub(super) fn pin(&self, seats: &dyn Moves, limit: NonZeroU32, order: Order) {
         let now = rt::now();
         self.change(seats, |state| {
             let change = state.machine.pin(limit, order.until(now), now);
@@ -84,7 +84,7 @@ impl Driver {
         });
     }
 
-    pub(super) fn release(&self, seats: &Seats, order: Order) {
+    pub(super) fn release(&self, seats: &dyn Moves, order: Order) {
         let now = rt::now();
         self.change(seats, |state| {
             let change = state.machine.release(now);
@@ -95,7 +95,7 @@ impl Driver {
 
     /// The window may be over.
     #[cold]
-    fn judge(&self, seats: &Seats, now: Tick) {
+    fn judge(&self, seats: &dyn Moves, now: Tick) {
         self.change(seats, |State { machine, .. }| {
             let terms = machine.terms();
             let tally = Tally::from_bits(self.tally.load(Ordering::Acquire));
@@ -113,7 +113,7 @@ impl Driver {
 
     /// One call of the machine under the lock, and what it says done in the same order; who can be let in now is woken
     /// and the world is told after the lock is gone.
-    fn change(&self, seats: &Seats, f: impl FnOnce(&mut State) -> Option<Change>) {
+    fn change(&self, seats: &dyn Moves, f: impl FnOnce(&mut State) -> Option<Change>) {
         let (change, order) = {
             let mut state = lock(&self.state);
             let before = seating(&state.machine);
@@ -169,7 +169,7 @@ impl Drive for Driver {
         }
     }
 
-    fn ended(&self, seats: &Seats, started: Tick, outcome: Outcome, in_flight: u32) {
+    fn ended(&self, seats: &dyn Moves, started: Tick, outcome: Outcome, in_flight: u32) {
         let now = scope::ended();
         let terms = self.terms.read();
         let Some(call) = terms.weigh(started, outcome, now) else {

@@ -130,6 +130,9 @@ mod handle;
 mod layer;
 
 pub use config::{AdaptiveConfig, Bounds};
+// What moves the seats of tenants.
+#[cfg(feature = "tower")]
+pub(crate) use driver::Driver;
 #[cfg(feature = "tower")]
 pub use handle::AdaptiveHandle;
 #[cfg(feature = "tower")]

@@ -17,13 +17,32 @@ use crate::rt;
 use crate::scope::{self, Scope};
 use crate::time::Tick;
 
+/// Places whose number can be moved.
+pub(crate) trait Moves {
+    /// So many places there are. Afterwards [`pass_on`](Self::pass_on): there may be new ones.
+    fn set(&self, config: ConcurrencyConfig);
+
+    /// Grants waiters the places that are free.
+    fn pass_on(&self);
+}
+
+impl Moves for Seats {
+    fn set(&self, config: ConcurrencyConfig) {
+        Self::set(self, config);
+    }
+
+    fn pass_on(&self) {
+        Self::pass_on(self);
+    }
+}
+
 /// What moves a limit by what it sees of the calls.
 pub(crate) trait Drive: Send + Sync {
     /// Somebody was refused, has to wait, or had to until now.
     fn held_back(&self);
 
     /// A call that had its place since `started` is over, one of `in_flight` until then.
-    fn ended(&self, seats: &Seats, started: Tick, outcome: Outcome, in_flight: u32);
+    fn ended(&self, seats: &dyn Moves, started: Tick, outcome: Outcome, in_flight: u32);
 
     /// The time from one place that comes free to the next, when all are taken.
     fn step(&self) -> Step;

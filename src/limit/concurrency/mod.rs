@@ -124,10 +124,8 @@ pub use service::ConcurrencyService;
 
 // What the adaptive limit moves.
 #[cfg(feature = "tower")]
-pub(crate) use gate::{Drive, Gate};
+pub(crate) use gate::{Drive, Gate, Moves};
 #[cfg(feature = "tower")]
 pub(crate) use layer::Policy;
 #[cfg(feature = "tower")]
 pub(crate) use pace::Step;
-#[cfg(feature = "tower")]
-pub(crate) use seats::Seats;

@@ -1,0 +1,246 @@
+//! A soak of the admission of tenants: calls of many tenants that are cancelled, panic, hang past their time and come back,
+//! while tiers, quotas and the capacity change. At the end no seat is in use and the memory is at its bound.
+//!
+//! 100,000 calls in virtual time; `MAINSTAY_SOAK=10000000` makes it ten million. `MAINSTAY_SEED=7` repeats a run.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "a test panics to fail, and waits on the paused clock"
+)]
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use mainstay::error::{AsRejected, Reason};
+use mainstay::limit::rate::Rate;
+use mainstay::num::{Period, Ratio, count};
+use mainstay::rng::Rng;
+use mainstay::scope::Scope;
+use mainstay::tenant::scheduler::SchedulerConfig;
+use mainstay::tenant::tier::{Tier, Tiers, Weight};
+use mainstay::tenant::{Caller, RankBy, Tenant, TenantConfig, TenantLayer, TenantPool};
+use tower::{BoxError, Layer, ServiceExt, service_fn};
+
+#[global_allocator]
+static ALLOCATOR: mainstay_test_support::Counting = mainstay_test_support::Counting;
+
+const TENANTS: u64 = 3_000;
+const KNOWN: u32 = 256;
+const TIERS: [&str; 3] = ["enterprise", "mid-market", "smb"];
+
+fn number(name: &str, default: u64) -> u64 {
+    let given = std::env::var(name).ok();
+    given
+        .and_then(|given| given.parse().ok())
+        .unwrap_or(default)
+}
+
+/// Chance, shared by all that runs on the one thread.
+#[derive(Clone)]
+struct Chance(Rc<RefCell<Rng>>);
+
+impl Chance {
+    fn below(&self, n: u64) -> u64 {
+        self.0.borrow_mut().next_u64() % n
+    }
+}
+
+fn config(chance: &Chance) -> TenantConfig {
+    let tiers = TIERS.map(|name| {
+        let reserved = chance.below(20) as u8;
+        let held = chance.below(u64::from(reserved) + 1) as u8;
+        Tier::new(name)
+            .weight(Weight::of(1 + chance.below(9) as u16))
+            .reserved(Ratio::percent(reserved))
+            .held(Ratio::percent(held))
+            .limit(Ratio::percent(40 + chance.below(60) as u8))
+            .tenant_share(Ratio::percent(5 + chance.below(95) as u8))
+            .tenant_queue(1 + chance.below(20) as u32)
+            .queue(10 + chance.below(100) as u32)
+            .shed(chance.below(3) as u8)
+            .patience(Period::millis(1 + chance.below(300) as u32))
+    });
+    let capacity = count(1 + chance.below(48) as u32);
+    let scheduler = SchedulerConfig::new(capacity, Tiers::new(tiers).unwrap())
+        .queue(150)
+        .tenants(count(KNOWN));
+    let config = TenantConfig::of(scheduler);
+    if chance.below(2) == 0 {
+        return config;
+    }
+    let per_second = 1 + chance.below(1_000) as u32;
+    config
+        .quota("smb", Rate::burst(per_second, Period::secs(1)))
+        .unwrap()
+}
+
+struct Call {
+    tenant: Option<Tenant>,
+    /// What becomes of it.
+    fate: u64,
+    takes: Duration,
+}
+
+fn of(call: &Call) -> Caller<'_> {
+    call.tenant.as_ref().into()
+}
+
+#[derive(Default)]
+struct Ends {
+    answered: Cell<u64>,
+    refused: Cell<u64>,
+    cancelled: Cell<u64>,
+    panicked: Cell<u64>,
+}
+
+fn one_more(n: &Cell<u64>) {
+    n.set(n.get() + 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_soak_ends_with_every_seat_free() {
+    let (seed, calls) = (number("MAINSTAY_SEED", 7), number("MAINSTAY_SOAK", 100_000));
+    println!("MAINSTAY_SEED={seed} MAINSTAY_SOAK={calls}");
+    std::panic::set_hook(Box::new(|info| {
+        let told = info.payload().downcast_ref::<&str>();
+        if told.is_none_or(|told| *told != "told to") {
+            eprintln!("{info}");
+        }
+    }));
+    let chance = Chance(Rc::new(RefCell::new(Rng::new(seed))));
+    let pool = TenantPool::new("soak", config(&chance)).unwrap();
+    let handle = pool.handle();
+    let running = Rc::new(Cell::new(0_u32));
+    let work = Rc::clone(&running);
+    struct Runs(Rc<Cell<u32>>);
+    impl Drop for Runs {
+        fn drop(&mut self) {
+            self.0.set(self.0.get() - 1);
+        }
+    }
+    let inner = service_fn(move |call: Call| {
+        if call.fate == 1 {
+            std::panic::panic_any("told to");
+        }
+        work.set(work.get() + 1);
+        let runs = Runs(Rc::clone(&work));
+        async move {
+            let _runs = runs;
+            tokio::time::sleep(call.takes).await;
+            if call.fate == 2 {
+                std::panic::panic_any("told to");
+            }
+            Ok::<_, BoxError>(())
+        }
+    });
+    let service = TenantLayer::by(&pool, of).layer(inner);
+    let ends = Rc::new(Ends::default());
+    let local = tokio::task::LocalSet::new();
+    let mut live = [0_i64; 2];
+    let mut done = 0;
+    while done < calls {
+        let batch = 1_000.min(calls - done);
+        local
+            .run_until(async {
+                let mut tasks = Vec::with_capacity(batch as usize);
+                for _ in 0..batch {
+                    if chance.below(10) < 4 {
+                        tokio::time::sleep(Duration::from_micros(chance.below(4_000))).await;
+                    }
+                    match chance.below(400) {
+                        0 => handle.reload(config(&chance)).unwrap(),
+                        1 => handle.resize(count(1 + chance.below(64) as u32)),
+                        _ => {}
+                    }
+                    let (service, ends, chance) =
+                        (service.clone(), Rc::clone(&ends), chance.clone());
+                    tasks.push(tokio::task::spawn_local(async move {
+                        one_call(service, &ends, &chance).await;
+                    }));
+                }
+                for task in tasks {
+                    task.await.unwrap();
+                }
+            })
+            .await;
+        done += batch;
+        assert_eq!(running.get(), 0);
+        assert_eq!((handle.in_flight(), handle.waiting()), (0, 0), "{handle:?}");
+        assert!(handle.tenants() <= KNOWN as usize && handle.scheduled_tenants() <= KNOWN as usize);
+        if done == calls / 2 / 1_000 * 1_000 {
+            live[0] = mainstay_test_support::live_bytes();
+        }
+    }
+    live[1] = mainstay_test_support::live_bytes();
+    let Ends {
+        answered,
+        refused,
+        cancelled,
+        panicked,
+    } = &*ends;
+    let all = [answered, refused, cancelled, panicked].map(Cell::get);
+    println!("answered, refused, cancelled, panicked: {all:?}; bytes: {live:?}");
+    assert_eq!(all.iter().sum::<u64>(), calls);
+    assert!(
+        all.iter().all(|n| *n > calls / 500),
+        "each of them happened"
+    );
+    assert_eq!(handle.top(RankBy::InFlight, 1), []);
+    // The memory is at its bound: it does not grow with the calls.
+    assert!(live[1] - live[0] < 200_000, "{live:?}");
+    // As new: the next call finds a seat at once.
+    handle.resize(count(4));
+    let call = Call {
+        tenant: Some(Tenant::new("last", "enterprise")),
+        fate: 0,
+        takes: Duration::ZERO,
+    };
+    service.oneshot(call).await.unwrap();
+}
+
+async fn one_call<S>(service: S, ends: &Ends, chance: &Chance)
+where
+    S: tower::Service<Call, Response = (), Error = BoxError>,
+{
+    let tenant = (chance.below(50) > 0).then(|| {
+        // One in three is of the same few.
+        let many = if chance.below(3) == 0 { 5 } else { TENANTS };
+        let tenant = chance.below(many);
+        Tenant::new(tenant, TIERS[(tenant % 3) as usize])
+    });
+    let call = Call {
+        tenant,
+        fate: chance.below(60),
+        takes: Duration::from_micros(chance.below(40_000)),
+    };
+    let scope = match chance.below(3) {
+        0 => {
+            let left = Duration::from_micros(chance.below(200_000));
+            Scope::current().until(mainstay::rt::now() + left)
+        }
+        _ => Scope::current(),
+    };
+    let patience = match chance.below(4) {
+        0 => Duration::from_micros(chance.below(60_000)),
+        _ => Duration::from_secs(3_600),
+    };
+    let call = std::panic::AssertUnwindSafe(async {
+        let call = mainstay::scope::Scoped::new(scope, || service.oneshot(call));
+        tokio::time::timeout(patience, call).await
+    });
+    match futures::FutureExt::catch_unwind(call).await {
+        Err(_) => one_more(&ends.panicked),
+        Ok(Err(_late)) => one_more(&ends.cancelled),
+        Ok(Ok(Ok(()))) => one_more(&ends.answered),
+        Ok(Ok(Err(error))) => {
+            let rejected = error.as_rejected().unwrap();
+            let has_hint = rejected.hint().is_some_and(|after| !after.is_zero());
+            assert!(has_hint || rejected.reason() == Reason::DeadlineExceeded);
+            one_more(&ends.refused);
+        }
+    }
+}
