@@ -1,8 +1,8 @@
 //! The Kubernetes autoscaler, asked as the other policies are.
 
 use mainstay::autoscale::hpa::{
-    Behavior, Bounds, Container, Controller, Hpa, Metric, Observation, Phase, Pod, Policy, Quantity,
-    Reading, Rules, Sample as PodSample, Source, State, Target,
+    Behavior, Bounds, Container, Controller, Hpa, Metric, Observation, Phase, Pod, Policy,
+    Quantity, Reading, Rules, Sample as PodSample, Source, State, Target,
 };
 use mainstay::autoscale::{Autoscaler, Decision, Sample, Signal};
 use mainstay::error::ConfigError;
@@ -49,19 +49,25 @@ impl Kubernetes {
             Source::external("queue"),
             Target::AverageValue(Quantity::from_milli(100_000)),
         );
-        let hpa = Hpa::new(Bounds::new(1, most)?).controller(Controller::new().down_window(window)?);
+        let hpa =
+            Hpa::new(Bounds::new(1, most)?).controller(Controller::new().down_window(window)?);
         let hpa = match by {
             By::Rate => hpa.metric(rate),
             By::RateAndQueue => hpa.metric(rate).metric(queue),
             By::Cpu => {
                 // Thousandths of a tenth are percent.
                 let percent = i32::try_from(milli(0.1 / headroom)).unwrap_or(100).max(1);
-                hpa.metric(Metric::new(Source::resource("cpu"), Target::Utilization(percent)))
+                hpa.metric(Metric::new(
+                    Source::resource("cpu"),
+                    Target::Utilization(percent),
+                ))
             }
             By::Document => {
                 let up = Rules::up().window(60)?.policies([Policy::pods(2, 60)]);
                 let down = Rules::down().window(300)?.policies([Policy::pods(1, 120)]);
-                hpa.metric(rate).metric(queue).behavior(Behavior::new().up(up).down(down))
+                hpa.metric(rate)
+                    .metric(queue)
+                    .behavior(Behavior::new().up(up).down(down))
             }
         };
         // Nothing came before the trace.
@@ -84,12 +90,14 @@ fn pods(sample: &Sample, busy: Option<f64>, now: Timestamp) -> (Vec<Pod>, Vec<Po
             .ready(true, begun)
             .container(Container::new("server").request("cpu", 1_000))
     });
-    let starting = (0_u32..).zip(sample.fleet().starts()).map(|(place, since)| {
-        Pod::new(format!("b{place:05}"))
-            .phase(Phase::Pending)
-            .started(*since)
-            .container(Container::new("server").request("cpu", 1_000))
-    });
+    let starting = (0_u32..)
+        .zip(sample.fleet().starts())
+        .map(|(place, since)| {
+            Pod::new(format!("b{place:05}"))
+                .phase(Phase::Pending)
+                .started(*since)
+                .container(Container::new("server").request("cpu", 1_000))
+        });
     let uses = busy.map_or(0, milli);
     let used = (0..busy.map_or(0, |_| ready))
         .map(|place| PodSample::new(format!("a{place:05}"), uses, now, 15))

@@ -3,6 +3,7 @@
 //! ```text
 //! cargo run --release --example autoscale_replay                      # a few traces, a few seconds
 //! cargo run --release --example autoscale_replay -- --full            # all of them, five seeds, three warm-ups
+//! cargo run --release --example autoscale_replay -- --full --shape bursts --warm-up 60 --seeds 1    # one of them
 //! cargo run --release --example autoscale_replay -- --docs docs/autoscaling   # the plots and the table of the docs
 //! cargo run --release --example autoscale_replay -- --csv FILE --capacity 1   # your own trace
 //! ```
@@ -52,19 +53,37 @@ fn main() -> Result<(), Box<dyn Error>> {
         return plots::write(Path::new(folder));
     }
     let full = args.iter().any(|arg| arg == "--full");
-    let warm_ups: &[u32] = if full { &[60, 300, 600] } else { &[300] };
+    let given: Vec<u32> = after("--warm-up")
+        .map(str::parse)
+        .transpose()?
+        .into_iter()
+        .collect();
+    let warm_ups: &[u32] = match (&given[..], full) {
+        ([], true) => &[60, 300, 600],
+        ([], false) => &[300],
+        (given, _) => given,
+    };
     let seeds = after("--seeds").map_or(Ok(if full { 5 } else { 1 }), str::parse)?;
+    let only = after("--shape")
+        .map(|name| {
+            let found = Shape::ALL.into_iter().find(|shape| shape.as_str() == name);
+            found.ok_or_else(|| format!("no shape is called {name}"))
+        })
+        .transpose()?;
     let mut broken = Vec::new();
     for &warm_up in warm_ups {
         println!("\n## {warm_up} s to start\n");
-        let compared = compare(warm_up, full, seeds)?;
+        let compared = compare(warm_up, full, seeds, only)?;
         print!("{}", table(&compared));
         for (shape, rows) in &compared {
             broken.extend(promises(shape, rows, warm_up));
         }
     }
     println!("\n## An hour of a real service: Azure LLM inference trace 2023 (code), CC-BY 4.0\n");
-    print!("{}", table(&recorded(&Trace::from_csv("azure code", AZURE)?, 1, 60)?));
+    print!(
+        "{}",
+        table(&recorded(&Trace::from_csv("azure code", AZURE)?, 1, 60)?)
+    );
     if broken.is_empty() {
         return Ok(());
     }
@@ -73,11 +92,16 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 type Compared = Vec<(String, Vec<Row>)>;
 
-fn compare(warm_up: u32, full: bool, seeds: u64) -> Result<Compared, Box<dyn Error>> {
-    let shapes: &[Shape] = if full {
-        &Shape::ALL
-    } else {
-        &[Shape::Bursts, Shape::Outage, Shape::Steps]
+fn compare(
+    warm_up: u32,
+    full: bool,
+    seeds: u64,
+    only: Option<Shape>,
+) -> Result<Compared, Box<dyn Error>> {
+    let shapes: &[Shape] = match (full, only) {
+        (_, Some(only)) => &[only],
+        (true, None) => &Shape::ALL,
+        (false, None) => &[Shape::Bursts, Shape::Outage, Shape::Steps],
     };
     let (kinds, days) = if full { (&ALL[..], 7) } else { (&FEW[..], 5) };
     let sweep = Sweep {
@@ -90,14 +114,23 @@ fn compare(warm_up: u32, full: bool, seeds: u64) -> Result<Compared, Box<dyn Err
         let traces: Vec<Trace> = (1..=seeds)
             .map(|seed| Trace::generated(*shape, days, seed))
             .collect();
-        let rows = sweep.rows(kinds, &traces).map_err(|error| error.to_string())?;
+        let rows = sweep
+            .rows(kinds, &traces)
+            .map_err(|error| error.to_string())?;
         Ok((shape.as_str().to_owned(), rows))
     };
     // Each shape on a thread of its own: they share nothing.
     std::thread::scope(|scope| {
-        let runs: Vec<_> = shapes.iter().map(|shape| scope.spawn(move || row(shape))).collect();
-        let ended = runs.into_iter().map(|run| run.join().map_err(|_| "a replay panicked".to_owned()));
-        ended.map(|rows| rows.and_then(|rows| rows).map_err(Into::into)).collect()
+        let runs: Vec<_> = shapes
+            .iter()
+            .map(|shape| scope.spawn(move || row(shape)))
+            .collect();
+        let ended = runs
+            .into_iter()
+            .map(|run| run.join().map_err(|_| "a replay panicked".to_owned()));
+        ended
+            .map(|rows| rows.and_then(|rows| rows).map_err(Into::into))
+            .collect()
     })
 }
 
@@ -125,7 +158,10 @@ fn table(compared: &Compared) -> String {
         let cells: Vec<_> = rows
             .iter()
             .map(|row| {
-                let hours = row.curve.at(SHARE).map_or("never".to_owned(), |hours| format!("{hours:.0}"));
+                let hours = row
+                    .curve
+                    .at(SHARE)
+                    .map_or("never".to_owned(), |hours| format!("{hours:.0}"));
                 format!("{hours} | {:.2}", row.curve.turns_an_hour())
             })
             .collect();
@@ -141,13 +177,20 @@ fn promises(shape: &str, rows: &[Row], warm_up: u32) -> Vec<String> {
         .filter(|row| row.kind.is_hpa())
         .filter_map(|row| row.curve.at(SHARE))
         .reduce(f64::min);
-    for row in rows.iter().filter(|row| matches!(row.kind, Kind::Foreseeing | Kind::Gpu)) {
+    for row in rows
+        .iter()
+        .filter(|row| matches!(row.kind, Kind::Foreseeing | Kind::Gpu))
+    {
         let name = row.kind.name();
         if row.curve.turns_an_hour() > 1.0 {
-            broken.push(format!("{shape}, {warm_up} s: {name} turns more than once an hour"));
+            broken.push(format!(
+                "{shape}, {warm_up} s: {name} turns more than once an hour"
+            ));
         }
         if row.blind_removals > 0 {
-            broken.push(format!("{shape}, {warm_up} s: {name} takes replicas away blindly"));
+            broken.push(format!(
+                "{shape}, {warm_up} s: {name} takes replicas away blindly"
+            ));
         }
     }
     let ours = rows

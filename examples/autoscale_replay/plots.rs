@@ -16,9 +16,16 @@ const DAY: u64 = 86_400;
 pub(crate) fn write(folder: &Path) -> Result<(), Box<dyn Error>> {
     std::fs::create_dir_all(folder)?;
     for shape in Shape::ALL {
-        std::fs::write(folder.join(format!("curve_{}.svg", file(shape))), curve(shape)?)?;
+        std::fs::write(
+            folder.join(format!("curve_{}.svg", file(shape))),
+            curve(shape)?,
+        )?;
     }
-    for (shape, headroom) in [(Shape::Bursts, 1.25), (Shape::Square, 1.1), (Shape::BusyHour, 1.25)] {
+    for (shape, headroom) in [
+        (Shape::Bursts, 1.25),
+        (Shape::Square, 1.1),
+        (Shape::BusyHour, 1.25),
+    ] {
         for kind in [Kind::Foreseeing, Kind::Hpa(By::Rate, 300)] {
             day(folder, shape, kind, headroom)?;
         }
@@ -48,10 +55,20 @@ fn curve(shape: Shape) -> Result<String, Box<dyn Error>> {
     let title = format!("{}: share of waits above 3 s", shape.as_str());
     let mut chart = Chart::new(title, "replica hours", "share").log();
     let rows = sweep().rows(&shown, &traces)?;
-    let least = rows.iter().filter_map(|row| row.curve.at(0.01)).fold(f64::MAX, f64::min);
+    let least = rows
+        .iter()
+        .filter_map(|row| row.curve.at(0.01))
+        .fold(f64::MAX, f64::min);
     for row in rows {
-        let near = row.curve.points().iter().filter(|(_, hours, _)| *hours < 3.0 * least);
-        chart = chart.line(row.kind.name(), near.map(|(_, hours, share)| (*hours, *share)).collect());
+        let near = row
+            .curve
+            .points()
+            .iter()
+            .filter(|(_, hours, _)| *hours < 3.0 * least);
+        chart = chart.line(
+            row.kind.name(),
+            near.map(|(_, hours, share)| (*hours, *share)).collect(),
+        );
     }
     Ok(chart.to_svg())
 }
@@ -61,13 +78,20 @@ fn day(folder: &Path, shape: Shape, kind: Kind, headroom: f64) -> Result<(), Box
     let mut policy = kind.build(10.0, headroom, WARM_UP)?;
     let outcome = sweep().world().moments(true).run(&trace, &mut *policy);
     let line = |of: fn(&Moment) -> f64| -> Vec<(f64, f64)> {
-        let last = outcome.moments().iter().filter(|moment| moment.second >= 4 * DAY);
+        let last = outcome
+            .moments()
+            .iter()
+            .filter(|moment| moment.second >= 4 * DAY);
         // A point every five minutes is enough for a picture.
         last.step_by(5)
             .map(|moment| ((moment.second - 4 * DAY) as f64 / 3_600.0, of(moment)))
             .collect()
     };
-    let name = format!("{} under {}, headroom {headroom}", shape.as_str(), kind.name());
+    let name = format!(
+        "{} under {}, headroom {headroom}",
+        shape.as_str(),
+        kind.name()
+    );
     let load = Chart::new(&name, "hours of the fifth day", "requests a second")
         .line("ordered", line(|moment| moment.ordered))
         .line("serving", line(|moment| moment.capacity))
@@ -76,7 +100,13 @@ fn day(folder: &Path, shape: Shape, kind: Kind, headroom: f64) -> Result<(), Box
         .line("queue / 100", line(|moment| moment.backlog / 100.0))
         .line("wait, seconds", line(|moment| moment.wait));
     let of = kind.name().split(' ').next().unwrap_or_default();
-    std::fs::write(folder.join(format!("day_{}_{of}.svg", file(shape))), load.to_svg())?;
-    std::fs::write(folder.join(format!("waits_{}_{of}.svg", file(shape))), waits.to_svg())?;
+    std::fs::write(
+        folder.join(format!("day_{}_{of}.svg", file(shape))),
+        load.to_svg(),
+    )?;
+    std::fs::write(
+        folder.join(format!("waits_{}_{of}.svg", file(shape))),
+        waits.to_svg(),
+    )?;
     Ok(())
 }

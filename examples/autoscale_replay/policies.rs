@@ -65,20 +65,28 @@ impl Kind {
         let gpu = || -> Result<Gpu, Box<dyn Error>> {
             let capacity = Amount::new("capacity", capacity)?;
             let config = GpuConfig::new(bounds, capacity, Period::secs(warm_up));
-            Ok(Gpu::new(config.headroom(Factor::new("headroom", headroom)?)))
+            Ok(Gpu::new(
+                config.headroom(Factor::new("headroom", headroom)?),
+            ))
         };
         Ok(match self {
             Self::Gpu => Box::new(gpu()?),
             Self::Foreseeing => {
-                let lead = ForecastConfig::new().lead(Period::secs(warm_up + 15));
-                Box::new(Foreseeing::new(gpu()?, Forecast::new(lead)))
+                let forecast = ForecastConfig::for_warm_up(Period::secs(warm_up));
+                Box::new(Foreseeing::new(gpu()?, Forecast::new(forecast)))
             }
-            Self::Hpa(by, window) => {
-                Box::new(Kubernetes::new(by, MOST.cast_signed(), capacity, headroom, window)?)
-            }
+            Self::Hpa(by, window) => Box::new(Kubernetes::new(
+                by,
+                MOST.cast_signed(),
+                capacity,
+                headroom,
+                window,
+            )?),
             Self::Knative => Box::new(Knative::new(KnativeConfig::new(bounds, with_headroom))),
             Self::Documented => {
-                let config = DocumentedConfig::new().bounds(bounds).capacity(with_headroom);
+                let config = DocumentedConfig::new()
+                    .bounds(bounds)
+                    .capacity(with_headroom);
                 Box::new(Documented::new(config))
             }
         })

@@ -30,7 +30,8 @@ pub(crate) struct Row {
 
 impl Sweep {
     pub(crate) fn world(self) -> World {
-        World::new(Amount::of(self.capacity), Period::secs(self.warm_up)).counted_from(self.learning)
+        World::new(Amount::of(self.capacity), Period::secs(self.warm_up))
+            .counted_from(self.learning)
     }
 
     fn headrooms(self) -> &'static [f64] {

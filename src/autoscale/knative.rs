@@ -216,8 +216,9 @@ impl Knative {
         let short = (panic / length).clamp(1, PARTS);
         let mean = |parts: i64| {
             let (mut sum, mut count) = (0.0, 0.0);
-            for (_, part_sum, part_count) in
-                seen.iter().filter(|(at, ..)| at.saturating_add(parts) > part)
+            for (_, part_sum, part_count) in seen
+                .iter()
+                .filter(|(at, ..)| at.saturating_add(parts) > part)
             {
                 sum += part_sum;
                 count += f64::from(*part_count);
@@ -281,20 +282,33 @@ impl Autoscaler for Knative {
         let limit = ceil(base * config.up.get());
         let count = |mean: f64| ceil(mean / config.target.get()).clamp(floor.min(limit), limit);
         let (mut wanted, urgent) = (count(stable), count(short));
-        why.step("windows").given("stable", stable).given("panic", short).gives(wanted);
+        why.step("windows")
+            .given("stable", stable)
+            .given("panic", short)
+            .gives(wanted);
 
         if self.panics(urgent, ready, now) {
             let most = self.state.panic_most.max(urgent).max(wanted).max(ready);
             self.state.panic_most = most;
-            why.step("panic").given("wanted", urgent).given("ready", ready).gives(most);
+            why.step("panic")
+                .given("wanted", urgent)
+                .given("ready", ready)
+                .gives(most);
             wanted = most;
         }
         let wanted = self.delayed(wanted, now);
         let empty = config.stable.get().saturating_add(config.grace);
         let idle = now.since(self.state.loaded.unwrap_or(since)) >= empty;
-        let wanted = if idle { 0 } else { wanted.max(u32::from(ordered > 0)) };
+        let wanted = if idle {
+            0
+        } else {
+            wanted.max(u32::from(ordered > 0))
+        };
         let target = config.bounds.nearest(wanted);
-        why.step("target").given("idle", idle).given("wanted", wanted).gives(target);
+        why.step("target")
+            .given("idle", idle)
+            .given("wanted", wanted)
+            .gives(target);
         Decision::new(ordered, target, why)
     }
 }
@@ -325,7 +339,10 @@ mod tests {
         let held = at(66, target, 0.0, &mut policy);
         assert!(held >= target);
         // A stable window later the calm counts again.
-        let after = (68..140).step_by(2).map(|secs| at(secs, 8, 10.0, &mut policy)).last();
+        let after = (68..140)
+            .step_by(2)
+            .map(|secs| at(secs, 8, 10.0, &mut policy))
+            .last();
         assert!(after.unwrap() < target);
     }
 
@@ -346,6 +363,9 @@ mod tests {
     #[test]
     fn rule_5_nothing_changes_unseen() {
         let sample = Sample::new(Fleet::new(7));
-        assert_eq!(policy().decide(&sample, Timestamp::from_millis(0)).target(), 7);
+        assert_eq!(
+            policy().decide(&sample, Timestamp::from_millis(0)).target(),
+            7
+        );
     }
 }

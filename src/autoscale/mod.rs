@@ -8,6 +8,10 @@
 //! | what a Kubernetes `HorizontalPodAutoscaler` would do, from its own manifest | [`hpa`] |
 //! | replicas that take minutes to start, as model servers on GPUs do | [`gpu`] |
 //! | replicas that are up in seconds, and from zero | [`knative`] |
+//! | to bring a signal to its target | [`tracking`] |
+//! | what a table of thresholds says | [`threshold`] |
+//! | more at certain hours | [`schedule`] |
+//! | cheap machines that may be taken away | [`spot`] |
 //! | to be ready before the load of every day comes | [`forecast`] |
 //! | to know which policy with which settings costs how much | [`simulate`] |
 //! | to read, keep and print why a decision came out as it did | [`reasoning`] |
@@ -50,10 +54,16 @@ pub mod gpu;
 pub mod hpa;
 pub mod knative;
 pub mod reasoning;
+pub mod schedule;
 pub mod simulate;
+pub mod spot;
+pub mod threshold;
+pub mod tracking;
 
+mod pace;
 mod sample;
 mod words;
 
+pub use pace::PaceState;
 pub use sample::{Fleet, Reading, Sample, Signal};
 pub use words::{Amount, Autoscaler, Bounds, Decision};

@@ -115,6 +115,17 @@ impl Amount {
         Self(amount as f64)
     }
 
+    /// So many percent of one, for literals of shares.
+    ///
+    /// # Panics
+    ///
+    /// At zero; in a `const` that is a compile error.
+    #[must_use]
+    pub const fn percent(percent: u8) -> Self {
+        assert!(percent > 0, "an amount is not zero");
+        Self(percent as f64 / 100.0)
+    }
+
     /// The amount as a number.
     #[must_use]
     pub const fn get(self) -> f64 {
@@ -156,6 +167,16 @@ impl Decision {
     #[must_use]
     pub const fn is_change(&self) -> bool {
         self.from != self.target
+    }
+
+    /// With at least so many, as the rule called `rule` asks.
+    #[must_use]
+    pub(super) fn raised(mut self, least: u32, rule: &'static str) -> Self {
+        let target = self.target.max(least);
+        let step = self.why.step(rule).given("least", least);
+        step.given("wanted", self.target).gives(target);
+        self.target = target;
+        self
     }
 
     /// With more steps.

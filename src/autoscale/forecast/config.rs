@@ -5,6 +5,11 @@ use crate::num::{Period, Ratio, count};
 /// The most days that are kept.
 const LONGEST: NonZeroU32 = count(28);
 
+/// Between two decisions, as Kubernetes has it.
+const INTERVAL: u32 = 15;
+/// How long one mean of the pattern is.
+const BIN: u32 = 300;
+
 /// The settings of a forecast.
 ///
 /// # Example
@@ -33,6 +38,19 @@ impl Default for ForecastConfig {
 }
 
 impl ForecastConfig {
+    /// For replicas that take so long to start: the lead is that and an interval between decisions, and the load may come as
+    /// much and five minutes earlier than usual.
+    #[must_use]
+    pub const fn for_warm_up(warm_up: Period) -> Self {
+        let secs = warm_up.get().as_secs();
+        // Longer than a day says no more than a day.
+        #[expect(clippy::cast_possible_truncation, reason = "at most a day")]
+        let secs = if secs > 86_400 { 86_400 } else { secs as u32 };
+        Self::new()
+            .lead(Period::secs(secs + INTERVAL))
+            .early(Period::secs(secs + BIN))
+    }
+
     /// The defaults, each stated at its setter.
     #[must_use]
     pub const fn new() -> Self {
@@ -49,7 +67,11 @@ impl ForecastConfig {
     /// How many days are looked at, 28 at most. Defaults to 7.
     #[must_use]
     pub const fn days(mut self, days: NonZeroU32) -> Self {
-        self.days = if days.get() > LONGEST.get() { LONGEST } else { days };
+        self.days = if days.get() > LONGEST.get() {
+            LONGEST
+        } else {
+            days
+        };
         self
     }
 

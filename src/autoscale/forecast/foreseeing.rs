@@ -18,7 +18,7 @@ use crate::time::Timestamp;
 ///
 /// let warm_up = Period::secs(300);
 /// let gpu = Gpu::new(GpuConfig::new(Bounds::between(4, 20), Amount::of(10), warm_up));
-/// let forecast = Forecast::new(ForecastConfig::new().lead(Period::secs(315)));
+/// let forecast = Forecast::new(ForecastConfig::for_warm_up(warm_up));
 /// let policy = Foreseeing::new(gpu, forecast);
 /// assert!(!policy.forecast().is_trusted()); // it only watches, the first days
 /// ```
@@ -66,7 +66,9 @@ impl<A: Autoscaler> Autoscaler for Foreseeing<A> {
         let trusted = self.forecast.is_trusted() && !self.forecast.config().only_watches();
         let decision = match expected {
             Some(expected) if trusted => {
-                let told = sample.clone().measured(Signal::Expected, Reading::new(expected, now));
+                let told = sample
+                    .clone()
+                    .measured(Signal::Expected, Reading::new(expected, now));
                 self.policy.decide(&told, now)
             }
             _ => self.policy.decide(sample, now),

@@ -140,7 +140,11 @@ impl Forecast {
     #[must_use]
     pub fn expected(&self, now: Timestamp) -> Option<f64> {
         let first = bin_of(now);
-        let ahead = self.config.looks_ahead().get().saturating_add(self.config.earliest().get());
+        let ahead = self
+            .config
+            .looks_ahead()
+            .get()
+            .saturating_add(self.config.earliest().get());
         let last = bin_of(now.after(ahead)).min(first.saturating_add(BINS));
         let bins = (first..=last).filter_map(|bin| self.guess(bin));
         bins.reduce(f64::max)
@@ -157,7 +161,11 @@ impl Forecast {
         self.state.bin = Some(bin);
         self.state.sum = 0.0;
         self.state.samples = 0;
-        let ahead = self.config.looks_ahead().get().min(Duration::from_secs(86_400));
+        let ahead = self
+            .config
+            .looks_ahead()
+            .get()
+            .min(Duration::from_secs(86_400));
         let ahead = i64::try_from(ahead.as_millis()).unwrap_or(BIN);
         let to = bin.saturating_add(ahead.saturating_add(BIN - 1) / BIN);
         self.state.pending.retain(|(at, _)| *at >= bin);

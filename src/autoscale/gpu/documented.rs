@@ -9,7 +9,6 @@
 //! 6. * No decision adds more than the step, and the result is an absolute count within the bounds.
 //! 7. * A metric that is missing or stale adds nothing and takes nothing away.
 
-
 use crate::autoscale::reasoning::Reasoning;
 use crate::autoscale::words::ceil;
 use crate::autoscale::{Amount, Autoscaler, Bounds, Decision, Sample, Signal};

@@ -81,7 +81,7 @@ const FAR: f64 = 0.15;
 const TREND: f64 = 600.0;
 /// How slowly the base rises, once it is known for as long; until then it is a mean of what is known.
 const USUAL: f64 = 7_200.0;
-/// How slowly it falls: bursts hardly move it, calm does.
+/// How slowly it falls when the load is far below it.
 const CALMER: f64 = 600.0;
 /// The most that the load may rise by trend alone, as a share of it.
 const STEEPEST: f64 = 0.1;
@@ -107,10 +107,20 @@ impl Load {
         let is_far = (load - self.level).abs() > FAR * self.level + 1.0;
         self.level = nearer(self.level, load, passed, if is_far { JUMP } else { LEVEL });
         self.late = nearer(self.late, load, passed, LEVEL + TREND);
-        let known = now.since(self.since).as_secs_f64().clamp(LEVEL, USUAL);
-        let slowness = if load > self.base { known } else { known.min(CALMER) };
-        self.base = nearer(self.base, load, passed, slowness);
+        self.base = self.usual(load, passed, now);
         self.at = self.at.max(now);
+    }
+
+    /// What is usual after `load`. A little below it is followed as the level is, so that an evening keeps nothing idle; a
+    /// lull, which is far below it, more slowly, so that the headroom is there when it is over.
+    fn usual(&self, load: f64, passed: f64, now: Timestamp) -> f64 {
+        let known = now.since(self.since).as_secs_f64().clamp(LEVEL, USUAL);
+        if load > self.base {
+            return nearer(self.base, load, passed, known);
+        }
+        let near = (self.base * (1.0 - FAR)).max(load);
+        let slowly = nearer(0.0, near - load, passed, known.min(CALMER));
+        nearer(self.base, near, passed, LEVEL) - slowly
     }
 
     /// By how much it will have risen after `time`, never less than nothing.

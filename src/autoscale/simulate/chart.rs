@@ -73,9 +73,16 @@ impl Chart {
     #[must_use]
     pub fn to_svg(&self) -> String {
         let finite = |point: &&(f64, f64)| point.0.is_finite() && point.1.is_finite();
-        let all = || self.lines.iter().flat_map(|(_, points)| points).filter(finite);
+        let all = || {
+            self.lines
+                .iter()
+                .flat_map(|(_, points)| points)
+                .filter(finite)
+        };
         let ends = |values: &mut dyn Iterator<Item = f64>, with: f64| {
-            values.fold((with, with), |(low, high), value| (low.min(value), high.max(value)))
+            values.fold((with, with), |(low, high), value| {
+                (low.min(value), high.max(value))
+            })
         };
         let first = all().next().map_or(0.0, |point| point.0);
         let (x0, x1) = ends(&mut all().map(|point| point.0), first);
@@ -93,7 +100,10 @@ impl Chart {
         let mut text = |x: f64, y: f64, anchor: &str, words: &str| {
             let words = escaped(words);
             // Writing to a string does not fail.
-            let _ = writeln!(svg, "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{words}</text>");
+            let _ = writeln!(
+                svg,
+                "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{words}</text>"
+            );
         };
         text(LEFT, 16.0, "start", &self.title);
         text(LEFT + wide / 2.0, HEIGHT - 6.0, "middle", &self.across);
@@ -106,22 +116,38 @@ impl Chart {
             text(LEFT - 6.0, up(y) + 4.0, "end", &shown(value));
         }
         for (place, (name, _)) in (0_u8..).zip(&self.lines) {
-            text(LEFT + wide + 26.0, TOP + 12.0 + 16.0 * f64::from(place), "start", name);
+            text(
+                LEFT + wide + 26.0,
+                TOP + 12.0 + 16.0 * f64::from(place),
+                "start",
+                name,
+            );
         }
-        for (place, ((_, points), colour)) in (0_u8..).zip(self.lines.iter().zip(COLOURS.iter().cycle())) {
+        for (place, ((_, points), colour)) in
+            (0_u8..).zip(self.lines.iter().zip(COLOURS.iter().cycle()))
+        {
             let y = TOP + 8.0 + 16.0 * f64::from(place);
             let x = LEFT + wide + 6.0;
-            let _ = writeln!(svg, "<path d=\"M{x:.1} {y:.1}h16\" stroke=\"{colour}\" stroke-width=\"2\"/>");
+            let _ = writeln!(
+                svg,
+                "<path d=\"M{x:.1} {y:.1}h16\" stroke=\"{colour}\" stroke-width=\"2\"/>"
+            );
             let mut path = String::new();
             for (x, y) in points.iter().filter(finite) {
                 let pen = if path.is_empty() { 'M' } else { 'L' };
                 let (x, y) = (across(*x), up(self.height(*y)));
                 let _ = write!(path, "{pen}{x:.1} {y:.1}");
             }
-            let _ = writeln!(svg, "<path d=\"{path}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.2\"/>");
+            let _ = writeln!(
+                svg,
+                "<path d=\"{path}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.2\"/>"
+            );
         }
         let (x, y) = (LEFT, TOP + high);
-        let _ = writeln!(svg, "<path d=\"M{x:.1} {TOP:.1}V{y:.1}h{wide:.1}\" fill=\"none\" stroke=\"#000\"/>");
+        let _ = writeln!(
+            svg,
+            "<path d=\"M{x:.1} {TOP:.1}V{y:.1}h{wide:.1}\" fill=\"none\" stroke=\"#000\"/>"
+        );
         svg.push_str("</svg>\n");
         svg
     }
@@ -138,5 +164,8 @@ fn shown(value: f64) -> String {
 }
 
 fn escaped(words: &str) -> String {
-    words.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+    words
+        .replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
 }

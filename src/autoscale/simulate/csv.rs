@@ -128,7 +128,8 @@ fn second(text: &str) -> Option<i64> {
 const fn days(year: i64, month: i64, day: i64) -> i64 {
     let year = if month > 2 { year } else { year - 1 };
     let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    365 * year + year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400) + of_year - 719_468
+    365 * year + year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400) + of_year
+        - 719_468
 }
 
 #[cfg(test)]
@@ -158,7 +159,11 @@ mod tests {
             ("0\n99999999999\n", 1),
             ("2023-13-01 00:00:00\n2023-13-01 00:00:00\n", 2),
         ] {
-            assert_eq!(Trace::from_csv("t", text).unwrap_err().line(), line, "{text}");
+            assert_eq!(
+                Trace::from_csv("t", text).unwrap_err().line(),
+                line,
+                "{text}"
+            );
         }
     }
 }

@@ -44,7 +44,11 @@ impl Curve {
             let count = u32::try_from(outcomes.len()).unwrap_or(u32::MAX).max(1);
             outcomes.iter().map(of).sum::<f64>() / f64::from(count)
         };
-        self.point(headroom, mean(Outcome::replica_hours), mean(Outcome::long_share));
+        self.point(
+            headroom,
+            mean(Outcome::replica_hours),
+            mean(Outcome::long_share),
+        );
         for outcome in outcomes {
             self.turns = self.turns.max(outcome.turns_an_hour());
         }
@@ -70,7 +74,11 @@ impl Curve {
         let points = enough.map(|(_, hours, _)| *hours);
         let pairs = self.points.iter().zip(self.points.iter().skip(1));
         let between = pairs.filter_map(|(left, right)| {
-            let (above, below) = if left.2 > right.2 { (left, right) } else { (right, left) };
+            let (above, below) = if left.2 > right.2 {
+                (left, right)
+            } else {
+                (right, left)
+            };
             if above.2 <= share || below.2 > share {
                 return None;
             }

@@ -108,7 +108,9 @@ impl Course {
         let (day, of_day) = (second / 86_400, second % 86_400);
         #[expect(clippy::cast_precision_loss, reason = "less than a day")]
         let hour = of_day as f64 / 3_600.0;
-        let shift = usize::try_from(day).ok().and_then(|day| self.shifts.get(day));
+        let shift = usize::try_from(day)
+            .ok()
+            .and_then(|day| self.shifts.get(day));
         let shift = shift.copied().unwrap_or(0.0);
         match self.shape {
             Shape::Diurnal | Shape::Outage | Shape::Reclaim => sun(hour),
@@ -120,7 +122,11 @@ impl Course {
             Shape::Square => 150.0,
             Shape::BusyHour => {
                 let begins = 10.0 + shift / 16.0;
-                if (begins..begins + 1.0).contains(&hour) { 150.0 } else { 5.0 }
+                if (begins..begins + 1.0).contains(&hour) {
+                    150.0
+                } else {
+                    5.0
+                }
             }
             Shape::Bursts => {
                 if second >= self.next {
@@ -128,7 +134,11 @@ impl Course {
                     self.ends = second + 120 + whole(1_080.0 * rng.unit());
                     self.next = self.ends + 600 + whole(-5_400.0 * (1.0 - rng.unit()).ln());
                 }
-                if second < self.ends { 60.0 * self.burst } else { 60.0 }
+                if second < self.ends {
+                    60.0 * self.burst
+                } else {
+                    60.0
+                }
             }
         }
     }

@@ -113,7 +113,9 @@ impl World {
         for (second, &arrivals) in (0_u64..).zip(trace.arrivals()) {
             while let Some((_, share)) = reclaims.next_if(|(at, _)| *at <= second) {
                 let taken = whole(f64::from(run.ready) * share.get());
-                run.ready = run.ready.saturating_sub(u32::try_from(taken).unwrap_or(u32::MAX));
+                run.ready = run
+                    .ready
+                    .saturating_sub(u32::try_from(taken).unwrap_or(u32::MAX));
             }
             run.pass(second);
             if second.is_multiple_of(self.interval) {
@@ -177,7 +179,8 @@ impl Run {
     /// What starts becomes ready, what drains is gone.
     fn pass(&mut self, second: u64) {
         self.second = second;
-        let over = |since: Option<&u64>, time: u64| since.is_some_and(|since| since + time <= second);
+        let over =
+            |since: Option<&u64>, time: u64| since.is_some_and(|since| since + time <= second);
         while over(self.starting.front(), self.world.warm_up) {
             self.starting.pop_front();
             self.ready = self.ready.saturating_add(1);
@@ -198,13 +201,20 @@ impl Run {
         if self.seen && !out {
             let span = self.world.interval as f64;
             let capacity = f64::from(self.ready) * self.world.capacity;
-            let busy = if self.could > 0.0 { self.served / self.could } else { 0.0 };
+            let busy = if self.could > 0.0 {
+                self.served / self.could
+            } else {
+                0.0
+            };
             let latency = SERVICE + self.backlog / capacity.max(self.world.capacity);
             sample = sample
                 .measured(Signal::Rate, Reading::new(self.came as f64 / span, now))
                 .measured(Signal::Backlog, Reading::new(self.backlog.floor(), now))
                 .measured(Signal::Cpu, Reading::new(busy, now))
-                .measured(Signal::InFlight, Reading::new(self.backlog + self.served / span * SERVICE, now))
+                .measured(
+                    Signal::InFlight,
+                    Reading::new(self.backlog + self.served / span * SERVICE, now),
+                )
                 .measured(Signal::Latency, Reading::new(latency, now).of(self.came));
         }
         self.seen = true;
@@ -341,7 +351,11 @@ mod tests {
         let outcome = world().run(&Trace::new("t", arrivals), &mut Fixed(1));
         assert_eq!(outcome.longest_wait(), 10);
         // Those that wait 3 s or more: all but the first 70 that are served.
-        assert!((outcome.long_share() - 0.7).abs() < 0.06, "{}", outcome.long_share());
+        assert!(
+            (outcome.long_share() - 0.7).abs() < 0.06,
+            "{}",
+            outcome.long_share()
+        );
         assert!((outcome.replica_hours() * 3_600.0 - 40.0).abs() < 1e-6);
     }
 

@@ -22,7 +22,9 @@ fn seen(fleet: Fleet, rate: f64, backlog: f64, secs: i64) -> Sample {
 fn calm(gpu: &mut Gpu, rate: f64, secs: std::ops::Range<i64>) -> u32 {
     let mut ready = gpu.state.target.unwrap_or(10);
     for secs in secs.step_by(15) {
-        ready = gpu.decide(&seen(Fleet::new(ready), rate, 0.0, secs), at(secs)).target();
+        ready = gpu
+            .decide(&seen(Fleet::new(ready), rate, 0.0, secs), at(secs))
+            .target();
     }
     ready
 }
@@ -34,7 +36,9 @@ fn rule_1_within_bounds_at_the_extremes() {
             let mut gpu = Gpu::new(config());
             for secs in [i64::MIN / 1_000, 0, i64::MAX / 1_000] {
                 let fleet = Fleet::new(u32::MAX).starting([at(0), at(secs)]);
-                let target = gpu.decide(&seen(fleet, rate, backlog, secs), at(secs)).target();
+                let target = gpu
+                    .decide(&seen(fleet, rate, backlog, secs), at(secs))
+                    .target();
                 assert!((1..=100).contains(&target));
             }
         }
@@ -80,17 +84,29 @@ fn rule_2_what_is_expected_raises_blindly() {
 fn rule_3_others_have_what_is_not_reserved() {
     let mut gpu = Gpu::new(config().reserve(Ratio::percent(10)));
     let fleet = || Fleet::new(1);
-    assert_eq!(gpu.decide(&seen(fleet(), 90.0, 0.0, 0), at(0)).why().last("load").and_then(|step| step.fact("seen").cloned()), Some(100.0.into()));
-    let ours = seen(fleet(), 90.0, 0.0, 15).measured(Signal::ReservedRate, Reading::new(9.0, at(15)));
+    assert_eq!(
+        gpu.decide(&seen(fleet(), 90.0, 0.0, 0), at(0))
+            .why()
+            .last("load")
+            .and_then(|step| step.fact("seen").cloned()),
+        Some(100.0.into())
+    );
+    let ours =
+        seen(fleet(), 90.0, 0.0, 15).measured(Signal::ReservedRate, Reading::new(9.0, at(15)));
     let decision = gpu.decide(&ours, at(15));
-    let load = decision.why().last("load").and_then(|step| step.fact("seen").cloned());
+    let load = decision
+        .why()
+        .last("load")
+        .and_then(|step| step.fact("seen").cloned());
     assert_eq!(load, Some(90.0.into()));
 }
 
 #[test]
 fn rule_4_constant_demand_has_a_constant_target_while_replicas_start() {
     let mut gpu = Gpu::new(config());
-    let first = gpu.decide(&seen(Fleet::new(4), 100.0, 0.0, 0), at(0)).target();
+    let first = gpu
+        .decide(&seen(Fleet::new(4), 100.0, 0.0, 0), at(0))
+        .target();
     assert!(first > 10);
     for secs in (15..300).step_by(15) {
         let fleet = Fleet::new(4).starting((4..first).map(|_| at(0)));
@@ -107,7 +123,9 @@ fn rule_6_noise_around_a_whole_count_moves_nothing() {
     let mut ready = calm(&mut gpu, 95.0, 0..1_200);
     for secs in (1_200..14_400).step_by(15) {
         let rate = if secs % 600 < 300 { 89.0 } else { 91.0 };
-        ready = gpu.decide(&seen(Fleet::new(ready), rate, 0.0, secs), at(secs)).target();
+        ready = gpu
+            .decide(&seen(Fleet::new(ready), rate, 0.0, secs), at(secs))
+            .target();
         assert_eq!(ready, 10);
     }
 }
@@ -127,15 +145,24 @@ fn rule_7_turns_are_apart() {
     for secs in (0..86_400).step_by(15) {
         // Up and down every twenty minutes.
         let rate = if secs % 2_400 < 1_200 { 40.0 } else { 95.0 };
-        let target = gpu.decide(&seen(Fleet::new(ready), rate, 0.0, secs), at(secs)).target();
+        let target = gpu
+            .decide(&seen(Fleet::new(ready), rate, 0.0, secs), at(secs))
+            .target();
         if target < ready && grew {
             turns.push(secs);
         }
-        grew = if target == ready { grew } else { target > ready };
+        grew = if target == ready {
+            grew
+        } else {
+            target > ready
+        };
         ready = target;
     }
     assert!(turns.len() > 2, "{turns:?}");
-    assert!(turns.windows(2).all(|pair| pair[1] - pair[0] >= 7_200), "{turns:?}");
+    assert!(
+        turns.windows(2).all(|pair| pair[1] - pair[0] >= 7_200),
+        "{turns:?}"
+    );
 }
 
 #[test]
