@@ -108,3 +108,8 @@ struct SagaSteps;
 #[cfg(all(doctest, feature = "sqlite"))]
 #[doc = include_str!("../docs/saga/stuck.md")]
 struct SagaStuck;
+
+/// And those of the page about Kubernetes' autoscaler.
+#[cfg(all(doctest, feature = "manifest"))]
+#[doc = include_str!("../docs/autoscaling/hpa.md")]
+struct AutoscalingHpa;

@@ -42,7 +42,7 @@ use std::time::Duration;
 /// assert_eq!(Value::from(Duration::from_secs(300)).to_string(), "300s");
 /// assert_eq!(Value::from(u64::MAX), Value::Integer(i64::MAX)); // integers saturate
 /// ```
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 #[cfg_attr(
     feature = "serde",
     derive(serde::Serialize, serde::Deserialize),
@@ -62,6 +62,24 @@ pub enum Value {
     /// A word or a sentence.
     Text(Cow<'static, str>),
 }
+
+/// Unlike a number, a reasoning is equal to itself: what is no number is equal to what is no number.
+impl PartialEq for Value {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Flag(a), Self::Flag(b)) => a == b,
+            (Self::Integer(a), Self::Integer(b)) => a == b,
+            (Self::Number(a), Self::Number(b)) => {
+                a.total_cmp(b).is_eq() || (a.is_nan() && b.is_nan())
+            }
+            (Self::Span(a), Self::Span(b)) => a == b,
+            (Self::Text(a), Self::Text(b)) => a == b,
+            _ => false,
+        }
+    }
+}
+
+impl Eq for Value {}
 
 impl Value {
     /// The whole number, when it is one.
@@ -172,7 +190,7 @@ impl From<Cow<'static, str>> for Value {
 }
 
 /// A named value that a step looked at.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Fact {
     name: Cow<'static, str>,
@@ -194,7 +212,7 @@ impl Fact {
 }
 
 /// Where a step's facts end in the list of all facts: they begin where those of the step before end.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Head {
     rule: Cow<'static, str>,
     result: Value,
@@ -216,7 +234,7 @@ struct Head {
 /// assert_eq!(rules, ["clamp"]);
 /// assert_eq!(why.last("clamp").and_then(|step| step.fact("most").cloned()), Some(Value::Integer(50)));
 /// ```
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reasoning {
     heads: Vec<Head>,
     facts: Vec<Fact>,
@@ -265,6 +283,7 @@ impl Reasoning {
     }
 
     /// Each step, the first one first.
+    #[must_use]
     pub fn steps(&self) -> impl DoubleEndedIterator<Item = Step<'_>> {
         (0..self.heads.len()).filter_map(|place| self.at(place))
     }
@@ -313,7 +332,7 @@ impl fmt::Display for Reasoning {
 }
 
 /// One rule as it was applied: the facts that it looked at, and what it came to.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Step<'r> {
     head: &'r Head,
     facts: &'r [Fact],
@@ -514,6 +533,14 @@ mod tests {
         assert_eq!(steps[0].fact("x"), Some(&Value::Integer(1)));
         assert_eq!(steps[1].fact("x"), None);
         assert_eq!(why.to_string(), "a: x 1, y inf => yes\nb => nothing to do");
+    }
+
+    #[test]
+    fn what_is_no_number_is_equal_to_itself() {
+        let nothing = Value::Number(f64::NAN);
+        assert_eq!(nothing, nothing.clone());
+        assert_ne!(nothing, Value::Number(0.0));
+        assert_ne!(Value::Integer(0), Value::Number(0.0));
     }
 
     #[test]

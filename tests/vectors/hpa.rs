@@ -325,11 +325,11 @@ fn events(of: &Object, key: &str) -> Read<Vec<ScaleEvent>> {
 fn proposed(proposal: Result<Proposal, MetricError>, value_name: &str) -> Value {
     match proposal {
         Ok(proposal) => {
-            let mut got = json!({ "replicas": proposal.replicas, value_name: proposal.value });
-            if let Some(percent) = proposal.percent {
-                got["percent"] = percent.into();
-            }
-            got
+            json!({
+                "replicas": proposal.replicas,
+                "percent": proposal.percent,
+                value_name: proposal.value,
+            })
         }
         Err(error) => json!({ "error": error.as_str() }),
     }
@@ -780,7 +780,7 @@ fn decide(input: &Input<'_>) -> Read<Value> {
         .tolerance(tolerances(of)?)
         .timing(timing(of)?)
         .growth(growth(of)?)
-        .from_zero(FromZero::Always)
+        .zero(FromZero::Always)
         .down_window(number(of, "controller_down_window_s")?)
         .map_err(wrong)?;
     let mut hpa = Hpa::new(bounds(of)?).controller(controller);

@@ -257,9 +257,9 @@ mod tests {
         Timestamp::from_millis(seconds * 1_000)
     }
 
-    fn only(pod: Pod, sample: Option<Sample>, cpu: bool) -> Class {
+    fn only(pod: &Pod, sample: Option<&Sample>, cpu: bool) -> Class {
         let timing = Timing::default();
-        class(&pod, sample.as_ref(), cpu, timing, at(1_000))
+        class(pod, sample, cpu, timing, at(1_000))
     }
 
     fn sample(seconds: i64, window: u32) -> Sample {
@@ -270,25 +270,23 @@ mod tests {
     fn rules_1_to_3_hold_for_every_metric() {
         let pod = || Pod::new("a");
         for cpu in [true, false] {
-            let some = || Some(sample(1_000, 0));
-            assert_eq!(only(pod().deleting(true), some(), cpu), Class::Ignored);
+            let fresh = sample(1_000, 0);
+            let some = || Some(&fresh);
+            assert_eq!(only(&pod().deleting(true), some(), cpu), Class::Ignored);
             assert_eq!(
-                only(pod().phase(Phase::Failed), some(), cpu),
+                only(&pod().phase(Phase::Failed), some(), cpu),
                 Class::Ignored
             );
             assert_eq!(
-                only(pod().phase(Phase::Pending), some(), cpu),
+                only(&pod().phase(Phase::Pending), some(), cpu),
                 Class::Unready
             );
-            assert_eq!(only(pod(), None, cpu), Class::Missing);
+            assert_eq!(only(&pod(), None, cpu), Class::Missing);
         }
         let unready = pod().started(at(900)).ready(false, at(900));
-        assert_eq!(
-            only(unready.clone(), Some(sample(950, 0)), false),
-            Class::Ready
-        );
-        assert_eq!(only(unready, Some(sample(950, 0)), true), Class::Unready);
-        assert_eq!(only(pod(), Some(sample(950, 0)), true), Class::Unready);
+        assert_eq!(only(&unready, Some(&sample(950, 0)), false), Class::Ready);
+        assert_eq!(only(&unready, Some(&sample(950, 0)), true), Class::Unready);
+        assert_eq!(only(&pod(), Some(&sample(950, 0)), true), Class::Unready);
     }
 
     #[test]
@@ -297,29 +295,29 @@ mod tests {
             |started, ready, changed| Pod::new("a").started(at(started)).ready(ready, at(changed));
         // Initialization ends at the 300th second exactly.
         assert_eq!(
-            only(pod(700, false, 800), Some(sample(990, 0)), true),
+            only(&pod(700, false, 800), Some(&sample(990, 0)), true),
             Class::Ready
         );
         assert_eq!(
-            only(pod(701, false, 800), Some(sample(990, 0)), true),
+            only(&pod(701, false, 800), Some(&sample(990, 0)), true),
             Class::Unready
         );
         // A sample may begin exactly when the pod turned ready.
         assert_eq!(
-            only(pod(900, true, 960), Some(sample(990, 30)), true),
+            only(&pod(900, true, 960), Some(&sample(990, 30)), true),
             Class::Ready
         );
         assert_eq!(
-            only(pod(900, true, 961), Some(sample(990, 30)), true),
+            only(&pod(900, true, 961), Some(&sample(990, 30)), true),
             Class::Unready
         );
         // Never ready, until the 30th second exactly.
         assert_eq!(
-            only(pod(100, false, 129), Some(sample(990, 0)), true),
+            only(&pod(100, false, 129), Some(&sample(990, 0)), true),
             Class::Unready
         );
         assert_eq!(
-            only(pod(100, false, 130), Some(sample(990, 0)), true),
+            only(&pod(100, false, 130), Some(&sample(990, 0)), true),
             Class::Ready
         );
     }

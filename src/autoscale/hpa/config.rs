@@ -24,7 +24,7 @@ pub enum FromZero {
 /// ```
 /// use mainstay::autoscale::hpa::{Controller, FromZero, Timing};
 ///
-/// let older = Controller::default().from_zero(FromZero::Always).external_fallback(false);
+/// let older = Controller::default().zero(FromZero::Always).external_fallback(false);
 /// assert_eq!(older.down_window_of(), 300);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -99,7 +99,7 @@ impl Controller {
 
     /// Who may bring a target back from zero. Defaults to who took it there.
     #[must_use]
-    pub const fn from_zero(mut self, from_zero: FromZero) -> Self {
+    pub const fn zero(mut self, from_zero: FromZero) -> Self {
         self.from_zero = from_zero;
         self
     }
@@ -133,7 +133,7 @@ impl Controller {
         self.growth
     }
 
-    pub(super) const fn from_zero_of(&self) -> FromZero {
+    pub(super) const fn zero_of(&self) -> FromZero {
         self.from_zero
     }
 

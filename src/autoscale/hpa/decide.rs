@@ -37,7 +37,7 @@ pub enum Reading<'a> {
     Failed(&'a str),
     /// A sample of each pod, of a metric of pods. In the order of the pods' names they cost no sort.
     Pods(&'a [Sample]),
-    /// The value of an object, or of each series of an external metric, in thousandths.
+    /// The value of an object, or of each series of an external metric, in thousandths. No series is no reading.
     Values(&'a [i64]),
 }
 
@@ -316,10 +316,10 @@ impl Making<'_> {
         let initial = super::history::Recommendation::new(current, self.now);
         self.state.history.get_or_insert_with(|| vec![initial]);
 
-        let owned = self.hpa.controller_of().from_zero_of() == FromZero::Owned;
+        let owned = self.hpa.controller_of().zero_of() == FromZero::Owned;
         let ours = owned && self.state.zero_is_ours;
         if current == 0 {
-            let may = match self.hpa.controller_of().from_zero_of() {
+            let may = match self.hpa.controller_of().zero_of() {
                 FromZero::Always => bounds.min() == 0,
                 FromZero::Owned => ours && (bounds.min() != 0 || self.hpa.sees_beyond_pods()),
             };
@@ -409,6 +409,11 @@ impl Making<'_> {
             }
             self.outcomes.push(outcome);
         }
+        let labels = hpa.metrics().iter().map(Metric::label);
+        // A metric that is not asked for any more is not remembered either.
+        self.state
+            .failing
+            .retain(|(known, _)| labels.clone().any(|label| label == known));
         let current = self.seen.spec;
         let all_failed = failed >= hpa.metrics().len();
         let step = self.why.step("largest of the metrics");
@@ -488,6 +493,9 @@ impl Making<'_> {
         }
         if let Some(Reading::Failed(error)) = reading {
             return Err(MetricError::Fetch(error.to_owned()));
+        }
+        if matches!(reading, Some(Reading::Values([]))) {
+            return Err(MetricError::NoReading);
         }
         let tolerances = self.hpa.tolerances();
         let (current, status) = (self.seen.spec, self.seen.status);
@@ -616,7 +624,7 @@ impl Making<'_> {
             let message =
                 format!("the HPA controller was able to update the target scale to {replicas}");
             self.conditions.able_to_scale = Condition::new(true, Reason::SucceededRescale, message);
-            if self.hpa.controller_of().from_zero_of() == FromZero::Owned {
+            if self.hpa.controller_of().zero_of() == FromZero::Owned {
                 let reason = if to_zero {
                     Reason::ScaledToZero
                 } else {

@@ -1,5 +1,7 @@
 //! The metrics of a manifest.
 
+use std::cell::Cell;
+
 use super::read::{
     COUNT, LABEL, SEGMENT, inside, is_label, is_segment, object_ref, quantity_of, required, text,
     whole,
@@ -9,11 +11,6 @@ use crate::autoscale::hpa::metric::{
 };
 use crate::autoscale::hpa::quantity::Quantity;
 use crate::settings::{Given, Keys, Place};
-
-pub(super) struct Read {
-    pub(super) metric: Metric,
-    pub(super) is_outside_of_pods: bool,
-}
 
 /// The kinds of sources, and the fields that they stand in.
 const KINDS: [(&str, &str); 5] = [
@@ -26,13 +23,17 @@ const KINDS: [(&str, &str); 5] = [
 
 const MOST: i128 = i32::MAX as i128;
 
-pub(super) fn metric(given: Given, place: Place<'_>) -> Option<Read> {
+/// `outside` becomes true when the type is one that needs no pods, whatever else is wrong.
+pub(super) fn metric(given: Given, place: Place<'_>, outside: &Cell<bool>) -> Option<Metric> {
     place.table(given, "a metric", |keys| {
         let words = KINDS.map(|(kind, field)| (kind, field));
         if !keys.has("type") {
             keys.refuse("type", "nothing", crate::settings::one_of(&words));
         }
         let field = keys.maybe_with("type", |given, place| place.choice(&given, &words));
+        if matches!(field, Some("external" | "object")) {
+            outside.set(true);
+        }
         for (kind, other) in KINDS {
             match field {
                 Some(field) if other == field && !keys.has(other) => {
@@ -57,18 +58,13 @@ pub(super) fn metric(given: Given, place: Place<'_>) -> Option<Read> {
         let object = inside(keys, "object", object);
         let pods = inside(keys, "pods", pods);
         let resource = inside(keys, "resource", |keys| resource(keys, false));
-        let metric = match field? {
+        match field? {
             "containerResource" => container,
             "external" => external,
             "object" => object,
             "pods" => pods,
             _ => resource,
-        }?;
-        let is_outside_of_pods = metric.source().is_outside_of_pods();
-        Some(Read {
-            metric,
-            is_outside_of_pods,
-        })
+        }
     })
 }
 

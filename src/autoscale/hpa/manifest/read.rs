@@ -1,6 +1,7 @@
 //! The manifest as a whole: names, bounds, behaviour.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::ops::RangeInclusive;
 
 use super::Manifest;
@@ -225,15 +226,15 @@ fn spec(keys: &mut Keys<'_>) -> Option<(ObjectRef, Hpa)> {
         }
         None => None,
     };
+    let outside = Cell::new(false);
     let metrics = keys.maybe_with("metrics", |given, place| {
-        place.list(given, "a list of metrics", metrics::metric)
+        place.list(given, "a list of metrics", |given, place| {
+            metrics::metric(given, place, &outside)
+        })
     });
-    let metrics = metrics.unwrap_or_default();
-    let outside = |metric: &metrics::Read| metric.is_outside_of_pods;
-    if min == Some(0) && !metrics.iter().any(outside) {
+    if min == Some(0) && !outside.get() {
         let expected = "at least one Object or External metric, to support 0 replicas";
-        let what = if metrics.is_empty() { "none" } else { "others" };
-        keys.refuse("metrics", what, expected);
+        keys.refuse("metrics", "none", expected);
     }
     let behavior = inside(keys, "behavior", |keys| {
         let up = inside(keys, "scaleUp", |keys| rules(keys, Direction::Up));
@@ -243,8 +244,8 @@ fn spec(keys: &mut Keys<'_>) -> Option<(ObjectRef, Hpa)> {
         Some(Behavior::new().up(up).down(down))
     });
     let mut hpa = Hpa::new(bounds?);
-    for metric in metrics {
-        hpa = hpa.metric(metric.metric);
+    for metric in metrics.unwrap_or_default() {
+        hpa = hpa.metric(metric);
     }
     if let Some(behavior) = behavior {
         hpa = hpa.behavior(behavior);

@@ -196,10 +196,10 @@ fn plain(text: String) -> Given {
         return text.parse().map_or(Given::Text(text), Given::Integer);
     }
     let number = |byte: u8| byte.is_ascii_digit() || b".eE+-".contains(&byte);
-    if unsigned.bytes().all(number) {
-        if let Ok(value) = text.parse::<f64>() {
-            return Given::Number(value);
-        }
+    if unsigned.bytes().all(number)
+        && let Ok(value) = text.parse::<f64>()
+    {
+        return Given::Number(value);
     }
     Given::Text(text)
 }
