@@ -14,6 +14,7 @@
 //! | cheap machines that may be taken away | [`spot`] |
 //! | to be ready before the load of every day comes | [`forecast`] |
 //! | to know which policy with which settings costs how much | [`simulate`] |
+//! | it carried out, again and again | `driver` (feature `tower`) |
 //! | to read, keep and print why a decision came out as it did | [`reasoning`] |
 //!
 //! ```text
@@ -49,6 +50,8 @@
 //! State outlives processes, so all times here are of the wall clock ([`Timestamp`](crate::time::Timestamp)). Should it
 //! step back, waits last longer by as much and never shorter.
 
+#[cfg(feature = "tower")]
+pub mod driver;
 pub mod forecast;
 pub mod gpu;
 pub mod hpa;
