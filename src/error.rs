@@ -17,6 +17,10 @@ pub enum Reason {
     ConcurrencyLimit,
     /// The time for the call is over, or was before it began.
     DeadlineExceeded,
+    /// The capability is not served now, or not in this way.
+    Degraded,
+    /// The other region serves the capability.
+    FailedOver,
     /// An operator, or a switch in an operator's hand, holds the circuit open.
     ForcedOpen,
     /// The circuit is half-open and all its probes are out.
@@ -37,6 +41,8 @@ impl Reason {
             Self::CircuitOpen => "circuit_open",
             Self::ConcurrencyLimit => "concurrency_limit",
             Self::DeadlineExceeded => "deadline_exceeded",
+            Self::Degraded => "degraded",
+            Self::FailedOver => "failed_over",
             Self::ForcedOpen => "forced_open",
             Self::ProbesBusy => "probes_busy",
             Self::QueueTimeout => "queue_timeout",
@@ -46,10 +52,12 @@ impl Reason {
     }
 
     /// Each, in the order of its number.
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::CircuitOpen,
         Self::ConcurrencyLimit,
         Self::DeadlineExceeded,
+        Self::Degraded,
+        Self::FailedOver,
         Self::ForcedOpen,
         Self::ProbesBusy,
         Self::QueueTimeout,
@@ -68,6 +76,8 @@ pub enum LayerKind {
     Concurrency,
     /// A total deadline.
     Deadline,
+    /// The gate of a capability.
+    Gate,
     /// A limit of the calls in a time.
     Rate,
 }
@@ -80,14 +90,20 @@ impl LayerKind {
             Self::Breaker => "breaker",
             Self::Concurrency => "concurrency",
             Self::Deadline => "deadline",
+            Self::Gate => "gate",
             Self::Rate => "rate",
         }
     }
 
     /// Each of them.
     #[cfg(feature = "grpc")]
-    pub(crate) const ALL: [Self; 4] =
-        [Self::Breaker, Self::Concurrency, Self::Deadline, Self::Rate];
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Breaker,
+        Self::Concurrency,
+        Self::Deadline,
+        Self::Gate,
+        Self::Rate,
+    ];
 }
 
 /// A refusal with an answer in it: why, by which layer, and when it is worth coming back.

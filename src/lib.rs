@@ -13,6 +13,7 @@
 //! | bound how much may pass | [`limit`] |
 //! | run several effects in several services, all or none | `saga`, on a `journal` |
 //! | apply an effect once, however often it is asked for | [`effect_guard`] |
+//! | know how degraded the system is, and what may still be served | [`degrade`] |
 //! | know how many replicas should run | [`autoscale`] |
 //! | say what counts as a failure | [`outcome`] |
 //! | see what happens | [`observe`]: every metric, event and span, and the handles of the layers |
@@ -50,9 +51,11 @@ pub mod autoscale;
 pub mod breaker;
 pub mod context;
 pub mod deadline;
+pub mod degrade;
 pub mod effect_guard;
 pub mod error;
 pub mod fallback;
+pub mod health;
 pub mod limit;
 pub mod num;
 pub mod outcome;
@@ -62,6 +65,7 @@ pub mod rng;
 pub mod standard;
 pub mod time;
 
+mod order;
 mod window;
 
 #[cfg(feature = "serde")]
@@ -103,6 +107,11 @@ struct Readme;
 #[cfg(all(doctest, feature = "sqlite"))]
 #[doc = include_str!("../docs/saga/steps.md")]
 struct SagaSteps;
+
+/// So are those of the page about instances.
+#[cfg(all(doctest, feature = "saga"))]
+#[doc = include_str!("../docs/instances.md")]
+struct Instances;
 
 /// So are those of the page about operators.
 #[cfg(all(doctest, feature = "sqlite"))]

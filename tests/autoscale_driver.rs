@@ -4,11 +4,7 @@
     clippy::disallowed_methods,
     reason = "starts real servers, and moves the clock"
 )]
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test panics to fail"
-)]
+#![expect(clippy::unwrap_used, reason = "a test panics to fail")]
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};

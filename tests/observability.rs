@@ -1,4 +1,4 @@
-//! What mainstay tells: the table of `src/observe.rs`, the dashboard and the alert rules, held against what the
+//! What mainstay tells: the table of `src/observe/mod.rs`, the dashboard and the alert rules, held against what the
 //! policies really emit; and that listening does no harm, and not listening costs nothing.
 //!
 //! A new policy is a function in `observability/drives.rs`. These tests then ask for its rows in the table.

@@ -8,7 +8,6 @@
     clippy::disallowed_methods,
     reason = "a seed comes from the environment"
 )]
-#![expect(clippy::unwrap_used, reason = "a test panics to fail")]
 
 use mainstay::autoscale::forecast::{Forecast, ForecastConfig, Foreseeing};
 use mainstay::autoscale::gpu::{Documented, DocumentedConfig, Gpu, GpuConfig, GpuState};

@@ -11,7 +11,7 @@
 )]
 
 use mainstay::num::Attempts;
-use mainstay::saga::{Builder, Cx, DefinitionError, Saga, Step, StepError};
+use mainstay::saga::{Builder, Cx, DefinitionError, Migration, Saga, Step, StepError};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -218,32 +218,6 @@ mod later {
         }
     }
 
-    /// Takes sagas over that began with an earlier version: says which of its steps are which of this one's.
-    pub struct Migration;
-
-    impl Migration {
-        pub fn from_version(_: u32) -> Self {
-            Self
-        }
-
-        pub fn renamed(self, _: &str, _: &str) -> Self {
-            self
-        }
-
-        /// A step that this version adds counts as done, with this output.
-        pub fn added<T: Recorded>(self, _: &str, _: T) -> Self {
-            self
-        }
-    }
-
-    pub trait Migrates: Sized {
-        fn migrate(self, _: Migration) -> Self {
-            panic!("declared, not built")
-        }
-    }
-
-    impl<App, Input, Output> Migrates for mainstay::saga::Saga<App, Input, Output> {}
-
     /// A saga of its own as a step, undone by its own undos: an action like any other, with an undo like any other.
     pub fn child<App, Input, Inner, Output>(
         _: &mainstay::saga::Saga<App, Inner, Output>,
@@ -256,7 +230,7 @@ mod later {
     }
 }
 
-use later::{Await as _, Branches as _, Choose as _, Migrates as _, Migration, Signal, Timer as _};
+use later::{Await as _, Branches as _, Choose as _, Signal, Timer as _};
 
 #[derive(Serialize, Deserialize)]
 struct Approval {
@@ -317,11 +291,11 @@ fn as_it_will_be() -> Result<Saga<Erp, Invoice, Posted>, DefinitionError> {
         .sleep("until_morning", Duration::from_secs(28_800))
         .then("notify", send_notification)
         .build()?;
-    Ok(saga.migrate(
-        Migration::from_version(1)
+    saga.migrate(
+        Migration::from_shape(pay_invoice()?.shape())
             .renamed("update_invoice", "reserve")
-            .added("over_limit", true),
-    ))
+            .added_check("over_limit", &true),
+    )
 }
 
 /// A child saga is an action.

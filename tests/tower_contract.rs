@@ -13,6 +13,7 @@ use contract::probe::Probe;
 use mainstay::breaker::{BreakerLayer, Trip};
 use mainstay::context::Call;
 use mainstay::deadline::{DeadlineLayer, TimeoutLayer};
+use mainstay::degrade::{GateLayer, Mode};
 use mainstay::fallback::{FallbackConfig, FallbackLayer, Outcomes, Primary};
 use mainstay::http::{AtEnd, DeadlineHeader};
 use mainstay::limit::adaptive::{AdaptiveConfig, AdaptiveLayer};
@@ -59,6 +60,11 @@ fn adaptive() -> AdaptiveLayer {
 
 fn timeout() -> TimeoutLayer {
     TimeoutLayer::new("contract", Period::secs(1))
+}
+
+fn gate() -> GateLayer {
+    let degrade = contract::gate::degrade(Mode::Disabled);
+    GateLayer::new(degrade.gate("x").unwrap())
 }
 
 /// What the probe says of itself passes: only refusals are answered for.
@@ -128,6 +134,9 @@ contract! {
         .until(AtEnd::new(http::ByStatus)));
     breaker_grpc_at_end: of(breaker().classify(grpc::ByStatus).refuse_with(grpc::AsResponse)
         .until(AtEnd::new(grpc::ByStatus)));
+    gate_as_error: of(gate());
+    gate_http: of(gate().access(http::ByMethod).refuse_with(http::AsResponse));
+    gate_grpc: of(gate().refuse_with(grpc::AsResponse));
     rate_as_error: of(rate());
     rate_in_windows: of(RateLayer::new("contract", RateConfig::new(Rate::windows(1_000, Period::secs(1)))));
     rate_http: of(rate().refuse_with(http::AsResponse));
@@ -175,6 +184,8 @@ without_allocation! {
     breaker_by_rate: of(BreakerLayer::new("contract", mainstay::breaker::BreakerConfig::default()));
     breaker_http_at_end: of(breaker().classify(http::ByStatus).refuse_with(http::AsResponse)
         .until(AtEnd::new(http::ByStatus)));
+    gate_as_error: of(gate());
+    gate_http: of(gate().access(http::ByMethod).refuse_with(http::AsResponse));
     rate_as_error: of(rate());
     rate_by_key: of(RateLayer::keyed(by_key(), |_: &contract::probe::Req| 7));
     retry_by_clone: of(retry());

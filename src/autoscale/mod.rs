@@ -1,7 +1,7 @@
 //! How many replicas should run: decisions, not doing.
 //!
 //! Every policy here is a pure function of settings, state and one sample. It returns the wanted count, the new state
-//! and the whole [reasoning](reasoning), so that a dry run is the same call with the result thrown away.
+//! and the whole [reasoning], so that a dry run is the same call with the result thrown away.
 //!
 //! | you want | look at |
 //! |---|---|

@@ -9,11 +9,12 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use super::config::{BreakerConfig, Trip};
-use super::handle::{Change, Order};
+use super::handle::Change;
 use super::machine::{Breaker, Success};
 use super::words::{Permit, State, Transition};
 use crate::error::{LayerKind, Reason, Rejected};
 use crate::observe::{self, Name, Rejections};
+use crate::order::Order;
 use crate::outcome::{Failure, Outcome};
 use crate::rng::Rng;
 use crate::rt;

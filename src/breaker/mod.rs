@@ -125,11 +125,12 @@ mod settle;
 #[cfg(feature = "tower")]
 mod switch;
 
+pub use crate::order::Order;
 pub use config::{BreakerConfig, HalfOpen, Ramp, Trip, Verdict, Window};
 #[cfg(feature = "tower")]
 pub use future::ResponseFuture;
 #[cfg(feature = "tower")]
-pub use handle::{BreakerHandle, Change, Order};
+pub use handle::{BreakerHandle, Change};
 #[cfg(feature = "tower")]
 pub use keyed::{KeyedBreakerHandle, KeyedBreakerLayer, KeyedBreakerService};
 #[cfg(feature = "tower")]

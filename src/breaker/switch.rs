@@ -1,10 +1,11 @@
 use std::fmt;
 use std::sync::{Arc, Weak};
 
-use super::handle::{BreakerHandle, Order};
+use super::handle::BreakerHandle;
 use super::lease::Place;
 use super::words::Mode;
 use crate::num::Period;
+use crate::order::Order;
 use crate::rt;
 use crate::sync::{Mutex, lock};
 use crate::time::Tick;

@@ -27,6 +27,12 @@
 //! on to whoever makes the effect, or let the receiver run a saga. Where an effect is idempotent by nature ("set the
 //! address to this"), a [`fence`](Fence) is enough.
 //!
+//! A key guards the rows that are its own. Where calls of several keys write one column (a status, an address, a
+//! running total that is set and not added to), the guard lets a late call of one key overwrite what a later call of
+//! another has written: both are new to it. Such a receiver calls its store's `fence` first, in the same transaction, with
+//! the saga's token and a [`Fence`] of the row that is shared, and writes nothing where that says stale. Or give the call
+//! the fence ([`Call::fence`]), and the guard does it.
+//!
 //! # What to answer, and what a saga's step makes of it
 //!
 //! | the guard says | over HTTP, say | the step, or the undo, returns |

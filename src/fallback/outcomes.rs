@@ -143,7 +143,7 @@ impl Outcomes {
 }
 
 /// What says that the callee is down or slow: failures of every kind, overload, an open circuit and its probing, a
-/// deadline that ran out below.
+/// deadline that ran out below, a capability that is not served now.
 ///
 /// Not the limits of this process: who gets an answer in place of "too many" will not send less.
 impl Default for Outcomes {
@@ -153,6 +153,8 @@ impl Default for Outcomes {
             .overload()
             .refusal(Reason::CircuitOpen)
             .refusal(Reason::DeadlineExceeded)
+            .refusal(Reason::Degraded)
+            .refusal(Reason::FailedOver)
             .refusal(Reason::ForcedOpen)
             .refusal(Reason::ProbesBusy)
             .refusal(Reason::Readmitting)

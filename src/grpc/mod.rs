@@ -196,9 +196,12 @@ const TIMER_SLACK: Duration = Duration::from_millis(2);
 impl From<Rejected> for Status {
     fn from(rejected: Rejected) -> Self {
         let (code, message) = match rejected.reason() {
-            Reason::CircuitOpen | Reason::ForcedOpen | Reason::ProbesBusy | Reason::Readmitting => {
-                (Code::Unavailable, "not available now")
-            }
+            Reason::CircuitOpen
+            | Reason::Degraded
+            | Reason::FailedOver
+            | Reason::ForcedOpen
+            | Reason::ProbesBusy
+            | Reason::Readmitting => (Code::Unavailable, "not available now"),
             Reason::ConcurrencyLimit | Reason::QueueTimeout => {
                 (Code::ResourceExhausted, "too many calls at once")
             }

@@ -30,6 +30,7 @@
 //! # let _ = app;
 //! ```
 
+mod access;
 mod attempt;
 #[cfg(any(feature = "grpc", feature = "reqwest"))]
 mod bounded;
@@ -39,6 +40,7 @@ mod end;
 mod problem;
 mod replay;
 
+pub use access::ByMethod;
 pub use attempt::AttemptHeader;
 #[cfg(any(feature = "grpc", feature = "reqwest"))]
 pub use bounded::{Bounded, Expire};

@@ -37,6 +37,8 @@ pub(crate) fn problem<B: From<String>>(rejected: Rejected) -> Response<B> {
     let status = match rejected.reason() {
         Reason::CircuitOpen
         | Reason::ConcurrencyLimit
+        | Reason::Degraded
+        | Reason::FailedOver
         | Reason::ForcedOpen
         | Reason::ProbesBusy
         | Reason::QueueTimeout

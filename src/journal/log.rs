@@ -207,7 +207,8 @@ pub struct Head {
     pub labels: Arc<Labels>,
     /// What kind of work.
     pub kind: Arc<str>,
-    /// The version of that kind with which it began.
+    /// The version of that kind with which it goes on: the one with which it began, until a record
+    /// [says another](super::Append::version).
     pub version: u32,
     /// The business key.
     pub key: String,

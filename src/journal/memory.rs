@@ -169,6 +169,9 @@ impl Logs {
         if let Some(stage) = append.stage {
             head.stage = stage;
         }
+        if let Some(version) = append.version {
+            head.version = version;
+        }
         if let Some(read) = append.read {
             head.mail.read = read.min(head.mail.posted).max(head.mail.read);
             let read = head.mail.read;

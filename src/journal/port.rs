@@ -27,7 +27,8 @@ pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, JournalError>> + 
 /// 4. What was acknowledged survives the end of the process and the loss of power (`memory` excepted).
 /// 5. A store that cannot know what is on its disk stops, and answers [`JournalError::Closed`] from then on.
 /// 6. `claim` hands out only running logs of the kinds and versions asked for that are not parked and whose owner, if
-///    any, has no lease any more; each under a new epoch, oldest first, to one caller only.
+///    any, has no lease any more; each under a new epoch, oldest first, to one caller only. The version is the one with
+///    which the log began, or the last that a record of it [said](Append::version).
 /// 7. `load` returns every record and every unread message in order or an error, never a part of a log.
 /// 8. Logs of different ids never wait for each other's errors: one damaged log leaves all others readable.
 /// 9. Leases, parking and pruning go by the store's clock alone, which is one for all instances. A lease that is over

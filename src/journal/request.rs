@@ -125,6 +125,8 @@ pub struct Append {
     pub park: Option<Duration>,
     /// So many messages have been read, this record included; `None` leaves the count.
     pub read: Option<u64>,
+    /// Which version of its kind goes on after this record; `None` leaves it.
+    pub version: Option<u32>,
     /// The labels of the record.
     pub labels: Arc<Labels>,
     /// When.
@@ -153,6 +155,7 @@ impl Append {
             stage: None,
             park: None,
             read: None,
+            version: None,
             labels,
             at,
             format,
@@ -180,6 +183,13 @@ impl Append {
         self.read = Some(messages);
         self
     }
+
+    /// From this record on the log is of this version of its kind: claims of another leave it alone.
+    #[must_use]
+    pub const fn version(mut self, version: u32) -> Self {
+        self.version = Some(version);
+        self
+    }
 }
 
 /// Everything but what it says.
@@ -192,6 +202,7 @@ impl fmt::Debug for Append {
             .field("stage", &self.stage)
             .field("park", &self.park)
             .field("read", &self.read)
+            .field("version", &self.version)
             .field("labels", &self.labels)
             .field("at", &self.at)
             .field("format", &self.format)

@@ -9,6 +9,7 @@ use crate::autoscale::threshold::{ThresholdConfig, Trigger};
 use crate::autoscale::tracking::TrackingConfig;
 use crate::autoscale::{Amount, Bounds, Signal};
 use crate::breaker::{BreakerConfig, HalfOpen, Trip};
+use crate::degrade::{Component, Fact, Ladder, Level, Mode, When};
 use crate::num::{Attempts, Period, Ratio};
 use crate::retry::{Backoff, Jitter, RetryConfig};
 
@@ -96,4 +97,158 @@ fn retry(attempts: u32, initial: Duration, max: Duration) -> RetryConfig {
     let jitter = Jitter::Add(Ratio::percent(20));
     RetryConfig::new(Attempts::total(attempts))
         .backoff(Backoff::exponential(initial, max).jitter(jitter))
+}
+
+/// Six levels by what has failed: the GPU cluster, a replica, the primary, the region.
+///
+/// Components: `gpu_cluster`, `database_primary`, `database_replicas` (a pool:
+/// [`Verdict::of_pool`](crate::health::Verdict::of_pool)), `event_store`, `vector_db`. Capabilities: `erp` (its modules),
+/// `writes`, `inference`, `agents`, `documents`, `reports`.
+///
+/// The platform's own table leaves cells out, and its assessment checks the event store and the vector database without
+/// ever using what it finds. What was decided here instead is marked as [ours](crate::degrade::Cell::is_ours):
+///
+/// - at level 3 documents are done by hand, as agents and reports are disabled; at level 4 also, for nothing can be
+///   filed, and reports read what there is; at level 5 all of it is over there.
+/// - `writes` are done at once at levels 0 to 3 and are queued at 4, where the platform says so.
+/// - without the event store nothing new can be written for good: level 4, and writes are queued; without the vector
+///   database AI has no context: level 1, inference and documents are limited and agents wait.
+///
+/// # Panics
+///
+/// Never: a test builds it.
+#[must_use]
+pub fn degradation() -> Ladder {
+    let no_history = || Mode::limited("no historical context");
+    let no_search = || Mode::limited("nothing is looked up");
+    Ladder::new("erp")
+        .component(Component::new("gpu_cluster"))
+        .component(Component::new("database_primary"))
+        .component(Component::new("database_replicas"))
+        .component(Component::new("event_store"))
+        .component(Component::new("vector_db"))
+        .level(
+            Level::new("full operation")
+                .cell("erp", Mode::Full)
+                .cell("inference", Mode::Full)
+                .cell("agents", Mode::Full)
+                .cell("documents", Mode::Full)
+                .cell("reports", Mode::Full)
+                .ours("writes", Mode::Full),
+        )
+        .level(
+            Level::new("AI degraded")
+                .cell("erp", Mode::Full)
+                .cell("inference", Mode::Queued)
+                .cell("agents", Mode::Queued)
+                .cell("documents", Mode::Queued)
+                .cell("reports", Mode::Full)
+                .ours("writes", Mode::Full)
+                .action("scale the GPU cluster, investigate"),
+        )
+        .level(
+            Level::new("AI unavailable")
+                .cell("erp", Mode::Full)
+                .cell("inference", Mode::Disabled)
+                .cell("agents", Mode::Disabled)
+                .cell("documents", Mode::Manual)
+                .cell("reports", Mode::Full)
+                .ours("writes", Mode::Full)
+                .action("major incident, fail over to the secondary region"),
+        )
+        .level(
+            Level::new("database degraded")
+                .cell("erp", Mode::WriteOnly)
+                .cell("inference", no_history())
+                .cell("agents", Mode::Disabled)
+                .cell("reports", Mode::Disabled)
+                .ours("documents", Mode::Manual)
+                .ours("writes", Mode::Full)
+                .action("fail the replica over, rebuild it"),
+        )
+        .level(
+            Level::new("database primary down")
+                .cell("erp", Mode::ReadOnly)
+                .cell("inference", Mode::Disabled)
+                .cell("writes", Mode::Queued)
+                .ours("agents", Mode::Disabled)
+                .ours("documents", Mode::Manual)
+                .ours("reports", Mode::ReadOnly)
+                .action("promote a replica, incident response"),
+        )
+        .level(
+            Level::new("regional outage")
+                .cell("erp", Mode::FailOver)
+                .cell("inference", Mode::FailOver)
+                .ours("writes", Mode::FailOver)
+                .ours("agents", Mode::FailOver)
+                .ours("documents", Mode::FailOver)
+                .ours("reports", Mode::FailOver)
+                .action("activate disaster recovery; data is that of the last sync point"),
+        )
+        .fact(Fact::new(
+            "GPU cluster degraded",
+            When::degraded("gpu_cluster"),
+            "AI degraded",
+        ))
+        .fact(Fact::new(
+            "GPU cluster down",
+            When::down("gpu_cluster"),
+            "AI unavailable",
+        ))
+        .fact(Fact::new(
+            "replica down",
+            When::degraded("database_replicas"),
+            "database degraded",
+        ))
+        .fact(Fact::new(
+            "primary down",
+            When::down("database_primary"),
+            "database primary down",
+        ))
+        .fact(Fact::new(
+            "region down",
+            When::all([
+                When::down("database_primary"),
+                When::down("database_replicas"),
+            ]),
+            "regional outage",
+        ))
+        .fact(
+            Fact::new(
+                "event store down",
+                When::down("event_store"),
+                "database primary down",
+            )
+            .ours("writes", Mode::Queued)
+            .ours("agents", Mode::Disabled),
+        )
+        .fact(
+            Fact::new(
+                "event store degraded",
+                When::degraded("event_store"),
+                "AI degraded",
+            )
+            .ours("agents", Mode::Queued),
+        )
+        .fact(
+            Fact::new(
+                "vector database down",
+                When::down("vector_db"),
+                "AI degraded",
+            )
+            .ours("inference", no_history())
+            .ours("documents", no_search())
+            .ours("agents", Mode::Queued),
+        )
+        .fact(
+            Fact::new(
+                "vector database degraded",
+                When::degraded("vector_db"),
+                "AI degraded",
+            )
+            .ours("agents", Mode::Queued),
+        )
+        .build()
+        .expect("a test builds it")
 }

@@ -10,6 +10,7 @@ use crate::autoscale::threshold::{ThresholdConfig, Trigger};
 use crate::autoscale::tracking::TrackingConfig;
 use crate::autoscale::{Amount, Bounds, Signal};
 use crate::breaker::{BreakerConfig, HalfOpen, Trip};
+use crate::degrade::{Component, Fact, Ladder, Level, Mode, When};
 use crate::num::{Attempts, Period, Ratio};
 use crate::retry::{Backoff, Jitter, RetryConfig};
 
@@ -176,4 +177,93 @@ fn retry(retries: u32, backoff: Backoff) -> RetryConfig {
         high: Ratio::ONE,
     };
     RetryConfig::new(Attempts::retries(retries)).backoff(backoff.jitter(jitter))
+}
+
+/// Six levels by the weighted score of five components, and by the triggers of the platform's own table.
+///
+/// Components: `gpu_cluster`, `quality_service`, `database`, `storage`, `queue_depth`, all of which are told as scores.
+/// Capabilities: `quality_checks` (the optional ones), `diffusion`, `transformer`, `streaming`, `training`, `writes`.
+/// At each level the cells of the better ones hold as well.
+///
+/// The platform's code has bands and its table has triggers: both are facts here, and the worse counts. Its weights are
+/// absent, and a mean hides a component that is dead among healthy ones; so what was decided here is:
+///
+/// - all weigh the same, and a band is left 2 points above where it is entered;
+/// - without a database or storage nothing is written, whatever the mean: level 5. Without the GPU cluster nothing is
+///   trained: level 4.
+///
+/// # Panics
+///
+/// Never: a test builds it.
+#[must_use]
+pub fn degradation() -> Ladder {
+    let margin = Ratio::percent(2);
+    let dead = Ratio::percent(10);
+    Ladder::new("synthetic")
+        .component(Component::new("gpu_cluster"))
+        .component(Component::new("quality_service"))
+        .component(Component::new("database"))
+        .component(Component::new("storage"))
+        .component(Component::new("queue_depth"))
+        .cumulative()
+        .level(Level::new("normal"))
+        .level(Level::new("level 1").cell("quality_checks", Mode::Disabled))
+        .level(
+            Level::new("level 2")
+                .cell("diffusion", Mode::Disabled)
+                .cell("transformer", Mode::Disabled)
+                .action("tell users: temporarily limited to fast models"),
+        )
+        .level(
+            Level::new("level 3")
+                .cell("streaming", Mode::Disabled)
+                .action("tell users: streaming generation temporarily disabled"),
+        )
+        .level(
+            Level::new("level 4")
+                .cell("training", Mode::Disabled)
+                .action("tell users: new training temporarily paused"),
+        )
+        .level(
+            Level::new("level 5")
+                .cell("writes", Mode::ReadOnly)
+                .action("tell users: system in read-only mode"),
+        )
+        .band("level 1", Ratio::percent(90), margin)
+        .band("level 2", Ratio::percent(70), margin)
+        .band("level 3", Ratio::percent(50), margin)
+        .band("level 4", Ratio::percent(30), margin)
+        .band("level 5", Ratio::percent(10), margin)
+        .fact(Fact::new(
+            "quality service slow",
+            When::degraded("quality_service"),
+            "level 1",
+        ))
+        .fact(Fact::new(
+            "GPU capacity low",
+            When::degraded("gpu_cluster"),
+            "level 2",
+        ))
+        .fact(Fact::new(
+            "high load",
+            When::degraded("queue_depth"),
+            "level 3",
+        ))
+        .fact(Fact::new(
+            "no GPU",
+            When::scores_at_most("gpu_cluster", dead, margin),
+            "level 4",
+        ))
+        .fact(Fact::new(
+            "no database",
+            When::scores_at_most("database", dead, margin),
+            "level 5",
+        ))
+        .fact(Fact::new(
+            "no storage",
+            When::scores_at_most("storage", dead, margin),
+            "level 5",
+        ))
+        .build()
+        .expect("a test builds it")
 }

@@ -90,7 +90,7 @@ impl<App, Input> Builder<App, Input, (), Before> {
     /// The version of this definition, from 1. Defaults to 1.
     ///
     /// Raise it with every change of the chain. Sagas that began with an earlier version go on where that version is
-    /// registered too, and are held for an operator where it is not.
+    /// registered too, or where a [migration](super::Migration) takes them over; elsewhere nobody takes them up.
     pub fn version(mut self, version: u32) -> Self {
         if version == 0 {
             self.draft.refuse(DefinitionError::NoVersion);

@@ -112,13 +112,10 @@ impl<App: Send + Sync + 'static> Sagas<App> {
 
     /// As far as this program knows the definition.
     fn is_pivot_done(&self, history: &History, facts: &[Fact]) -> bool {
-        let started = history.started.as_ref();
-        let known = started.and_then(|started| {
-            self.engine()
-                .definition(&started.definition, started.version)
-        });
-        known.is_some_and(|known| {
-            let mut steps = known.shape().steps.iter();
+        let form = history.form();
+        let shape = form.and_then(|form| self.engine().shape_of(form));
+        shape.is_some_and(|shape| {
+            let mut steps = shape.steps.iter();
             let pivot = steps.find(|step| step.kind == Kind::Pivot);
             pivot.is_some_and(|pivot| {
                 facts

@@ -110,7 +110,7 @@ mod tests {
 
     /// What version 1 of the format looks like. Journals of today are read by the programs of tomorrow: a line that no
     /// longer reads, or is no longer written like this, is a new version of the format.
-    const VERSION_1: [&str; 19] = [
+    const VERSION_1: [&str; 21] = [
         r#"[{"started":{"definition":"invoice_payment","version":1,"fingerprint":"9c","nonce":"51","input":{"no":"INV-1","minor":129900}}}]"#,
         r#"[{"done":{"step":"validate","output":null}},{"done":{"step":"budget","output":18446744073709551616}}]"#,
         r#"[{"failed":{"step":"post_gl","effect":"possible","error":"it took too long","attempts":3}},"unwind"]"#,
@@ -131,6 +131,8 @@ mod tests {
         r#"[{"proposed":{"number":2,"incident":2,"operation":"supply_output","step":"pay","output":7,"actor":"ann","reason":"it is there"}}]"#,
         r#"[{"turned_down":{"proposal":2,"actor":"bob","reason":"it is not"}}]"#,
         r#"[{"refused":{"incident":2,"operation":"unwind","actor":"eve","why":"she may not"}}]"#,
+        r#"[{"migrated":{"from":"9c","to":"77","version":2,"retold":1}},{"done":{"step":"validate","output":null}}]"#,
+        r#"[{"migrated":{"from":"9c","to":"77","version":2,"retold":1,"keys":{"transfer":"pay"},"generations":[{"step":"order","number":1},{"step":"order","undo":true,"number":2}],"input":{"no":"INV-1"},"since":1764129600000,"permitted":true,"incidents":2,"proposals":1,"cancel_answered":true,"overruled":true}},{"intent":{"step":"transfer","number":1}}]"#,
     ];
 
     #[test]

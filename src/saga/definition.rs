@@ -12,8 +12,9 @@ use futures::future::BoxFuture;
 use super::action::{Action, Recorded};
 use super::builder::{Before, Builder};
 use super::cx::{Call, Cx};
-use super::error::{Reconciled, StepError, cut};
+use super::error::{DefinitionError, Reconciled, StepError, cut};
 use super::machine::Ending;
+use super::migration::{Migration, Plan};
 use super::payload::{Payload, PayloadError};
 use super::policy::Policy;
 use super::shape::Shape;
@@ -27,6 +28,7 @@ use crate::time::Tick;
 /// [`Sagas::start`](super::Sagas::start).
 pub struct Saga<App, Input, Output> {
     pub(super) definition: Arc<Definition<App, Input>>,
+    pub(super) migrations: Vec<Arc<Plan>>,
     output: PhantomData<fn() -> Output>,
 }
 
@@ -41,6 +43,7 @@ impl<App, Input, Output> Saga<App, Input, Output> {
     pub(super) fn new(definition: Definition<App, Input>) -> Self {
         Self {
             definition: Arc::new(definition),
+            migrations: Vec::new(),
             output: PhantomData,
         }
     }
@@ -63,6 +66,24 @@ impl<App, Input, Output> Saga<App, Input, Output> {
         &self.definition.shape
     }
 
+    /// Takes sagas over that have the form of an earlier version: see [`migration`](super::migration).
+    ///
+    /// An engine where this definition is registered then takes up sagas of that version as well.
+    ///
+    /// # Errors
+    ///
+    /// [`DefinitionError::Migration`] when what is said does not fit the two forms.
+    pub fn migrate(mut self, migration: Migration) -> Result<Self, DefinitionError> {
+        let plan = migration.plan(self.shape())?;
+        self.migrations.push(Arc::new(plan));
+        Ok(self)
+    }
+
+    /// The migrations by which it takes sagas over.
+    pub fn migrations(&self) -> impl Iterator<Item = &Plan> {
+        self.migrations.iter().map(|plan| &**plan)
+    }
+
     /// What a resumed saga is compared with; see [`Shape::fingerprint`].
     #[must_use]
     pub fn fingerprint(&self) -> &str {
@@ -74,6 +95,7 @@ impl<App, Input, Output> Clone for Saga<App, Input, Output> {
     fn clone(&self) -> Self {
         Self {
             definition: Arc::clone(&self.definition),
+            migrations: self.migrations.clone(),
             output: PhantomData,
         }
     }

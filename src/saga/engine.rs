@@ -16,13 +16,16 @@ use super::ended::Incident;
 use super::entry::Fact;
 use super::error::SagaError;
 use super::handle::{Here, Phase};
+use super::history::Form;
 use super::intake::Backlog;
 use super::lease::Standing;
+use super::migration::Migrations;
 use super::operator::Audit;
 use super::probe::{Probe, Site, Wish};
 use super::room::{Room, Seat};
 use super::run::{Leave, Run};
 use super::seal::PayloadCodec;
+use super::shape::Shape;
 use crate::journal::{Answer, Head, Journal, JournalError, LogId};
 use crate::observe::{self, JournalCall, JournalCalls, Spanned, StepTimes};
 use crate::retry::Backoff;
@@ -62,10 +65,14 @@ pub(super) struct Bounds {
 /// A name and a version.
 pub(super) type Edition = (Box<str>, u32);
 
+/// Those that are registered.
+pub(super) type Definitions<App> = HashMap<Edition, Arc<dyn Registered<App>>>;
+
 pub(super) struct Engine<App> {
     pub(super) journal: Arc<dyn Journal>,
     pub(super) app: Arc<App>,
-    pub(super) definitions: HashMap<Edition, Arc<dyn Registered<App>>>,
+    pub(super) definitions: Definitions<App>,
+    pub(super) migrations: Migrations<App>,
     pub(super) probe: Option<Arc<dyn Probe>>,
     pub(super) codec: Option<Arc<dyn PayloadCodec>>,
     pub(super) backlog: Backlog,
@@ -168,7 +175,7 @@ impl<App: Send + Sync + 'static> Engine<App> {
     pub(super) fn new(
         journal: Arc<dyn Journal>,
         app: Arc<App>,
-        definitions: HashMap<Edition, Arc<dyn Registered<App>>>,
+        (definitions, migrations): (Definitions<App>, Migrations<App>),
         probe: Option<Arc<dyn Probe>>,
         codec: Option<Arc<dyn PayloadCodec>>,
         bounds: Bounds,
@@ -185,6 +192,7 @@ impl<App: Send + Sync + 'static> Engine<App> {
             journal,
             app,
             definitions,
+            migrations,
             probe,
             codec,
             backlog: Backlog::new(bounds.backlog),
@@ -211,6 +219,30 @@ impl<App: Send + Sync + 'static> Engine<App> {
 
     pub(super) fn definition(&self, name: &str, version: u32) -> Option<Arc<dyn Registered<App>>> {
         self.definitions.get(&(name.into(), version)).cloned()
+    }
+
+    /// The definition that is registered here and has this form.
+    pub(super) fn known(&self, form: Form<'_>) -> Option<Arc<dyn Registered<App>>> {
+        self.definition(form.definition, form.version)
+            .filter(|known| known.fingerprint() == form.fingerprint)
+    }
+
+    /// Whether sagas of this definition and version are carried on here.
+    pub(super) fn takes_up(&self, name: &str, version: u32) -> bool {
+        let mut taken_over = self.migrations.editions();
+        self.definitions.contains_key(&(name.into(), version))
+            || taken_over.any(|(kind, from)| *kind == *name && from == version)
+    }
+
+    /// What is known here of a form, also of one that is only taken over from.
+    pub(super) fn shape_of(&self, form: Form<'_>) -> Option<Arc<Shape>> {
+        match self.known(form) {
+            Some(known) => Some(Arc::clone(known.shape())),
+            None => {
+                let (plan, _) = self.migrations.of(form)?;
+                Some(Arc::clone(plan.from()))
+            }
+        }
     }
 
     // === the journal ===

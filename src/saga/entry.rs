@@ -10,6 +10,7 @@
 //! [{"undone":{"step":"create_payment"}},{"finished":"compensated"}]
 //! [{"retry_at":{"step":"notify","attempt":7,"since":1764129600000,"at":1764133200000,"error":"503"}}]
 //! [{"cancelled":{"step":"post_gl","effect":"none","actor":"ann","reason":"paid by card"}},"unwind"]
+//! [{"migrated":{"from":"9c..","to":"77..","version":2,"retold":1,"keys":{"pay":"create_payment"}}},{"done":{"step":"pay","output":"PAY-1"}}]
 //! [{"proposed":{"number":1,"incident":1,"operation":"abandon","actor":"ann","reason":"settled by hand"}}]
 //! ```
 //!
@@ -26,7 +27,8 @@
 //! - **Signals**: a second name beside `cancel` in [`Message`], and a fact that says which message it took.
 //! - **Children**: a fact with the child's id before the child is started under a key made of its parent's; its end comes
 //!   as a message.
-//! - **Migrations**: a fact with the fingerprint from which, and the one to which.
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
@@ -108,6 +110,9 @@ pub enum Fact {
         /// Counts such runs from 1, without anything else written in between.
         run: u32,
     },
+    /// It goes on in the form of another version of its definition. Followed in the same record by what is so in that
+    /// form: see [`Migrated::retold`].
+    Migrated(Migrated),
     /// It is over. The last fact of every saga.
     Finished(Finish),
 }
@@ -131,6 +136,66 @@ pub struct Started {
     /// The trace context from which it came, where its caller [gave one](super::Key::traceparent).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traceparent: Option<Box<str>>,
+}
+
+/// How a saga was carried over to another version of its definition ([`Migration`](super::Migration)).
+///
+/// The facts before it are those of the form that it had, and stay as they were written. The facts after it are those of
+/// the form that it has, from that form's beginning on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Migrated {
+    /// The fingerprint of the form that it had.
+    pub from: Box<str>,
+    /// The fingerprint of the form that it has.
+    pub to: Box<str>,
+    /// The version of the form that it has.
+    pub version: u32,
+    /// How many of the facts that follow, in the same record, say in this form what was so in the other. Nothing of what
+    /// they say happened at the time of the record.
+    pub retold: u32,
+    /// Steps whose idempotency keys are made of the name that they had before.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub keys: BTreeMap<Box<str>, Box<str>>,
+    /// Steps and undos that have had other keys before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub generations: Vec<Generation>,
+    /// What the saga works on from here on, where that was converted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<Payload>,
+    /// Since when the step that is next may have been begun, where it may.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+    /// Whether an operator allowed the step that is next, which runs at most once, to run again.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub permitted: bool,
+    /// How many incidents there were.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub incidents: u32,
+    /// How many proposals there were.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub proposals: u32,
+    /// Whether a wish to cancel was answered.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub cancel_answered: bool,
+    /// Whether an operator let it go on, so that its deadline does nothing any more.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub overruled: bool,
+}
+
+/// How many keys a step, or its undo, has had before the one that it has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Generation {
+    /// The step.
+    pub step: Box<str>,
+    /// Whether it is about the undo.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub undo: bool,
+    /// How many.
+    pub number: u32,
 }
 
 /// Why a saga turned back.
@@ -172,6 +237,11 @@ pub struct Again {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
 const fn is_false(value: &bool) -> bool {
     !*value
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+const fn is_zero(value: &u32) -> bool {
+    *value == 0
 }
 
 /// A wish that a saga be undone, granted.

@@ -180,6 +180,19 @@ pub enum DefinitionError {
     /// Versions count from 1.
     #[error("versions count from 1")]
     NoVersion,
+    /// A [migration](super::Migration) that does not fit the definition.
+    #[error("the migration from version {from}, {what}: found {found}, expected {expected}")]
+    #[non_exhaustive]
+    Migration {
+        /// The version from which it comes.
+        from: u32,
+        /// The step or the setting that it is about.
+        what: String,
+        /// What is said of it.
+        found: String,
+        /// What should be.
+        expected: &'static str,
+    },
 }
 
 /// Why a saga could not be started, or its end not be told.

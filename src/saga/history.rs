@@ -3,14 +3,36 @@
 //! Operators and callers of ended sagas ask this, and so does recovery before it trusts a definition.
 
 use super::entry::{
-    Class, Denial, Fact, Failure, Finish, Operation, Proposal, Resolution, Started, Trouble,
+    Class, Denial, Fact, Failure, Finish, Migrated, Operation, Proposal, Resolution, Started,
+    Trouble,
 };
 use super::payload::Payload;
+
+/// Which chain of steps a saga's facts are about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Form<'a> {
+    pub(crate) definition: &'a str,
+    pub(crate) version: u32,
+    pub(crate) fingerprint: &'a str,
+}
+
+impl<'a> Form<'a> {
+    /// The one with which it began, or to which it was carried over last.
+    pub(crate) fn of(started: &'a Started, migrated: Option<&'a Migrated>) -> Self {
+        Self {
+            definition: &started.definition,
+            version: migrated.map_or(started.version, |migrated| migrated.version),
+            fingerprint: migrated.map_or(&started.fingerprint, |migrated| &migrated.to),
+        }
+    }
+}
 
 /// The outline of a saga.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct History {
     pub(crate) started: Option<Started>,
+    /// The last time that it was carried over to another form.
+    pub(crate) migrated: Option<Migrated>,
     pub(crate) failure: Option<Failure>,
     pub(crate) held: Option<Trouble>,
     pub(crate) incidents: u32,
@@ -54,6 +76,12 @@ impl History {
                     history.proposal = None;
                     history.resolution = Some(resolution.clone());
                 }
+                Fact::Migrated(migrated) => {
+                    // What follows says it again, in the words of the form that it has now.
+                    history.failure = None;
+                    history.last_output = None;
+                    history.migrated = Some(migrated.clone());
+                }
                 Fact::Finished(finish) => history.finish = Some(*finish),
                 Fact::Unwind
                 | Fact::Undone { .. }
@@ -64,6 +92,12 @@ impl History {
             }
         }
         history
+    }
+
+    /// The definition whose form it has: name, version and fingerprint. `None` where it does not begin with a start.
+    pub(crate) fn form(&self) -> Option<Form<'_>> {
+        let started = self.started.as_ref()?;
+        Some(Form::of(started, self.migrated.as_ref()))
     }
 
     /// The output of a completed saga.

@@ -134,6 +134,8 @@
 //! | after a wish to cancel was posted, before it is answered | the wish, beside the records | reads it before anything else is done |
 //! | after it is answered | cancelled, unwind; or cancel refused | undoes; or goes on |
 //! | again and again while one saga runs | suspected | runs it once more, alone among the suspected; after [so many](SagasBuilder::crash_limit) times an operator must look |
+//! | before a saga is [carried over](migration) to another version | as it was | carries it over |
+//! | after that is recorded | migrated, and what was so in the new form | goes on in the new form |
 //! | in an incident | incident | waits for the operator; wishes to cancel wait too |
 //! | after the last record, before anybody is told | finished | tells whoever starts the same key |
 //!
@@ -197,8 +199,8 @@
 //! # Changing a definition
 //!
 //! Raise its [version](Builder::version) with every change of the chain, and register the old one beside it until its
-//! sagas have ended. A saga whose definition no longer has its [fingerprint](Shape::fingerprint) is held, never guessed
-//! at.
+//! sagas have ended; or say how sagas of the old one go on as those of the new ([`migration`]). A saga whose definition no
+//! longer has its [fingerprint](Shape::fingerprint), and that nothing carries over, is held, never guessed at.
 //!
 //! # Sources
 //!
@@ -229,6 +231,7 @@ mod intake;
 mod key;
 pub mod lease;
 pub mod machine;
+pub mod migration;
 mod offer;
 pub mod operator;
 mod payload;
@@ -260,6 +263,7 @@ pub use error::{DefinitionError, Reconciled, SagaError, StepError};
 pub use handle::Handle;
 pub use id::SagaId;
 pub use key::Key;
+pub use migration::Migration;
 pub use payload::{MAX_PAYLOAD, Payload};
 pub use policy::{Settings, Step};
 pub use sagas::{Drained, Sagas};

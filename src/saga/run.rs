@@ -25,7 +25,7 @@ use super::entry::{Class, Fact, Started};
 use super::error::SagaError;
 use super::handle::{Away, Phase};
 use super::heed::Letter;
-use super::history::History;
+use super::history::{Form, History};
 use super::machine::{Execution, Next};
 use super::offer;
 use super::probe::Site;
@@ -207,13 +207,14 @@ impl<App: Send + Sync + 'static> Run<App> {
             observe::saga_came_from(traceparent);
             self.traceparent = Some((&**traceparent).into());
         }
-        let definition = match self.engine.definition(&started.definition, started.version) {
-            Some(definition) if definition.fingerprint() == &*started.fingerprint => definition,
-            found => {
-                let why = changed(found.as_deref().map(Registered::fingerprint), &started);
-                return self.hold(history, Class::DefinitionChanged, why).await;
-            }
-        };
+        let form = Form::of(&started, history.migrated.as_ref());
+        let known = self.engine.known(form);
+        let is_behind = self.engine.migrations.of(form).is_some();
+        if known.is_none() && !is_behind {
+            let found = self.engine.definition(form.definition, form.version);
+            let why = changed(found.as_deref().map(Registered::fingerprint), form);
+            return self.hold(history, Class::DefinitionChanged, why).await;
+        }
         // Only now: what is held for another reason needs no key.
         let sealing = self.fetch().await?;
         let opened = sealing.and_then(|sealing| {
@@ -231,8 +232,19 @@ impl<App: Send + Sync + 'static> Run<App> {
                 .hold(history, Class::Unreadable, error.to_string())
                 .await;
         }
-        if let Some((Fact::Started(plain), _)) = facts.first() {
-            started.clone_from(plain);
+        // What has just begun has the form that it is to have.
+        let definition = match known.filter(|_| fresh || !is_behind) {
+            Some(known) => known,
+            None => match self.reform(&mut facts).await? {
+                Ok(definition) => definition,
+                Err(why) => {
+                    let history = History::of(facts.iter().map(|(fact, _)| fact));
+                    return self.hold(history, Class::DefinitionChanged, why).await;
+                }
+            },
+        };
+        if let Some(input) = spot::input_of(facts.iter().map(|(fact, _)| fact)) {
+            started.input.clone_from(input);
         }
         let opened =
             match Arc::clone(&definition).open(Arc::clone(&self.engine.app), &started.input) {
@@ -384,7 +396,7 @@ impl<App: Send + Sync + 'static> Run<App> {
             .map_err(|illegal| Leave::Unreadable(illegal.to_string()))
     }
 
-    async fn write(
+    pub(super) async fn write(
         &mut self,
         facts: &[Fact],
         stage: Option<Arc<str>>,
@@ -464,6 +476,7 @@ impl Writing {
             rt::wall(),
         );
         append.stage = stage;
+        append.version = spot::version_of(facts);
         if let Some(delay) = park {
             append = append.park(delay);
         }
@@ -474,12 +487,13 @@ impl Writing {
     }
 }
 
-fn changed(found: Option<&str>, started: &Started) -> String {
-    let (name, version) = (&started.definition, started.version);
+/// Why a saga of this form cannot go on here.
+pub(super) fn changed(found: Option<&str>, form: Form<'_>) -> String {
+    let (name, version) = (form.definition, form.version);
     match found {
         Some(found) => format!(
             "{name} version {version} began with fingerprint {}, this program has {found}",
-            started.fingerprint
+            form.fingerprint
         ),
         None => format!("{name} version {version} is not registered here"),
     }

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 
+use super::SagaId;
 use super::action::Recorded;
 use super::definition::Saga;
 use super::engine::{BusinessKey, Cell, Engine, Leaving, is_in_step};
 use super::entry::Fact;
 use super::error::SagaError;
-use super::handle::{Handle, Phase};
+use super::handle::{Away, Handle, Phase};
 use super::key::Key;
 use super::machine::Execution;
 use super::offer::Offer;
@@ -236,6 +237,21 @@ impl<App: Send + Sync + 'static> Sagas<App> {
             engine.stop_signal(),
             here,
         )))
+    }
+
+    /// The handle of a saga that is known to be in the journal.
+    pub(super) fn found<Output: DeserializeOwned>(&self, id: SagaId) -> Handle<Output> {
+        let engine = self.engine();
+        let here: std::sync::Weak<Engine<App>> = Arc::downgrade(engine);
+        let (_, phase) = tokio::sync::watch::channel(Phase::Elsewhere(id, Away::Taken));
+        Handle::new(
+            id,
+            phase,
+            Arc::clone(&engine.journal),
+            engine.codec.clone(),
+            engine.stop_signal(),
+            here,
+        )
     }
 
     /// How many sagas this engine has taken up and not brought to rest.

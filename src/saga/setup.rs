@@ -7,11 +7,12 @@ use std::sync::Arc;
 
 use super::action::Recorded;
 use super::definition::{Registered, Saga};
-use super::engine::{Bounds, Edition, Engine};
+use super::engine::{Bounds, Definitions, Edition, Engine};
 use super::error::SagaError;
 use super::instance::{keep, prune};
 use super::intake::take_in;
 use super::lease::Lease;
+use super::migration::Migrations;
 use super::probe::Probe;
 use super::room::Room;
 use super::sagas::Sagas;
@@ -26,7 +27,8 @@ use crate::rt;
 pub struct SagasBuilder<App> {
     journal: Arc<dyn Journal>,
     app: Arc<App>,
-    definitions: HashMap<Edition, Arc<dyn Registered<App>>>,
+    definitions: Definitions<App>,
+    migrations: Migrations<App>,
     ambiguous: Option<Edition>,
     probe: Option<Arc<dyn Probe>>,
     codec: Option<Arc<dyn PayloadCodec>>,
@@ -46,6 +48,7 @@ impl<App: Send + Sync + 'static> SagasBuilder<App> {
             journal,
             app,
             definitions: HashMap::new(),
+            migrations: Migrations::default(),
             ambiguous: None,
             probe: None,
             codec: None,
@@ -63,7 +66,8 @@ impl<App: Send + Sync + 'static> SagasBuilder<App> {
     }
 
     /// Lets the engine carry sagas of this definition on. Several versions of one name can be registered, so that old
-    /// sagas end as they began.
+    /// sagas end as they began. With the [migrations](Saga::migrate) of a definition it carries on sagas of the versions
+    /// from which they come, too: in the new form where that can be, in the old one where that is registered.
     pub fn register<Input: Recorded + Sync, Output>(
         mut self,
         saga: &Saga<App, Input, Output>,
@@ -75,6 +79,12 @@ impl<App: Send + Sync + 'static> SagasBuilder<App> {
         } else {
             self.definitions.insert(
                 edition,
+                Arc::clone(&saga.definition) as Arc<dyn Registered<App>>,
+            );
+        }
+        for plan in &saga.migrations {
+            self.migrations.add(
+                plan,
                 Arc::clone(&saga.definition) as Arc<dyn Registered<App>>,
             );
         }
@@ -199,15 +209,18 @@ impl<App: Send + Sync + 'static> SagasBuilder<App> {
                 });
             }
         }
-        let editions: Vec<(Arc<str>, u32)> = self
+        // Each once: those that are registered, and those that are taken over from.
+        let editions: BTreeSet<(Arc<str>, u32)> = self
             .definitions
             .keys()
             .map(|(name, version)| (name.as_ref().into(), *version))
+            .chain(self.migrations.editions())
             .collect();
+        let editions: Vec<(Arc<str>, u32)> = editions.into_iter().collect();
         let engine = Arc::new(Engine::new(
             self.journal,
             self.app,
-            self.definitions,
+            (self.definitions, self.migrations),
             self.probe,
             self.codec,
             Bounds {

@@ -13,6 +13,23 @@ pub(super) fn nonce_of(facts: &[Fact]) -> &str {
     }
 }
 
+/// What a saga works on: its input, or what a migration made of it.
+pub(super) fn input_of<'a>(facts: impl Iterator<Item = &'a Fact>) -> Option<&'a Payload> {
+    facts.fold(None, |input, fact| match fact {
+        Fact::Started(started) => Some(&started.input),
+        Fact::Migrated(migrated) => migrated.input.as_ref().or(input),
+        _ => input,
+    })
+}
+
+/// The version to which a record carries its saga over.
+pub(super) fn version_of(facts: &[Fact]) -> Option<u32> {
+    match facts.first() {
+        Some(Fact::Migrated(migrated)) => Some(migrated.version),
+        _ => None,
+    }
+}
+
 /// Where in a record a payload stands.
 #[derive(Clone, Copy)]
 pub(super) struct Spot<'a> {
@@ -55,6 +72,13 @@ pub(super) fn payload_of(fact: &Fact) -> Option<(Spot<'_>, &Payload)> {
             };
             (spot, output)
         }),
+        Fact::Migrated(migrated) => migrated.input.as_ref().map(|input| {
+            let spot = Spot {
+                field: "migrated input",
+                step: "",
+            };
+            (spot, input)
+        }),
         Fact::Failed(_)
         | Fact::Unwind
         | Fact::Undone { .. }
@@ -77,6 +101,7 @@ pub(super) const fn payload_mut(fact: &mut Fact) -> Option<&mut Payload> {
         Fact::Started(started) => Some(&mut started.input),
         Fact::Done { output, .. } => Some(output),
         Fact::Proposed(proposal) => proposal.output.as_mut(),
+        Fact::Migrated(migrated) => migrated.input.as_mut(),
         Fact::Failed(_)
         | Fact::Unwind
         | Fact::Undone { .. }

@@ -57,7 +57,13 @@ impl<App: Send + Sync + 'static> Run<App> {
         let id = self.id();
         let key = |purpose| {
             let generation = execution.generation(step, purpose == Purpose::Undo);
-            idempotency_key(id, work.started, name, purpose, generation)
+            idempotency_key(
+                id,
+                work.started,
+                execution.key_name(step),
+                purpose,
+                generation,
+            )
         };
         let undoes = undo.then(|| key(Purpose::Do));
         let key = key(purpose);

@@ -274,7 +274,7 @@
 //! | key | takes | default | what |
 //! |---|---|---|---|
 //! | `max_in_flight` | count | `64` | fallbacks under way at a time |
-//! | `outcomes` | a list of "error", "timeout", "unavailable", "overload", "circuit_open", "concurrency_limit", "deadline_exceeded", "forced_open", "probes_busy", "queue_timeout", "rate_limit" or "readmitting" | `["error", "timeout", "unavailable", "overload", "circuit_open", "deadline_exceeded", "forced_open", "probes_busy", "readmitting"]` | for what it answers |
+//! | `outcomes` | a list of "error", "timeout", "unavailable", "overload", "circuit_open", "concurrency_limit", "deadline_exceeded", "degraded", "failed_over", "forced_open", "probes_busy", "queue_timeout", "rate_limit" or "readmitting" | `["error", "timeout", "unavailable", "overload", "circuit_open", "deadline_exceeded", "degraded", "failed_over", "forced_open", "probes_busy", "readmitting"]` | for what it answers |
 //!
 //! ## AdaptiveConfig: an adaptive limit
 //!

@@ -12,6 +12,7 @@ mod budgets;
 mod deadline;
 mod depth;
 mod fallback;
+pub(crate) mod gate;
 mod keyed;
 mod limit;
 mod nested_retries;

@@ -12,7 +12,11 @@ use mainstay::breaker::{
     BreakerConfig, BreakerLayer, KeyedBreakerLayer, Mode, Order, State, Switch, Trip,
 };
 use mainstay::deadline::{DeadlineLayer, TimeoutLayer};
+use mainstay::degrade::{
+    self, Component, Degrade, Fact, GateLayer, Kind, Ladder, Level, Reading, When,
+};
 use mainstay::fallback::{Ending, FallbackConfig, FallbackLayer, Outcomes, Primary};
+use mainstay::health::Verdict;
 use mainstay::journal::memory::MemoryJournal;
 use mainstay::journal::{Answer, Append, Journal, JournalError, Labels, Vitals, pass_on};
 use mainstay::limit::adaptive::{AdaptiveConfig, AdaptiveLayer, Bounds};
@@ -23,7 +27,7 @@ use mainstay::outcome::{Failure, Outcome};
 use mainstay::retry::{BudgetConfig, CloneRequest, Replay, RetryConfig, RetryLayer};
 use mainstay::saga::operator::DenyAll;
 use mainstay::saga::seal::{Keyed, PayloadCodec, Seal, SealError};
-use mainstay::saga::{Cx, Ended, Key, Saga, Sagas, Step, StepError};
+use mainstay::saga::{Cx, Ended, Key, Migration, Saga, Sagas, Step, StepError};
 use tower::{BoxError, Layer, Service, ServiceExt, service_fn};
 
 use crate::listen::Handles;
@@ -41,6 +45,7 @@ pub(crate) fn all() -> Vec<(&'static str, Drive)> {
         ("adaptive", |handles| Box::pin(adaptive(handles))),
         ("rate", |handles| Box::pin(rate(handles))),
         ("retry", |handles| Box::pin(retry(handles))),
+        ("degradation", |handles| Box::pin(degradation(handles))),
         ("saga", |handles| Box::pin(saga(handles))),
         ("saga in trouble", |handles| Box::pin(troubled(handles))),
     ]
@@ -230,6 +235,72 @@ async fn fallback(handles: &Handles) {
     assert!(late.oneshot(1).await.is_err());
 }
 
+/// Through every kind of mode, and every cause of a change.
+async fn degradation(handles: &Handles) {
+    let ladder = || {
+        let served = [
+            degrade::Mode::limited("less"),
+            degrade::Mode::WriteOnly,
+            degrade::Mode::ReadOnly,
+            degrade::Mode::Queued,
+        ];
+        let more = [
+            degrade::Mode::Manual,
+            degrade::Mode::Disabled,
+            degrade::Mode::FailOver,
+        ];
+        let mut ladder = Ladder::new("test").level(Level::new("0"));
+        for (n, mode) in (1..).zip(served.into_iter().chain(more)) {
+            let (part, level) = (format!("part {n}"), n.to_string());
+            let fact = Fact::new(format!("fact {n}"), When::down(&*part), &*level);
+            let level = Level::new(level).cell("test", mode);
+            ladder = ladder
+                .component(Component::new(part))
+                .level(level)
+                .fact(fact);
+        }
+        ladder.build().unwrap()
+    };
+    let degrade = Degrade::new(ladder());
+    let watch = degrade.clone();
+    handles.watch(move || drop(format!("{watch:?} {:?}", watch.status())));
+    let gate = degrade.gate("test").unwrap();
+    let ledger = GateLayer::new(gate.clone()).layer(fails(0));
+    for part in (1..=7).map(|n| format!("part {n}")) {
+        degrade
+            .observe(&part, Reading::from(Verdict::Down))
+            .unwrap();
+        drop(ledger.clone().oneshot(1).await);
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        degrade.observe(&part, Reading::from(Verdict::Up)).unwrap();
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        degrade.decide();
+        assert_eq!(gate.kind(), Kind::Full);
+    }
+    let order = || Order::new("alice", "drill");
+    degrade
+        .pin_level("7", order().lasting(Period::secs(60)))
+        .unwrap();
+    assert!(ledger.oneshot(1).await.is_err());
+    tokio::time::sleep(Duration::from_secs(61)).await;
+    degrade.decide();
+    degrade
+        .pin("test", degrade::Mode::Disabled, order())
+        .unwrap();
+    degrade.unpin("test", order()).unwrap();
+    degrade.pin_level("1", order()).unwrap();
+    degrade.unpin_level(order());
+    degrade
+        .observe("part 1", Reading::from(Verdict::Down))
+        .unwrap();
+    degrade.reload(
+        Ladder::new("test")
+            .level(Level::new("all"))
+            .build()
+            .unwrap(),
+    );
+}
+
 /// Keeps no request.
 #[derive(Clone)]
 struct Never;
@@ -346,6 +417,25 @@ async fn saga(handles: &Handles) {
     journal.restarted();
     late.ended().await.unwrap();
     next.shutdown(Duration::from_secs(120)).await;
+    // One that is left unfinished goes on in another form.
+    let old = build().await.unwrap();
+    old.start(&saga, Key::new("6"), 3).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    old.shutdown(Duration::ZERO).await;
+    let form = Saga::builder("test")
+        .version(2)
+        .step("do", done)
+        .undo(undone)
+        .pivot("post", fails_for_some)
+        .build()
+        .unwrap()
+        .migrate(Migration::from_shape(saga.shape()))
+        .unwrap();
+    let builder = Sagas::builder(Arc::new(journal.clone()), ());
+    let new = builder.register(&form).start().await.unwrap();
+    looks(&new);
+    tokio::time::sleep(Duration::from_secs(100)).await;
+    new.shutdown(Duration::from_secs(120)).await;
 }
 
 /// Fails once, and hears of changes only later.

@@ -1,4 +1,4 @@
-//! The tables at the head of `src/observe.rs`, read from the source.
+//! The tables at the head of `src/observe/mod.rs`, read from the source.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,7 +14,7 @@ pub(crate) struct Row {
 /// The values that a table states for a label: `(metric, label) -> values`.
 pub(crate) type Stated = BTreeMap<(String, String), BTreeSet<String>>;
 
-const SOURCE: &str = include_str!("../../src/observe.rs");
+const SOURCE: &str = include_str!("../../src/observe/mod.rs");
 
 /// The rows of the table whose first column is headed `head`, and the values that are stated for their labels.
 fn table(head: &str) -> (Vec<Row>, Stated) {

@@ -156,7 +156,7 @@ fn all_that_is_wrong_comes_together() {
     let kinds = "one of the keys deadlines, stacks, breakers, retries, fallbacks, adaptive_limits, \
                  concurrency_limits, rate_limits, keyed_rate_limits";
     let names = "\"error\", \"timeout\", \"unavailable\", \"overload\", \"circuit_open\", \"concurrency_limit\", \
-                 \"deadline_exceeded\", \"forced_open\", \"probes_busy\", \"queue_timeout\", \"rate_limit\" or \
+                 \"deadline_exceeded\", \"degraded\", \"failed_over\", \"forced_open\", \"probes_busy\", \"queue_timeout\", \"rate_limit\" or \
                  \"readmitting\"";
     refused(
         text,

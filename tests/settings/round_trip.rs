@@ -226,6 +226,8 @@ fn outcomes() -> impl Strategy<Value = Outcomes> {
         Reason::CircuitOpen,
         Reason::ConcurrencyLimit,
         Reason::DeadlineExceeded,
+        Reason::Degraded,
+        Reason::FailedOver,
         Reason::ForcedOpen,
         Reason::ProbesBusy,
         Reason::QueueTimeout,

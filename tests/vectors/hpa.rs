@@ -300,7 +300,8 @@ fn bounds(of: &Object) -> Read<Bounds> {
 
 fn growth(of: &Object) -> Read<Growth> {
     let factor = number(of, "scale_up_factor")?;
-    Ok(Growth::new(factor, number(of, "scale_up_floor")?))
+    let growth = Growth::new(factor, number(of, "scale_up_floor")?);
+    growth.map_err(|error| error.to_string())
 }
 
 fn history(of: &Object) -> Read<Vec<Recommendation>> {

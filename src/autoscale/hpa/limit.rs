@@ -90,9 +90,19 @@ impl Default for Growth {
 
 impl Growth {
     /// To `factor` times the current count, and to `floor` at least. Kubernetes has 2 and 4.
-    #[must_use]
-    pub const fn new(factor: u16, floor: u16) -> Self {
-        Self { factor, floor }
+    ///
+    /// # Errors
+    ///
+    /// Names `factor` below 1: such a limit would take replicas away.
+    pub fn new(factor: u16, floor: u16) -> Result<Self, ConfigError> {
+        if factor == 0 {
+            return Err(ConfigError::new(
+                "factor",
+                factor,
+                "a factor from 1 to 65535",
+            ));
+        }
+        Ok(Self { factor, floor })
     }
 
     fn limit(self, current: i32) -> i32 {
@@ -270,6 +280,7 @@ mod tests {
             clamp(5, 10, within(1, 10), growth),
             (10, Reason::DesiredWithinRange)
         );
+        assert!(Growth::new(0, 4).is_err());
         assert_eq!(
             clamp(i32::MAX, i32::MAX, within(1, i32::MAX), growth).0,
             i32::MAX

@@ -99,6 +99,55 @@ pub(super) async fn rule_6_a_claim_takes_the_versions_asked_for(subject: &Subjec
     Ok(())
 }
 
+pub(super) async fn rule_6_a_record_moves_its_log_to_another_version(subject: &Subject) -> Checked {
+    let journal = subject.journal().await;
+    let log = create(&*journal, "INV-1").await?;
+    let ended = create(&*journal, "INV-2").await?;
+    let of = |version| Claim::new(vec![("pay".into(), version)], ALL);
+    let stale = record(log.id, ended.place.after(), "[]").version(7);
+    refused!(
+        journal.append(stale).await,
+        JournalError::Conflict { .. },
+        "a record that does not follow"
+    );
+    same!(
+        head(&*journal, log.id).await?.version,
+        1,
+        "the version after a record that was refused"
+    );
+    journal
+        .append(record(log.id, log.place, "[2]").version(2))
+        .await?;
+    let moved = head(&*journal, log.id).await?;
+    same!(moved.version, 2, "the version after a record that says so");
+    journal
+        .append(ending(&ended, Status::Ended).version(3))
+        .await?;
+    same!(
+        head(&*journal, ended.id).await?.version,
+        3,
+        "the version after an end that says so"
+    );
+    same!(
+        journal.claim(of(1)).await?.len(),
+        0,
+        "logs of the version that it was"
+    );
+    let claimed = only(journal.claim(of(2)).await?)?;
+    same!(
+        (claimed.id, claimed.version),
+        (log.id, 2),
+        "the log of the version that it is"
+    );
+    journal.append(record(log.id, claimed.place, "[3]")).await?;
+    same!(
+        journal.load(log.id).await?.head.version,
+        2,
+        "the version after a record that says nothing"
+    );
+    Ok(())
+}
+
 pub(super) async fn rule_6_a_claim_leaves_out_tenants(subject: &Subject) -> Checked {
     let journal = subject.journal().await;
     let mut logs = Vec::new();

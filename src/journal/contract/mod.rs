@@ -278,6 +278,7 @@ macro_rules! journal_contract {
                 rule_6_a_claim_takes_running_logs_of_known_kinds
                 rule_6_a_claim_shuts_the_earlier_writer_out
                 rule_6_a_claim_takes_the_versions_asked_for
+                rule_6_a_record_moves_its_log_to_another_version
                 rule_6_a_claim_leaves_out_tenants
                 rule_6_a_claim_leaves_live_owners_alone
                 rule_6_a_claim_takes_the_oldest_first

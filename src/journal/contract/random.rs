@@ -206,6 +206,10 @@ impl Pair {
         if self.chance(4) {
             append = append.read(self.below(5));
         }
+        if self.chance(4) {
+            let version = u32::try_from(self.below(3)).unwrap_or(0);
+            append = append.version(version.saturating_add(1));
+        }
         let parks = self.chance(5).then(|| self.pick(&[MOMENT, HOUR], HOUR));
         append.park = parks;
         let mut model = append.clone();

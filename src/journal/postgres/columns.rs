@@ -72,6 +72,7 @@ pub(super) struct Appendings<'a> {
     ats: Vec<i64>,
     formats: Vec<i32>,
     bodies: Vec<&'a str>,
+    versions: Vec<Option<i64>>,
 }
 
 impl<'a> Appendings<'a> {
@@ -90,11 +91,12 @@ impl<'a> Appendings<'a> {
             ats: column(all, |append| append.at.as_millis()),
             formats: column(all, |append| i32::from(append.format)),
             bodies: column(all, |append| &*append.body),
+            versions: column(all, |append| append.version.map(i64::from)),
         }
     }
 
     /// In the order of the statement.
-    pub(super) fn values(&self) -> [Value<'_>; 13] {
+    pub(super) fn values(&self) -> [Value<'_>; 14] {
         [
             &self.ids,
             &self.epochs,
@@ -109,6 +111,7 @@ impl<'a> Appendings<'a> {
             &self.ats,
             &self.formats,
             &self.bodies,
+            &self.versions,
         ]
     }
 }

@@ -127,7 +127,7 @@ impl Desk {
         }
         let statement = &self.store.say.append;
         let park = append.park.map(micros);
-        let values: [Value<'_>; 13] = [
+        let values: [Value<'_>; 14] = [
             &signed(append.id.get()),
             &signed(append.expect.epoch.get()),
             &signed(append.expect.records),
@@ -141,6 +141,7 @@ impl Desk {
             &append.at.as_millis(),
             &i32::from(append.format),
             &append.body,
+            &append.version.map(i64::from),
         ];
         let rows = if self.store.prepared {
             let prepared = transaction

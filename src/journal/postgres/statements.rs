@@ -40,12 +40,13 @@ pub(super) struct Statements {
 const ONE_ITEM: &str = "SELECT $1::int8 AS id, $2::int8 AS epoch, $3::int8 AS records, $4::text AS status, \
                         $5::text AS stage, $6::int8 AS park, $7::int8 AS seen, $8::text AS tenant, \
                         $9::text AS subject, $10::text AS key_id, $11::int8 AS at, $12::int4 AS format, \
-                        $13::text AS body, 1::int8 AS n";
+                        $13::text AS body, $14::int8 AS version, 1::int8 AS n";
 
 const MANY_ITEMS: &str = "SELECT * FROM unnest($1::int8[], $2::int8[], $3::int8[], $4::text[], $5::text[], $6::int8[], \
-                          $7::int8[], $8::text[], $9::text[], $10::text[], $11::int8[], $12::int4[], $13::text[]) \
+                          $7::int8[], $8::text[], $9::text[], $10::text[], $11::int8[], $12::int4[], $13::text[], \
+                          $14::int8[]) \
                           WITH ORDINALITY AS i (id, epoch, records, status, stage, park, seen, tenant, subject, \
-                          key_id, at, format, body, n)";
+                          key_id, at, format, body, version, n)";
 
 /// The head moves only where the log ends as the writer believes, and the record follows only where the head moved: the
 /// row lock of the head is what makes two writers one after the other. What comes back is what was written.
@@ -53,6 +54,7 @@ const APPEND: &str = r#"
 WITH item AS ({item}), moved AS (
     UPDATE "{schema}".log AS l
     SET records = l.records + 1, status = i.status, stage = coalesce(i.stage, l.stage), recoveries = 0, updated = i.at,
+        version = coalesce(i.version, l.version),
         owner = CASE WHEN i.status = 'running' AND i.park IS NULL THEN l.owner END,
         read = greatest(l.read, least(l.posted, coalesce(i.seen, l.read))),
         wake = CASE WHEN l.posted <= greatest(l.read, i.seen) THEN now() + i.park * interval '1 microsecond' END,
@@ -253,6 +255,7 @@ impl Statements {
                     INT,
                     Type::INT4,
                     TEXT,
+                    INT,
                 ],
             ),
             append_many: fresh(
@@ -271,6 +274,7 @@ impl Statements {
                     INTS,
                     Type::INT4_ARRAY,
                     TEXTS,
+                    INTS,
                 ],
             ),
             ends: fresh(ENDS, &[INTS, INTS, TEXTS]),

@@ -482,6 +482,7 @@ async fn append_one(
                 &append.at.as_millis(),
                 &i32::from(append.format),
                 &append.body,
+                &append.version.map(i64::from),
             ],
         )
         .await

@@ -152,6 +152,13 @@ pub(super) fn look(connection: &Connection, append: &Append) -> Result<bool, Fau
 /// Says of a log what its new record says.
 fn follow(prepared: &mut Prepared<'_>, append: &Append) -> Result<(), Fault> {
     let id = signed(append.id.get());
+    if let Some(version) = append.version {
+        // A statement of its own: almost no record has one, and the column is in an index.
+        prepared
+            .connection
+            .prepare_cached("UPDATE log SET version = ?2 WHERE id = ?1")?
+            .execute(params![id, i64::from(version)])?;
+    }
     let (updated, stage) = (append.at.as_millis(), append.stage.as_deref());
     let runs = append.status == Status::Running;
     if runs && append.park.is_none() && append.read.is_none() {

@@ -43,6 +43,12 @@ impl<'a> Course<'a> {
                 Fact::Incident(trouble) => course.held = Some(trouble),
                 Fact::Resolved(resolution) if resolution.operation == Operation::Abandon => {}
                 Fact::Resolved(_) => course.held = None,
+                Fact::Migrated(_) => {
+                    // What follows says it again, in the words of the form that it has now.
+                    course.done.clear();
+                    course.undone.clear();
+                    course.failed = None;
+                }
                 Fact::Finished(finish) => course.finish = Some(*finish),
             }
         }

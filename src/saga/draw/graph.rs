@@ -173,6 +173,12 @@ pub(super) fn of_log(facts: &[Fact]) -> Graph {
                 shape.version = started.version;
                 continue;
             }
+            Fact::Migrated(migrated) => {
+                // The steps of the form that it had are none of its own any more.
+                shape.steps.clear();
+                shape.version = migrated.version;
+                continue;
+            }
             Fact::Done { step, .. } | Fact::Undone { step } => step,
             Fact::Intent { step, .. } => step,
             Fact::RetryAt(again) => &again.step,

@@ -1,5 +1,6 @@
 //! From facts to state. The only place where the state of a saga changes, but for what is true of this process alone.
 
+use super::reform::may_be_retold;
 use super::{Course, Execution, Illegal, Owed, Tries};
 use crate::saga::entry::{Effect, Fact, Failure, Finish, Operation, Proposal, Resolution};
 use crate::saga::shape::{Kind, StepShape};
@@ -47,6 +48,15 @@ impl Execution {
 
     /// Takes a fact in.
     pub(super) fn apply(&mut self, fact: &Fact, at: Timestamp) -> Result<(), Illegal> {
+        if self.retelling.is_some() && !may_be_retold(fact) {
+            return Err(Illegal::new("a fact", "it is none that is told again"));
+        }
+        self.take(fact, at)?;
+        self.told();
+        Ok(())
+    }
+
+    fn take(&mut self, fact: &Fact, at: Timestamp) -> Result<(), Illegal> {
         let refuse = |fact, why| Err(Illegal::new(fact, why));
         if matches!(self.course, Course::Over(_)) {
             return refuse("a fact", "the saga is over");
@@ -175,6 +185,9 @@ impl Execution {
                     return refuse("refused", "there is no such open incident");
                 }
             }
+            Fact::Migrated(_) => {
+                return refuse("migrated", "the whole log is read in another form then");
+            }
             Fact::Finished(finish) => {
                 let legal = match finish {
                     Finish::Abandoned => owed == Some(Owed::Abandoned),
@@ -193,6 +206,12 @@ impl Execution {
     }
 
     fn turn_back(&mut self, what: &'static str, failure: Failure) -> Result<(), Illegal> {
+        // Rule 28.
+        if self.is_gone(&failure) {
+            self.failure = Some(failure);
+            self.owed = Some(Owed::Unwind);
+            return Ok(());
+        }
         let Some(next) = self
             .frontier()
             .filter(|_| self.is_next(&failure.step, false))
@@ -252,8 +271,10 @@ impl Execution {
         self.tries.since = at;
         self.tries.waiting = None;
         self.tries.doubt = None;
-        // Rule 17: an operator's word is worth an intent, but where the step itself can be asked.
-        self.tries.intended &= reconciles && operation == Operation::Retry;
+        // Rule 17: an operator's word is worth an intent, but where the step itself can be asked, and where the incident
+        // said nothing of a step.
+        let retried = operation == Operation::Retry;
+        self.tries.intended &= retried && (reconciles || held.step.is_none());
         if operation == Operation::RetryAsNew {
             let key = self.at().map(|(index, undo, _)| (index, undo));
             let next = key.map(|(index, undo)| self.generation(index, undo).saturating_add(1));

@@ -89,11 +89,22 @@
 //! 27. A step whose effect is one transaction with its record has had no effect as long as it is not recorded: it is never
 //!     in doubt, in whatever way attempts of it ended, here or in a process that died. When it fails for good, or its
 //!     attempts are used up, rules 4 and 10 say what follows, and rules 5, 16, 17, 18 and 21 nothing.
+//!
+//! Another form
+//!
+//! 28. A saga that is carried over to another version of its definition ([`Migration`](super::Migration)) says so, and says
+//!     in the same record, in the words of the new form, what was so. From there on it is a saga of that form that has
+//!     come so far: the facts that say it again obey the rules, and those before them are not looked at any more. Where
+//!     it turned back at a step that surely had no effect, that step need not be in the new form.
+//! 29. It keeps its keys: what a step had, the step that takes its place has. No two steps have one.
+//! 30. It keeps what is known of attempts: a step that may have been begun counts as one from the same time on.
 
 mod decide;
 mod doubt;
 mod fold;
 mod operate;
+mod reform;
+mod retell;
 #[cfg(test)]
 mod tests;
 mod turn;
@@ -110,6 +121,8 @@ use crate::time::Timestamp;
 
 pub(crate) use operate::stage_of;
 pub use operate::{give_up, give_up_unread};
+use reform::Outline;
+pub(crate) use retell::Way;
 pub use words::{Attempt, Decision, Ending, Illegal, Next, Verdict};
 
 /// One saga under way.
@@ -135,6 +148,10 @@ pub struct Execution {
     tries: Tries,
     /// How many keys a step (`false`) or its undo (`true`) has had before (rule 24).
     generations: BTreeMap<(usize, bool), u32>,
+    /// Names of which keys are made, where they are not those of the steps (rule 29).
+    keys: BTreeMap<usize, Box<str>>,
+    /// What of the record of a migration is still to come (rule 28).
+    retelling: Option<Retelling>,
     /// Rule 20: once.
     cancel_answered: bool,
     /// Rule 22: an operator let it go on.
@@ -151,6 +168,14 @@ enum Owed {
     Output,
     Undone,
     Unwind,
+}
+
+/// What was so in another form, while it is told again.
+#[derive(Clone, Copy, Debug)]
+struct Retelling {
+    left: u32,
+    since: Option<Timestamp>,
+    permitted: bool,
 }
 
 /// What is known of the attempts of what runs next.
@@ -209,6 +234,8 @@ impl Execution {
                 doubt: None,
             },
             generations: BTreeMap::new(),
+            keys: BTreeMap::new(),
+            retelling: None,
             cancel_answered: false,
             overruled: false,
             suspicions: 0,
@@ -226,8 +253,25 @@ impl Execution {
         facts: impl IntoIterator<Item = (&'a Fact, Timestamp)>,
     ) -> Result<Self, Illegal> {
         let mut execution = Self::new(shape);
+        let mut wrong = None;
+        let mut outline = Outline::default();
         for (fact, at) in facts {
-            execution.apply(fact, at)?;
+            outline.add(fact)?;
+            if let Fact::Migrated(migrated) = fact {
+                // What was wrong before it was said in the words of another form; so is this, where a later one follows.
+                wrong = execution.reform(migrated, at).err();
+            } else if wrong.is_none() {
+                wrong = execution.apply(fact, at).err();
+            }
+        }
+        if let Some(wrong) = wrong {
+            return Err(wrong);
+        }
+        if execution.retelling.is_some() {
+            return Err(Illegal::new(
+                "the end of the log",
+                "what was so in another form is told in one record",
+            ));
         }
         if !execution.started {
             return Err(Illegal::new("nothing", "a saga begins with its start"));
@@ -402,6 +446,16 @@ impl Execution {
     #[must_use]
     pub fn generation(&self, index: usize, undo: bool) -> u32 {
         self.generations.get(&(index, undo)).copied().unwrap_or(0)
+    }
+
+    /// The name of which the idempotency key of the step with this index, and of its undo, is made (rule 29).
+    #[must_use]
+    pub fn key_name(&self, index: usize) -> &str {
+        match (self.keys.get(&index), self.shape.steps.get(index)) {
+            (Some(name), _) => name,
+            (None, Some(step)) => &step.name,
+            (None, None) => "",
+        }
     }
 
     /// The wait that was written down last, if nothing else has been written about the step since, and how long it was

@@ -41,6 +41,14 @@ impl Execution {
         self.options(held.step.is_some()).contains(&operation)
     }
 
+    /// What the journal is to say that the saga is at; `None` leaves it.
+    pub(crate) fn stage(&self) -> Option<Arc<str>> {
+        self.stage_after(match self.course {
+            Course::Over(_) => &[Fact::Finished(Finish::Completed)],
+            Course::Forward | Course::Unwinding(_) => &[],
+        })
+    }
+
     /// What the journal is to say that the saga is at once these facts are written; `None` leaves it.
     pub(crate) fn stage_after(&self, facts: &[Fact]) -> Option<Arc<str>> {
         let mut at = self.at().map(|(index, undo, _)| (index, undo));

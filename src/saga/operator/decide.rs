@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::journal::{Append, Head, Journal, JournalError, Listing, Log, LogId, Status};
-use crate::observe;
+use crate::observe::{self, JournalCall};
 use crate::rt;
 use crate::saga::SagaId;
 use crate::saga::codec;
@@ -54,8 +54,8 @@ impl<App: Send + Sync + 'static> Sagas<App> {
         Ok(incidents)
     }
 
-    /// Unfinished sagas of definitions that were not registered here, oldest first. Nobody in this process carries them
-    /// on: after a definition was taken out of a program, this is where its sagas are seen.
+    /// Unfinished sagas of definitions, and of versions of them, that were not registered here, oldest first. Nobody in this
+    /// process carries them on: after a version was taken out of a program, this is where its sagas are seen.
     ///
     /// # Errors
     ///
@@ -72,12 +72,7 @@ impl<App: Send + Sync + 'static> Sagas<App> {
             let page = engine.journal.list(listing.clone()).await?;
             let Some(last) = page.last() else { break };
             listing = listing.after(last.id);
-            let unknown = |head: &Head| {
-                engine
-                    .definitions
-                    .keys()
-                    .all(|(name, _)| **name != *head.kind)
-            };
+            let unknown = |head: &Head| !engine.takes_up(&head.kind, head.version);
             found.extend(page.into_iter().filter(unknown));
         }
         Ok(found)
@@ -88,7 +83,7 @@ impl<App: Send + Sync + 'static> Sagas<App> {
     /// # Errors
     ///
     /// [`SagaError::NotHeld`] when it does not wait, [`SagaError::StillHeld`] when the program's definition is still
-    /// not the one that the saga began with, [`SagaError::Unsigned`] without an actor or a reason,
+    /// not the one whose form the saga has, and none that takes it over ([`migration`](crate::saga::migration)), [`SagaError::Unsigned`] without an actor or a reason,
     /// [`SagaError::Journal`] with a conflict when another operator was faster.
     ///
     /// # Cancel safety
@@ -239,18 +234,18 @@ pub(super) fn prepare<App: Send + Sync + 'static>(
     if decision.operation() == Operation::Abandon {
         return Ok((give_up(held, decision), None));
     }
-    let started = history.started.as_ref();
-    let known = started
-        .and_then(|started| engine.definition(&started.definition, started.version))
-        .filter(|known| started.is_some_and(|started| known.fingerprint() == &*started.fingerprint))
-        .ok_or(SagaError::StillHeld {
-            id: saga,
-            class: Class::DefinitionChanged,
-        })?;
+    let still = SagaError::StillHeld {
+        id: saga,
+        class: Class::DefinitionChanged,
+    };
+    let Some(form) = history.form() else {
+        return Err(still);
+    };
+    let shape = engine.shape_of(form).ok_or(still)?;
     let unreadable = |reason| SagaError::Unreadable { id: saga, reason };
     let facts = codec::decode_dated(log).map_err(unreadable)?;
     let dated = facts.iter().map(|(fact, at)| (fact, *at));
-    let execution = Execution::replay(Arc::clone(known.shape()), dated)
+    let execution = Execution::replay(Arc::clone(&shape), dated)
         .map_err(|illegal| unreadable(illegal.to_string()))?;
     let not_allowed = |reason| SagaError::NotAllowed { id: saga, reason };
     let facts = execution
@@ -258,7 +253,11 @@ pub(super) fn prepare<App: Send + Sync + 'static>(
         .map_err(|illegal| not_allowed(illegal.to_string()))?;
     for fact in &facts {
         if let Fact::Done { step, output } = fact {
-            let mut steps = known.shape().steps.iter();
+            // Of a form that is only taken over from, the types are not known.
+            let known = engine.known(form).ok_or_else(|| {
+                not_allowed("let it be carried over first: its outputs cannot be checked".into())
+            })?;
+            let mut steps = shape.steps.iter();
             let index = steps.position(|known| known.name == *step).unwrap_or(0);
             let fits = known.fits(index, output);
             fits.map_err(|error| not_allowed(format!("the output: {}", error.0)))?;
@@ -297,7 +296,11 @@ pub(super) async fn add<App: Send + Sync + 'static>(
     );
     append.stage = stage;
     // A decision whose reply is lost is a decision: it must be carried out.
-    let written = engine.ask(|journal| journal.append(append.clone())).await;
+    let written = engine
+        .ask_as(JournalCall::Append, |journal| {
+            journal.append(append.clone())
+        })
+        .await;
     if let Err(error) = written {
         // The log is free for all as soon as the decision is written: if its reply was lost, somebody may have it.
         let conflict = matches!(error, JournalError::Conflict { .. });

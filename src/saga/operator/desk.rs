@@ -227,17 +227,11 @@ impl<App: Send + Sync + 'static> Operator<App> {
         self.allowed_to_read(&log.head).await?;
         let (entries, _) = entries(&log);
         let facts: Vec<Fact> = entries.into_iter().map(|entry| entry.fact).collect();
-        let started = facts.iter().find_map(|fact| match fact {
-            Fact::Started(started) => Some(started),
-            _ => None,
-        });
-        let known = started.and_then(|started| {
-            let known = self.sagas.engine();
-            let known = known.definition(&started.definition, started.version)?;
-            (known.fingerprint() == &*started.fingerprint).then_some(known)
-        });
-        Ok(match known {
-            Some(known) => Drawing::of_execution(known.shape(), &facts),
+        let history = History::of(&facts);
+        let form = history.form();
+        let shape = form.and_then(|form| self.sagas.engine().shape_of(form));
+        Ok(match shape {
+            Some(shape) => Drawing::of_execution(&shape, &facts),
             None => Drawing::of_log(&facts),
         })
     }

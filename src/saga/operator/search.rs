@@ -160,7 +160,8 @@ pub struct Summary {
     pub saga: SagaId,
     /// Its definition.
     pub definition: Box<str>,
-    /// The version of it with which the saga began.
+    /// The version of it with which the saga goes on: the one with which it began, or to which it was
+    /// [carried over](crate::saga::Migration).
     pub version: u32,
     /// Its tenant.
     pub tenant: Box<str>,

@@ -159,7 +159,13 @@ fn times(entries: &[Entry]) -> Vec<StepTime> {
     let mut since = None;
     let mut tried = 0_u32;
     let mut unwinding = false;
+    let mut retold = 0_u32;
     for Entry { at, fact, .. } in entries {
+        // What is said again in another form took no time.
+        if retold > 0 {
+            retold = retold.saturating_sub(1);
+            continue;
+        }
         let first = *since.get_or_insert(*at);
         let ended = match fact {
             Fact::Done { step, .. } => Some((step, false, None, StepEnd::Done)),
@@ -180,6 +186,10 @@ fn times(entries: &[Entry]) -> Vec<StepTime> {
             }
             Fact::Unwind => {
                 unwinding = true;
+                None
+            }
+            Fact::Migrated(migrated) => {
+                retold = migrated.retold;
                 None
             }
             // The time of the operator is nobody's.

@@ -1,6 +1,6 @@
 //! The probe that carries out what is done to a saga.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -23,6 +23,8 @@ pub(super) const INJECTED: &str = "injected";
 #[derive(Debug)]
 pub(super) struct Meddler {
     disturbance: Disturbance,
+    /// Steps that a migration renames: what is done to one is done to it under both names.
+    names: BTreeMap<Box<str>, Box<str>>,
     notes: Mutex<Notes>,
     stopped: watch::Sender<bool>,
 }
@@ -38,9 +40,10 @@ struct Notes {
 }
 
 impl Meddler {
-    pub(super) fn new(disturbance: Disturbance) -> Self {
+    pub(super) fn new(disturbance: Disturbance, names: BTreeMap<Box<str>, Box<str>>) -> Self {
         Self {
             disturbance,
+            names,
             notes: Mutex::default(),
             stopped: watch::Sender::new(false),
         }
@@ -95,8 +98,20 @@ impl Meddler {
         };
         faults
             .iter()
-            .find(|(step, _)| *step == site.step)
+            .find(|(step, _)| self.last_name(step) == self.last_name(&site.step))
             .map(|(_, fault)| *fault)
+    }
+
+    /// The name that a step has in the end.
+    fn last_name<'a>(&'a self, mut step: &'a str) -> &'a str {
+        // Names may come back, but no step is renamed more often than there are renamings.
+        for _ in 0..self.names.len() {
+            match self.names.get(step) {
+                Some(name) => step = name,
+                None => break,
+            }
+        }
+        step
     }
 
     /// Notes a place, and says whether the process dies there.
@@ -130,7 +145,7 @@ impl Meddler {
     fn first(&self, site: &Site) -> bool {
         self.notes()
             .had
-            .insert((site.what == What::Undo, site.step.clone()))
+            .insert((site.what == What::Undo, self.last_name(&site.step).into()))
     }
 
     fn attempt(&self, site: &Site) {

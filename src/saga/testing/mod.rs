@@ -48,6 +48,11 @@
 //! tokio's clock paused, so that no backoff is waited for. A saga of five steps takes some thousands of runs, which in
 //! memory are a few seconds.
 //!
+//! A saga that is [migrated](crate::saga::migration) while it is under way has a trial of its own kind:
+//! [`Trial::migrating_from`] begins it with the old definition, lets the process die, or stops it, at each place, and
+//! carries it on with a program that has only the new one. Of every such run the log must be legal in both forms, and what
+//! you say must hold. `docs/instances.md` has an example.
+//!
 //! A stale instance finds what a crash does not: a receiver that was asked whether it has seen a call, said no, and gets
 //! the call afterwards. A receiver that keeps keys and what was undone copes with that, and so does one that refuses a
 //! [fencing token](crate::saga::Cx::fencing_token) older than the newest it has seen. Turn it
@@ -159,6 +164,7 @@
 //! ```
 
 mod fault;
+mod former;
 mod life;
 mod line;
 mod meddler;

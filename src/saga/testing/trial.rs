@@ -1,5 +1,6 @@
 //! Runs, restarts and checks.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,11 +8,13 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 
 use super::fault::{Disturbance, Fault};
+use super::former::Former;
 use super::meddler::Meddler;
 use super::violation::Violation;
 use crate::journal::Journal;
 use crate::journal::memory::MemoryJournal;
 use crate::rt::{self, Alarm};
+use crate::saga::migration::Plan;
 use crate::saga::seal::PayloadCodec;
 use crate::saga::{Ended, Recorded, Saga};
 
@@ -30,6 +33,7 @@ pub struct Trial<App, Input, Output> {
     pub(super) world: Box<dyn Fn() -> App>,
     pub(super) store: Box<dyn Fn() -> Opener>,
     pub(super) codec: Option<Arc<dyn PayloadCodec>>,
+    pub(super) former: Option<Former<App>>,
     pub(super) invariants: Vec<Invariant<App, Output>>,
     without: Vec<Fault>,
     double: bool,
@@ -53,6 +57,8 @@ pub struct Survey {
     pub compensated: usize,
     /// How many ended waiting for an operator.
     pub incidents: usize,
+    /// How many were carried over to another form.
+    pub migrated: usize,
 }
 
 impl<App, Input, Output> Trial<App, Input, Output>
@@ -79,6 +85,7 @@ where
                 })
             }),
             codec: None,
+            former: None,
             invariants: Vec::new(),
             without: Vec::new(),
             double: false,
@@ -110,6 +117,31 @@ where
     #[must_use]
     pub fn codec(mut self, codec: Arc<dyn PayloadCodec>) -> Self {
         self.codec = Some(codec);
+        self
+    }
+
+    /// Begins the saga with another definition, an earlier version with this input, and carries it on with the one on trial
+    /// alone, by its [migrations](crate::saga::migration).
+    ///
+    /// A run without a crash or a stop ends in the old form, and only its places are noted. In each of the others the
+    /// first process knows only the old definition and those after it only the new one, so that the saga is carried over
+    /// wherever the first one left it; and each second crash is tried as well, where nothing else goes wrong. Misbehaviours
+    /// are those of the steps of both forms. A saga that cannot be carried over ends as an incident, of which
+    /// [what holds](Self::holds) is told; [`Survey::migrated`] counts those that were.
+    ///
+    /// The input of the trial is what the new definition would be started with, and may be of another type: then it is used
+    /// only where the first process died before the saga began.
+    #[must_use]
+    pub fn migrating_from<OldInput, OldOutput>(
+        mut self,
+        old: &Saga<App, OldInput, OldOutput>,
+        input: OldInput,
+    ) -> Self
+    where
+        OldInput: Recorded + Sync + Clone,
+        OldOutput: DeserializeOwned + Send + 'static,
+    {
+        self.former = Some(Former::new(old, input));
         self
     }
 
@@ -160,8 +192,7 @@ where
         if let Some(schedule) = rt::wish(REPEATED) {
             return self.replay(&schedule).await;
         }
-        self.all(Disturbance::all_of(self.saga.shape()), true, self.stale)
-            .await
+        self.all(self.misbehaviours(), true, self.stale).await
     }
 
     /// Only lets each step fail, surely without effect, and asserts that it was this step that failed.
@@ -231,8 +262,44 @@ where
         self.all(Vec::new(), false, true).await
     }
 
+    /// Of the steps of the form on trial, and of those of the one before it.
+    fn misbehaviours(&self) -> Vec<Disturbance> {
+        let mut all = Disturbance::all_of(self.saga.shape());
+        for of_old in self
+            .former
+            .iter()
+            .flat_map(|old| Disturbance::all_of(&old.shape))
+        {
+            let renamed = self.names();
+            let mut steps = of_old.steps.iter().chain(&of_old.undos);
+            // One that is renamed has those of the name that it gets.
+            if !all.contains(&of_old) && !steps.any(|(step, _)| renamed.contains_key(step)) {
+                all.push(of_old);
+            }
+        }
+        all
+    }
+
+    /// What steps are called after a migration that renames them.
+    fn names(&self) -> BTreeMap<Box<str>, Box<str>> {
+        let migrations = self.saga.migrations().filter(|_| self.former.is_some());
+        migrations
+            .flat_map(Plan::renamed)
+            .map(|(old, new)| (old.into(), new.into()))
+            .collect()
+    }
+
+    /// Whether the first process has a step of this name.
+    fn begins_with(&self, step: &str) -> bool {
+        let first = self
+            .former
+            .as_ref()
+            .map_or(self.saga.shape(), |old| &old.shape);
+        first.steps.iter().any(|known| *known.name == *step)
+    }
+
     async fn only(&self, which: impl Fn(Fault) -> bool) -> Result<Survey, Box<Violation>> {
-        let mut some = Disturbance::all_of(self.saga.shape());
+        let mut some = self.misbehaviours();
         some.retain(|some| {
             // An undo misbehaves where a later step fails.
             let faults = if some.undos.is_empty() {
@@ -297,9 +364,9 @@ where
             let mut next = Vec::new();
             for disturbance in std::mem::take(&mut now) {
                 // A crash before it may leave an earlier step in doubt, which then counts as the one that failed.
-                let failed = disturbance
-                    .fails()
-                    .filter(|_| completes && disturbance.is_placeless());
+                let failed = disturbance.fails().filter(|step| {
+                    completes && disturbance.is_placeless() && self.begins_with(step)
+                });
                 let expects = failed.map(Box::<str>::from);
                 let reached = self
                     .one(disturbance.clone(), expects.as_deref(), &mut survey)
@@ -309,7 +376,9 @@ where
                 }
                 let crashed = disturbance.crashes.last().copied();
                 let from = crashed.map_or(0, |last| last.saturating_add(1));
-                let again = crashed.is_none() || (self.double && disturbance.crashes.len() == 1);
+                let behaves = disturbance.steps.is_empty() && disturbance.undos.is_empty();
+                let double = self.double || (self.former.is_some() && behaves);
+                let again = crashed.is_none() || (double && disturbance.crashes.len() == 1);
                 if crashes && again && disturbance.stall.is_none() {
                     next.extend((from..reached).map(|place| disturbance.clone().and_crash(place)));
                 }
@@ -352,7 +421,7 @@ where
         if disturbance.stall.is_some() {
             survey.stalled = survey.stalled.saturating_add(1);
         }
-        let meddler = Arc::new(Meddler::new(disturbance.clone()));
+        let meddler = Arc::new(Meddler::new(disturbance.clone(), self.names()));
         let mut alarm = Alarm::after(self.patience);
         let checked = tokio::select! {
             biased;

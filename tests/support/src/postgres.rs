@@ -70,11 +70,16 @@ impl Server {
     /// The server dies with the thread that called this, whatever becomes of the value: call it from one that lives as
     /// long as the tests do.
     pub fn start(settings: &[(&str, &str)]) -> Result<Self, Absent> {
+        Self::start_in(&std::env::temp_dir(), settings)
+    }
+
+    /// The same, with its cluster in a folder of its own within `folder`: on the disk that is meant.
+    pub fn start_in(folder: &Path, settings: &[(&str, &str)]) -> Result<Self, Absent> {
         let binaries = find().ok_or(Absent::NotInstalled)?;
         let account = account()?;
         let folder = tempfile::Builder::new()
             .prefix("mainstay-postgres-")
-            .tempdir()?;
+            .tempdir_in(folder)?;
         if let Some(account) = account {
             fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))?;
             chown(folder.path(), Some(account.user), Some(account.group))?;

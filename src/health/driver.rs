@@ -1,0 +1,381 @@
+//! Looks at components, keeps what is known of each, and tells a ladder.
+//!
+//! 1. Each component is looked at in turns of its own: a look that hangs delays no other. The first look is at once, at a
+//!    moment of the first interval that chance chooses.
+//! 2. A look that takes longer than its time, or panics, is a bad sample.
+//! 3. An observer whose own timers jump abstains: while it is tilted a bad sample is none.
+//! 4. What is reported from elsewhere counts as a sample does.
+//! 5. Verdicts that change are told to the ladder together with all others, so that no fact comes because one was told
+//!    before another; and again at every turn, so that time is looked at.
+
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
+
+use super::consecutive::{Consecutive, ConsecutiveConfig};
+use super::probe::Watch;
+use super::tilt::Tilt;
+use super::verdict::Verdict;
+use crate::degrade::{Degrade, Reading};
+use crate::error::{ConfigError, ConfigErrors};
+use crate::num::Period;
+use crate::rng::Rng;
+use crate::rt;
+use crate::sync::{Mutex, lock};
+
+/// The health of the components that a service needs. Clones are the same one.
+///
+/// # Example
+///
+/// ```
+/// use mainstay::health::{ConsecutiveConfig, Health, Verdict, Watch};
+/// use mainstay::num::Period;
+///
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> Result<(), mainstay::error::ConfigErrors> {
+/// let health = Health::builder()
+///     .watch(Watch::new("database_primary", || async { false }))
+///     // Nobody probes it: whoever calls it reports.
+///     .reported("gpu_cluster", ConsecutiveConfig::default())
+///     .build()?;
+/// let driver = tokio::spawn(health.clone().drive());
+///
+/// health.report("gpu_cluster", Verdict::Up)?;
+/// tokio::time::sleep(std::time::Duration::from_secs(35)).await;
+/// assert_eq!(health.verdict("database_primary"), Some(Verdict::Down), "three bad samples");
+/// assert_eq!(health.verdict("gpu_cluster"), Some(Verdict::Up));
+/// driver.abort();
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Health(Arc<Shared>);
+
+struct Shared {
+    watches: Vec<Watch>,
+    names: Vec<Arc<str>>,
+    /// Those without which nothing can be served, by their places.
+    needed: Vec<usize>,
+    is_draining: AtomicBool,
+    rows: Mutex<Vec<Consecutive>>,
+    ladder: Option<Degrade>,
+    tolerance: Period,
+    calm: Period,
+}
+
+/// What a [`Health`] looks at, and whom it tells: [`build`](Self::build) checks it.
+#[derive(Debug)]
+#[must_use]
+pub struct HealthBuilder {
+    watches: Vec<Watch>,
+    reported: Vec<(Arc<str>, ConsecutiveConfig)>,
+    needed: Vec<Arc<str>>,
+    ladder: Option<Degrade>,
+    tolerance: Period,
+    calm: Period,
+}
+
+impl Health {
+    /// Begins with nothing to look at.
+    pub const fn builder() -> HealthBuilder {
+        HealthBuilder {
+            watches: Vec::new(),
+            reported: Vec::new(),
+            needed: Vec::new(),
+            ladder: None,
+            tolerance: Period::secs(2),
+            calm: Period::secs(30),
+        }
+    }
+
+    /// Looks at everything until it is dropped. Never ends; run it on a task.
+    ///
+    /// # Cancel safety
+    ///
+    /// Looks that are under way are dropped; what is known stays.
+    pub async fn drive(self) {
+        let mut rng = Rng::new(rt::entropy());
+        let each = self.0.watches.iter().enumerate();
+        let mut each: Vec<Pin<Box<dyn Future<Output = ()> + Send + '_>>> = each
+            .map(|(at, watch)| Box::pin(self.turns(at, watch, rng.fork())) as _)
+            .collect();
+        poll_fn(|cx| {
+            for turns in &mut each {
+                // None of them ends.
+                _ = turns.as_mut().poll(cx);
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Something was seen of a component, by whoever uses it.
+    ///
+    /// # Errors
+    ///
+    /// If it has no such component.
+    pub fn report(&self, component: &str, sample: Verdict) -> Result<(), ConfigError> {
+        let Some(at) = self.0.names.iter().position(|name| **name == *component) else {
+            let expected = format!("one of {}", self.0.names.join(", "));
+            return Err(ConfigError::new("component", component, expected));
+        };
+        self.observe(at, sample);
+        Ok(())
+    }
+
+    /// What is known of a component; `None` if there is no such component.
+    #[must_use]
+    pub fn verdict(&self, component: &str) -> Option<Verdict> {
+        let at = self.0.names.iter().position(|name| **name == *component)?;
+        let now = rt::now();
+        lock(&self.0.rows).get(at).map(|rows| rows.verdict(now))
+    }
+
+    /// What is known of each component.
+    #[must_use]
+    pub fn verdicts(&self) -> Vec<(Arc<str>, Verdict)> {
+        let now = rt::now();
+        let rows = lock(&self.0.rows);
+        let verdicts = rows.iter().map(|rows| rows.verdict(now));
+        self.0.names.iter().cloned().zip(verdicts).collect()
+    }
+
+    /// Whether this process should be sent calls, and why not.
+    ///
+    /// It should while everything that is [needed](HealthBuilder::needs) is up or degraded, and nobody
+    /// [drains](Self::drain) it. What is unknown is not up: a process that has just started is ready once it has looked.
+    #[must_use]
+    pub fn readiness(&self) -> Readiness {
+        let verdicts = self.verdicts();
+        let needed = |at: usize| self.0.needed.contains(&at);
+        let components = verdicts.into_iter().enumerate();
+        Readiness {
+            is_draining: self.0.is_draining.load(Ordering::Acquire),
+            components: components
+                .map(|(at, (name, verdict))| (name, verdict, needed(at)))
+                .collect(),
+        }
+    }
+
+    /// This process ends soon, or does again not: with `true` it is not ready, whatever else holds.
+    pub fn drain(&self, is_draining: bool) {
+        self.0.is_draining.store(is_draining, Ordering::Release);
+    }
+
+    /// Looks at one component, turn after turn.
+    async fn turns(&self, at: usize, watch: &Watch, mut rng: Rng) {
+        let mut tilt = Tilt::new(watch.every, self.0.tolerance, self.0.calm);
+        let mut next = rt::now() + watch.every.get().mul_f64(rng.unit());
+        loop {
+            rt::sleep_until(next).await;
+            let began = rt::now();
+            tilt.woke(next, began);
+            let sample = self.look(watch).await;
+            let ended = rt::now();
+            // A look that ended long after its time was over: the process stood still meanwhile.
+            tilt.woke(ended.min(began + watch.timeout.get()), ended);
+            let is_good = sample == Verdict::Up;
+            self.observe(
+                at,
+                if is_good {
+                    sample
+                } else {
+                    tilt.vote(sample, ended)
+                },
+            );
+            let jitter = watch.every.get().mul_f64(watch.jitter.get() * rng.unit());
+            next = (began + watch.every.get().saturating_sub(jitter)).max(ended);
+        }
+    }
+
+    /// One look: what it saw, or `Down` if it took too long or panicked.
+    async fn look(&self, watch: &Watch) -> Verdict {
+        let Ok(look) = catch_unwind(AssertUnwindSafe(|| (watch.look)())) else {
+            return Verdict::Down;
+        };
+        let mut look = look;
+        let mut sleep = pin!(rt::sleep_until(rt::now() + watch.timeout.get()));
+        poll_fn(|cx| {
+            match catch_unwind(AssertUnwindSafe(|| look.as_mut().poll(cx))) {
+                Ok(Poll::Ready(seen)) => return Poll::Ready(seen),
+                Ok(Poll::Pending) => {}
+                Err(_) => return Poll::Ready(Verdict::Down),
+            }
+            sleep.as_mut().poll(cx).map(|()| Verdict::Down)
+        })
+        .await
+    }
+
+    fn observe(&self, at: usize, sample: Verdict) {
+        let now = rt::now();
+        if let Some(rows) = lock(&self.0.rows).get_mut(at) {
+            rows.observe(sample, now);
+        }
+        self.tell();
+    }
+
+    /// Tells the ladder all that is known of the components that it has.
+    fn tell(&self) {
+        let Some(ladder) = &self.0.ladder else {
+            return;
+        };
+        let verdicts = self.verdicts();
+        let readings = verdicts
+            .iter()
+            .map(|(name, verdict)| (&**name, Reading::from(*verdict)));
+        // All of them are components of the ladder, or `build` would have refused, unless it was reloaded since.
+        if ladder.observe_all(readings).is_err() {
+            let known = ladder.components();
+            let readings = verdicts
+                .iter()
+                .filter(|(name, _)| known.iter().any(|known| **known == **name));
+            let readings = readings.map(|(name, verdict)| (&**name, Reading::from(*verdict)));
+            drop(ladder.observe_all(readings));
+        }
+    }
+}
+
+impl HealthBuilder {
+    /// A component that is looked at.
+    pub fn watch(mut self, watch: Watch) -> Self {
+        self.watches.push(watch);
+        self
+    }
+
+    /// A component that nobody looks at: whoever uses it [reports](Health::report).
+    pub fn reported(mut self, name: impl Into<Arc<str>>, rows: ConsecutiveConfig) -> Self {
+        self.reported.push((name.into(), rows));
+        self
+    }
+
+    /// Without this component nothing can be served: [`Health::readiness`].
+    pub fn needs(mut self, name: impl Into<Arc<str>>) -> Self {
+        self.needed.push(name.into());
+        self
+    }
+
+    /// Tells this ladder, whose components all of these are.
+    pub fn tell(mut self, ladder: Degrade) -> Self {
+        self.ladder = Some(ladder);
+        self
+    }
+
+    /// A turn that is late by more than `tolerance` tilts the observer for `calm`. Default 2 s and 30 s.
+    pub const fn tilt(mut self, tolerance: Period, calm: Period) -> Self {
+        self.tolerance = tolerance;
+        self.calm = calm;
+        self
+    }
+
+    /// Checks the names.
+    ///
+    /// # Errors
+    ///
+    /// With each name that is there twice, or that the ladder does not have.
+    pub fn build(self) -> Result<Health, ConfigErrors> {
+        let watched = self
+            .watches
+            .iter()
+            .map(|watch| (watch.shared_name(), watch.rows));
+        let all: Vec<_> = watched.chain(self.reported).collect();
+        let mut errors = Vec::new();
+        let known = self.ladder.as_ref().map(Degrade::components);
+        for (at, (name, _)) in all.iter().enumerate() {
+            if all.iter().take(at).any(|(before, _)| before == name) {
+                errors.push(ConfigError::new("components", name, "each name once"));
+            }
+            if let Some(known) = &known
+                && !known.iter().any(|known| **known == **name)
+            {
+                let expected = format!("a component of the ladder: {}", known.join(", "));
+                errors.push(ConfigError::new("components", name, expected));
+            }
+        }
+        let mut needed = Vec::new();
+        for name in &self.needed {
+            match all.iter().position(|(each, _)| each == name) {
+                Some(at) => needed.push(at),
+                None => errors.push(ConfigError::new("needs", name, "one of the components")),
+            }
+        }
+        ConfigErrors::check(errors)?;
+        Ok(Health(Arc::new(Shared {
+            watches: self.watches,
+            needed,
+            is_draining: AtomicBool::new(false),
+            names: all.iter().map(|(name, _)| Arc::clone(name)).collect(),
+            rows: Mutex::new(
+                all.iter()
+                    .map(|(_, rows)| Consecutive::new(*rows))
+                    .collect(),
+            ),
+            ladder: self.ladder,
+            tolerance: self.tolerance,
+            calm: self.calm,
+        })))
+    }
+}
+
+/// Whether a process should be sent calls: [`Health::readiness`].
+///
+/// Its text is a line for each component, as Kubernetes' own checks print them: `[+]` where it does not stand in the way,
+/// `[-]` where it does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Readiness {
+    is_draining: bool,
+    components: Vec<(Arc<str>, Verdict, bool)>,
+}
+
+impl Readiness {
+    /// Whether it should.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        !self.is_draining && self.in_the_way().next().is_none()
+    }
+
+    /// Whether it ends soon.
+    #[must_use]
+    pub const fn is_draining(&self) -> bool {
+        self.is_draining
+    }
+
+    /// The components that are needed and not there.
+    pub fn in_the_way(&self) -> impl Iterator<Item = (&str, Verdict)> {
+        let missing = self
+            .components
+            .iter()
+            .filter(|each| stands_in_the_way(each));
+        missing.map(|(name, verdict, _)| (&**name, *verdict))
+    }
+}
+
+const fn stands_in_the_way((_, verdict, is_needed): &(Arc<str>, Verdict, bool)) -> bool {
+    *is_needed && !matches!(verdict, Verdict::Up | Verdict::Degraded)
+}
+
+impl fmt::Display for Readiness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for each @ (name, verdict, _) in &self.components {
+            let sign = if stands_in_the_way(each) { '-' } else { '+' };
+            writeln!(f, "[{sign}]{name} {verdict}")?;
+        }
+        if self.is_draining {
+            writeln!(f, "[-]draining")?;
+        }
+        f.write_str(if self.is_ready() {
+            "ready"
+        } else {
+            "not ready"
+        })
+    }
+}
+
+impl fmt::Debug for Health {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.verdicts()).finish()
+    }
+}
