@@ -58,6 +58,17 @@ fn rule_2_blind_never_shrinks_and_waits_a_hold_after() {
 }
 
 #[test]
+fn rule_2_one_blind_turn_is_enough() {
+    let mut gpu = Gpu::resume(config(), GpuState::empty());
+    assert_eq!(calm(&mut gpu, 95.0, 0..1_200), 10);
+    assert_eq!(calm(&mut gpu, 20.0, 1_200..1_500), 10);
+    gpu.decide(&Sample::new(Fleet::new(10)), at(1_500));
+    // Without it, a hold would be over at 1,800.
+    assert_eq!(calm(&mut gpu, 20.0, 1_515..2_115), 10);
+    assert!(calm(&mut gpu, 20.0, 2_115..2_130) < 10);
+}
+
+#[test]
 fn rule_2_stale_readings_are_none() {
     let mut gpu = Gpu::resume(config(), GpuState::empty());
     let old = seen(Fleet::new(10), 1.0, 0.0, 0);
