@@ -119,14 +119,12 @@ impl Timestamp {
     }
 
     /// The time from `earlier` to `self` as these clocks tell it, zero if `earlier` is later.
-    #[cfg(feature = "saga")]
     pub(crate) const fn since(self, earlier: Self) -> Duration {
         let millis = self.0.saturating_sub(earlier.0);
         Duration::from_millis(if millis > 0 { millis.unsigned_abs() } else { 0 })
     }
 
     /// The moment `duration` after `self`, saturating.
-    #[cfg(feature = "saga")]
     pub(crate) fn after(self, duration: Duration) -> Self {
         let millis = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
         Self(self.0.saturating_add(millis))

@@ -4,6 +4,10 @@
 
 use std::time::Duration;
 
+use crate::autoscale::gpu::{DocumentedConfig, GpuConfig};
+use crate::autoscale::threshold::{ThresholdConfig, Trigger};
+use crate::autoscale::tracking::TrackingConfig;
+use crate::autoscale::{Amount, Bounds, Signal};
 use crate::breaker::{BreakerConfig, HalfOpen, Trip};
 use crate::degrade::{Component, Fact, Ladder, Level, Mode, When};
 use crate::num::{Attempts, Period, Ratio};
@@ -90,6 +94,48 @@ pub fn gpu_queue_full() -> RetryConfig {
 #[must_use]
 pub fn external_api() -> RetryConfig {
     retry(3, Duration::from_millis(500), Duration::from_secs(10))
+}
+
+/// Stateless services: two more above 70 % CPU or 100 waiting each, one fewer when calm, 3 to 50 in a region.
+#[must_use]
+pub fn stateless_scaling() -> ThresholdConfig {
+    ThresholdConfig::new(Bounds::between(3, 50))
+        .when(Trigger::whole(Signal::Cpu, Amount::percent(70)))
+        .when(Trigger::each(Signal::Backlog, Amount::of(100)))
+        .steps(2, 1)
+}
+
+/// The GPU cluster: 4 to 20 nodes of 10 requests a second, 5 minutes to warm up, a tenth reserved for enterprise tenants,
+/// nothing taken away before 30 minutes.
+#[must_use]
+pub const fn gpu_scaling() -> GpuConfig {
+    GpuConfig::new(Bounds::between(4, 20), Amount::of(10), Period::secs(300))
+        .reserve(Ratio::percent(10))
+        .hold(Period::secs(1_800))
+}
+
+/// The same as the document's own decision has it, for comparison.
+#[must_use]
+pub const fn documented_gpu_scaling() -> DocumentedConfig {
+    DocumentedConfig::new()
+}
+
+/// Read replicas of a database: 1 to 5 in a region, 800 of at most 1,000 connections each.
+#[must_use]
+pub const fn read_replicas() -> TrackingConfig {
+    TrackingConfig::new(Bounds::between(1, 5), Signal::Connections, Amount::of(800))
+        .shared()
+        .cooldowns(Period::secs(300), Period::secs(1_800))
+}
+
+/// Shards of the vector database: one more above 200 ms or 80 % memory. Never fewer: shards are not merged.
+#[must_use]
+pub fn vector_shards(bounds: Bounds) -> ThresholdConfig {
+    ThresholdConfig::new(bounds)
+        .when(Trigger::whole(Signal::Latency, Amount::percent(20)))
+        .when(Trigger::whole(Signal::Memory, Amount::percent(80)))
+        .steps(1, 0)
+        .cooldown(Period::secs(3_600))
 }
 
 fn retry(attempts: u32, initial: Duration, max: Duration) -> RetryConfig {

@@ -5,6 +5,10 @@
 
 use std::time::Duration;
 
+use crate::autoscale::spot::{Market, Mix, Preemption};
+use crate::autoscale::threshold::{ThresholdConfig, Trigger};
+use crate::autoscale::tracking::TrackingConfig;
+use crate::autoscale::{Amount, Bounds, Signal};
 use crate::breaker::{BreakerConfig, HalfOpen, Trip};
 use crate::degrade::{Component, Fact, Ladder, Level, Mode, When};
 use crate::num::{Attempts, Period, Ratio};
@@ -114,6 +118,69 @@ pub fn default_retry() -> RetryConfig {
         3,
         Backoff::exponential(Duration::from_secs(1), Duration::from_secs(60)),
     )
+}
+
+/// The gateway: more above 1,000 requests a second each, 3 to 20.
+#[must_use]
+pub fn gateway_scaling() -> ThresholdConfig {
+    let rate = Trigger::each(Signal::Rate, Amount::of(1_000));
+    ThresholdConfig::new(Bounds::between(3, 20)).when(rate)
+}
+
+/// Training workers: GPU nodes, more above 10 waiting jobs, 0 to 100.
+#[must_use]
+pub fn training_scaling() -> ThresholdConfig {
+    queued(Bounds::between(0, 100), 10)
+}
+
+/// Generation workers: more above 50 waiting, 2 to 50.
+#[must_use]
+pub fn generation_scaling() -> ThresholdConfig {
+    queued(Bounds::between(2, 50), 50)
+}
+
+/// Quality workers: more above 20 waiting, 2 to 30.
+#[must_use]
+pub fn quality_scaling() -> ThresholdConfig {
+    queued(Bounds::between(2, 30), 20)
+}
+
+/// Read replicas of the metadata database: 1 to 5, by connections and CPU; the table has no numbers, so these are those
+/// of the other platform: 800 connections each, and 70 %.
+#[must_use]
+pub fn metadata_replicas() -> ThresholdConfig {
+    ThresholdConfig::new(Bounds::between(1, 5))
+        .when(Trigger::each(Signal::Connections, Amount::of(800)))
+        .when(Trigger::whole(Signal::Cpu, Amount::percent(70)))
+        .cooldown(Period::secs(300))
+}
+
+/// Nodes of the cache: 3 to 12 at 80 % memory.
+#[must_use]
+pub const fn cache_scaling() -> TrackingConfig {
+    TrackingConfig::new(Bounds::between(3, 12), Signal::Memory, Amount::percent(80))
+}
+
+/// GPU nodes: 30 % on demand and 70 % spot, at least 3 and 20 % on demand.
+#[must_use]
+pub const fn gpu_mix() -> Mix {
+    Mix::new(Ratio::percent(30)).floor(3, Ratio::percent(20))
+}
+
+/// Spot nodes at up to 70 % of the price on demand, spread over `a100`, `a10g` and `v100` in three zones.
+#[must_use]
+pub const fn gpu_market() -> Market {
+    Market::new(Ratio::percent(70))
+}
+
+/// Checkpoints every 15 minutes, and what is done in the two minutes of a warning.
+#[must_use]
+pub const fn preemption() -> Preemption {
+    Preemption::new().interval(Period::secs(900))
+}
+
+fn queued(bounds: Bounds, above: u32) -> ThresholdConfig {
+    ThresholdConfig::new(bounds).when(Trigger::whole(Signal::Backlog, Amount::of(above)))
 }
 
 const fn minutes(minutes: u64) -> Duration {
