@@ -11,6 +11,7 @@
 //! | bound how long things take | [`deadline`] |
 //! | have a worse answer rather than none | [`fallback`] |
 //! | bound how much may pass | [`limit`] |
+//! | share it fairly among tenants | [`tenant`] |
 //! | run several effects in several services, all or none | `saga`, on a `journal` |
 //! | apply an effect once, however often it is asked for | [`effect_guard`] |
 //! | say what counts as a failure | [`outcome`] |
@@ -58,6 +59,7 @@ pub mod presets;
 pub mod retry;
 pub mod rng;
 pub mod standard;
+pub mod tenant;
 pub mod time;
 
 mod window;

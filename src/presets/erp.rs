@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::breaker::{BreakerConfig, HalfOpen, Trip};
 use crate::num::{Attempts, Period, Ratio};
 use crate::retry::{Backoff, Jitter, RetryConfig};
+use crate::tenant::tier::{Tier, Tiers, Weight};
 
 /// Around a callee: five failures within a minute open for 30 s, and one success closes.
 #[must_use]
@@ -20,6 +21,50 @@ pub const fn breaker() -> BreakerConfig {
 #[must_use]
 pub const fn ai_breaker() -> BreakerConfig {
     breaker()
+}
+
+/// Its classes of tenants: about 100 `enterprise`, 1,000 `mid-market` and 10,000 `smb`.
+///
+/// The platform says who gets a queue of which kind; weights 6, 3 and 1, reservations of 10, 10 and 5 per cent and a
+/// patience of 1 s are how it is read here. Whoever is not known is `smb`.
+#[must_use]
+pub fn tiers() -> Tiers {
+    three(
+        ["enterprise", "mid-market", "smb"],
+        Ratio::ZERO,
+        Period::secs(1),
+    )
+}
+
+/// The queues of its AI cluster: `priority`, `standard` and `best-effort`, for the classes of [`tiers`] in this order.
+///
+/// 10 % are reserved for enterprise, as the platform says, for all of it together; they are held, so that a job of
+/// several seconds does not stand before one that was promised a seat. A held GPU is idle while nobody of the tier has
+/// work: reload with less [`held`](Tier::held) to lend it. A job waits for 30 s at the longest.
+#[must_use]
+pub fn gpu_tiers() -> Tiers {
+    let held = Ratio::percent(10);
+    three(
+        ["priority", "standard", "best-effort"],
+        held,
+        Period::secs(30),
+    )
+}
+
+fn three([first, second, last]: [&'static str; 3], held: Ratio, patience: Period) -> Tiers {
+    let tier = |name, weight, percent, shed| {
+        Tier::new(name)
+            .weight(Weight::of(weight))
+            .reserved(Ratio::percent(percent))
+            .patience(patience)
+            .shed(shed)
+    };
+    let tiers = [
+        tier(first, 6, 10, 2).held(held),
+        tier(second, 3, 10, 1),
+        tier(last, 1, 5, 0),
+    ];
+    Tiers::new(tiers).unwrap_or_else(|_| Tiers::one())
 }
 
 /// Transient failures, of the network or timeouts: 3 attempts, 100 ms doubling to 5 s.

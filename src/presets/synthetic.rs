@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::breaker::{BreakerConfig, HalfOpen, Trip};
 use crate::num::{Attempts, Period, Ratio};
 use crate::retry::{Backoff, Jitter, RetryConfig};
+use crate::tenant::tier::{Tier, Tiers, Weight};
 
 /// Around a callee: five failures in a row open for 30 s; three probes, whose three successes close.
 #[must_use]
@@ -37,6 +38,27 @@ pub const fn quality_breaker() -> BreakerConfig {
 #[must_use]
 pub const fn notification_breaker() -> BreakerConfig {
     consecutive(10, 120)
+}
+
+/// Its classes of tenants: `enterprise`, `business` and `starter`, as it places them on machines of decreasing
+/// permanence.
+///
+/// Weights 6, 3 and 1 and reservations of 10, 10 and 5 per cent are how it is read here. Whoever is not known is
+/// `starter`.
+#[must_use]
+pub fn tiers() -> Tiers {
+    let tier = |name, weight, percent, shed| {
+        Tier::new(name)
+            .weight(Weight::of(weight))
+            .reserved(Ratio::percent(percent))
+            .shed(shed)
+    };
+    let tiers = [
+        tier("enterprise", 6, 10, 2),
+        tier("business", 3, 10, 1),
+        tier("starter", 1, 5, 0),
+    ];
+    Tiers::new(tiers).unwrap_or_else(|_| Tiers::one())
 }
 
 /// A training job: 3 retries, 1 min doubling to 15 min. For a durable step.
