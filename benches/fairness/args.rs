@@ -34,7 +34,6 @@ What follows changes the scenarios that are played. GROUP= limits a change to on
   --patience SECONDS                 how long a caller waits
   --cap SHARE                        the most that one tenant may hold
   --tenant-queue N   --tier-queue N  how many may wait
-  --predict yes|no                   refuse on arrival what would wait too long
   --seconds S   --warmup S           how long it lasts, and how much of that is not counted
 ";
 
@@ -177,6 +176,8 @@ fn choose(scenarios: &[String], length: Length) -> Result<Vec<Run>, Wrong> {
             run.about.clear();
             run.bars.clear();
             run.shown.clear();
+            run.pictures.clear();
+            run.altered = true;
             runs.push(run);
             continue;
         }
@@ -246,14 +247,6 @@ const CHANGES: &[(&str, Change)] = &[
     }),
     ("--tier-queue", |run, name, value| {
         run.limits.tier_queue = number(name, value, "a whole number")?;
-        Ok(())
-    }),
-    ("--predict", |run, name, value| {
-        run.limits.predict = match value {
-            "yes" => true,
-            "no" => false,
-            _ => return wrong(name, value, "yes or no"),
-        };
         Ok(())
     }),
     ("--warmup", |run, name, value| {
@@ -379,6 +372,7 @@ fn tiers(run: &mut Run, name: &str, value: &str) -> Result<(), Wrong> {
     // Lines name tiers and groups by place, so they go with them.
     run.bars.clear();
     run.shown.clear();
+    run.pictures.clear();
     run.groups = kept;
     if run.groups.is_empty() {
         run.groups.push(Group::new("other", 0, 100, 1.0));
@@ -428,6 +422,7 @@ fn tenants(run: &mut Run, name: &str, value: &str) -> Result<(), Wrong> {
     run.groups = groups;
     run.bars.clear();
     run.shown.clear();
+    run.pictures.clear();
     Ok(())
 }
 

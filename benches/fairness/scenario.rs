@@ -5,7 +5,7 @@
 
 use super::bars::{Bar, Metric, about, at_least, at_most};
 use super::draw::{Capacity, Service};
-use super::world::{Group, Limits, Load, Pick, Run, Storm, Tier};
+use super::world::{Group, Limits, Load, Pick, Picture, Run, Storm, Tier};
 
 pub const ENT: usize = 0;
 pub const MID: usize = 1;
@@ -59,6 +59,7 @@ fn base(id: &str, title: &str, about: &str, length: Length) -> Run {
         end: 10.0 + length.seconds(200.0),
         bars: Vec::new(),
         shown: Vec::new(),
+        pictures: Vec::new(),
         altered: false,
     }
 }
@@ -107,6 +108,7 @@ fn a(length: Length) -> Run {
     run.bars = shares(50.0, 37.5, 12.5, 1.5);
     run.bars.push(at_least(Metric::Served(ENT), 99.9));
     run.bars.push(at_most(Metric::WaitP99(ENT), 120.0));
+    run.pictures = vec![Picture::Shares];
     run.shown = vec![Metric::Used, Metric::WaitP99(SMB), Metric::NoMean(SMB)];
     run
 }
@@ -181,6 +183,7 @@ fn c(length: Length) -> Vec<Run> {
         at_most(Metric::WaitP99(0), 30.0),
         at_least(Metric::Used, 99.9),
     ];
+    free.pictures = vec![Picture::Figure(Metric::Served(0)), Picture::Figure(Metric::WaitP99(0))];
     let mut cap = capped(
         "C-cap",
         0.25,
@@ -217,6 +220,7 @@ fn d(length: Length) -> Run {
         about(Metric::PoorestShare(1), 12.5, 1.0),
         about(Metric::RichestShare(1), 12.5, 1.0),
     ];
+    run.pictures = vec![Picture::Figure(Metric::GroupShare(0))];
     run.shown = vec![Metric::Used];
     run
 }
@@ -243,6 +247,7 @@ fn e(length: Length) -> Run {
         at_least(Metric::Served(2), 80.0),
         at_most(Metric::GroupShare(3), 26.0),
     ];
+    run.pictures = vec![Picture::Shares];
     run.shown = vec![Metric::WaitP99(1), Metric::Used];
     run
 }
@@ -260,6 +265,7 @@ fn f(length: Length) -> Run {
     run.end = 30.0 + length.seconds(400.0);
     run.bars = shares(60.0, 30.0, 10.0, 1.5);
     run.bars.push(at_least(Metric::Used, 99.9));
+    run.pictures = vec![Picture::Course];
     run.shown = vec![Metric::WaitP99(ENT), Metric::NoMean(SMB)];
     run
 }
@@ -313,11 +319,10 @@ fn j(length: Length) -> Vec<Run> {
 }
 
 fn k(length: Length) -> Vec<Run> {
-    let losers = |id: &str, title: &str, about: &str, predict: bool| {
+    let losers = |id: &str, title: &str, about: &str| {
         let mut run = base(id, title, about, length);
         run.groups = vec![Group::new("smb", SMB, 10_000, 2.0)];
         run.limits.tier_queue = 200;
-        run.limits.predict = predict;
         run.shown = vec![Metric::Served(0), Metric::WaitP50(0), Metric::WaitP99(0), Metric::NoMax(0)];
         run
     };
@@ -326,24 +331,23 @@ fn k(length: Length) -> Vec<Run> {
         "what the losers see",
         "Small tenants ask for twice what there is, so half of them are told no: how long until they hear it? At most 200 may wait; \
          one more costs the tenant with the longest queue its youngest.",
-        false,
     );
     capped.bars = vec![
         at_most(Metric::NoMean(0), 150.0),
-        at_most(Metric::NoMax(0), 1_001.0),
+        at_most(Metric::NoMax(0), 1_003.0),
         at_least(Metric::Used, 99.9),
     ];
+    capped.pictures = vec![Picture::Figure(Metric::NoMean(0))];
     let mut predicted = losers(
         "K-predict",
         "the same, refusing on arrival what would wait too long",
         "As K, and a request whose wait is foreseen to be longer than its patience is refused on arrival. Here 200 waiting are 0.3 s, \
          so the patience is 0.2 s.",
-        true,
     );
     predicted.patience = 0.2;
     predicted.bars = vec![
         at_most(Metric::NoMean(0), 100.0),
-        at_most(Metric::NoMax(0), 201.0),
+        at_most(Metric::NoMax(0), 203.0),
         at_least(Metric::Used, 99.9),
     ];
     vec![capped, predicted]
@@ -363,6 +367,9 @@ fn l(length: Length) -> Vec<Run> {
             at_least(Metric::WorstServed(0), 91.0),
             at_most(Metric::WaitP99(0), 80.0),
         ];
+        if noisy == 20 {
+            run.pictures = vec![Picture::Figure(Metric::Served(0))];
+        }
         run.shown = vec![Metric::Served(1), Metric::Used];
         run
     };
@@ -389,6 +396,7 @@ fn m(length: Length) -> Run {
         at_most(Metric::WaitP99(0), 10.0),
         at_least(Metric::Served(0), 100.0),
     ];
+    run.pictures = vec![Picture::Figure(Metric::WaitP99(0))];
     run.shown = vec![Metric::Used];
     run
 }

@@ -17,6 +17,9 @@ use super::world::{Run, Tier};
 /// How many points a course has.
 pub const POINTS: usize = 120;
 
+/// Timers have a resolution of a millisecond: so much later a caller leaves by itself.
+const GRACE: Nanos = 2_000_000;
+
 /// In the order in which events of one moment happen: seats are given back before they are asked for, and patience ends
 /// last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -328,7 +331,7 @@ impl<'a> Sim<'a> {
         self.policy.arrive(&job, self.now, &mut self.actions);
         self.act();
         if self.is(slot, id) && self.requests[slot as usize].state == State::Waiting {
-            self.push(job.deadline, Event::GiveUp { slot, id });
+            self.push(job.deadline + GRACE, Event::GiveUp { slot, id });
         }
         if let Some(tracked) = self.policy.tracked() {
             let most = self.measured.tracked.get_or_insert(0);

@@ -1,6 +1,6 @@
 //! What is simulated: tiers, groups of tenants and what they send, seats, and what must come of it.
 
-use super::bars::Bar;
+use super::bars::{Bar, Metric};
 use super::draw::{Arrivals, Capacity, Service};
 
 /// A class of tenants.
@@ -102,8 +102,6 @@ pub struct Limits {
     pub tenant_queue: usize,
     /// How many of a tier's requests may wait.
     pub tier_queue: usize,
-    /// Whether a request that will wait too long is refused on arrival.
-    pub predict: bool,
     /// How many tenants may be remembered.
     pub tenants: usize,
 }
@@ -112,9 +110,8 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             tenant_share: 1.0,
-            tenant_queue: 1_000,
-            tier_queue: 2_000,
-            predict: false,
+            tenant_queue: 100,
+            tier_queue: 1_000,
             tenants: 20_000,
         }
     }
@@ -150,9 +147,21 @@ pub struct Run {
     pub end: f64,
     pub bars: Vec<Bar>,
     /// Shown beside what the bars are about.
-    pub shown: Vec<super::bars::Metric>,
-    /// Whether the bars are those of the scenario as it is written.
+    pub shown: Vec<Metric>,
+    pub pictures: Vec<Picture>,
+    /// Whether it is no longer the scenario as it is written, which its bars are made for.
     pub altered: bool,
+}
+
+/// What the page shows of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Picture {
+    /// What each tier got, by policy.
+    Shares,
+    /// What each tier got over time, by policy.
+    Course,
+    /// One figure, by policy.
+    Figure(Metric),
 }
 
 impl Run {
