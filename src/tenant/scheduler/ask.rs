@@ -119,6 +119,8 @@ pub struct Seat {
     /// What was charged for it, in nanoseconds.
     pub(super) charged: u64,
     pub(super) since: Tick,
+    /// Taken by what rounding took of the tier's reservation.
+    pub(super) is_claimed: bool,
 }
 
 impl Seat {

@@ -84,8 +84,15 @@
 
 mod ask;
 mod config;
+mod flaw;
+mod heap;
+mod lane;
 mod machine;
 mod seating;
+mod table;
+mod tag;
+mod waiters;
+mod wheel;
 
 pub use ask::{Arrival, Ask, Granted, Refusal, Refused, Seat, TenantId, Ticket};
 pub use config::SchedulerConfig;

@@ -1,0 +1,201 @@
+//! What a tier has: its part of the seats, how far its service has come, and which of its tenants wait.
+
+use super::heap::Heap;
+use super::tag::{Clock, Tag};
+use super::waiters::NONE;
+use crate::time::Tick;
+
+#[derive(Debug)]
+pub(super) struct Lane {
+    /// Tenants that wait and may have a seat.
+    pub(super) heap: Heap,
+    /// Tenants that wait and have as many seats as they may.
+    pub(super) parked: Vec<u32>,
+    pub(super) lengths: Lengths,
+    pub(super) queued: u32,
+    /// Waiters whose time was over when their turn came.
+    pub(super) overdue: u32,
+    pub(super) in_flight: u32,
+    pub(super) outside: u32,
+    /// How far the service of its tenants has come.
+    pub(super) clock: Clock,
+    /// Since when nobody waits, or since its clock last took note of that.
+    pub(super) quiet_since: Tick,
+    /// The end of what the tier was charged for, beside other tiers.
+    pub(super) start: Tag,
+    /// What requests took lately, in nanoseconds; 0 before any ended.
+    pub(super) estimate: u64,
+    /// From when it may claim what rounding took of its reservation.
+    pub(super) claim: Tick,
+    pub(super) pace: Pace,
+    /// The place of the tenants that found none.
+    pub(super) shared: u32,
+}
+
+impl Lane {
+    pub(super) fn new() -> Self {
+        Self {
+            heap: Heap::default(),
+            parked: Vec::new(),
+            lengths: Lengths::default(),
+            queued: 0,
+            overdue: 0,
+            in_flight: 0,
+            outside: 0,
+            clock: Clock::new(),
+            quiet_since: Tick::ZERO,
+            start: Tag::ZERO,
+            estimate: 0,
+            claim: Tick::ZERO,
+            pace: Pace::new(),
+            shared: NONE,
+        }
+    }
+
+    pub(super) const fn seats(&self) -> u32 {
+        self.in_flight.saturating_add(self.outside)
+    }
+}
+
+/// Tenants by the length of their queues, of two requests and more: whose is longest is known without a search.
+///
+/// It is never longer by more than one than it was, nor shorter, so the longest moves by one at a time.
+#[derive(Debug, Default)]
+pub(super) struct Lengths {
+    by: Vec<Vec<u32>>,
+    /// Beyond this place all are empty; they keep their memory, since they are soon taken again.
+    end: usize,
+}
+
+/// The shortest queue of which one can be taken for another's sake.
+const SHORTEST: u32 = 2;
+
+impl Lengths {
+    /// The longest queue, 1 if there is none of two.
+    pub(super) fn longest(&self) -> u32 {
+        u32::try_from(self.end).map_or(u32::MAX, |n| n.saturating_add(SHORTEST - 1))
+    }
+
+    /// One of those with the longest queue.
+    pub(super) fn first(&self) -> Option<u32> {
+        let slots = self.by.get(self.end.checked_sub(1)?)?;
+        slots.last().copied()
+    }
+
+    /// All of them, the longest first.
+    pub(super) fn slots(&self) -> impl Iterator<Item = u32> {
+        self.by.iter().take(self.end).rev().flatten().copied()
+    }
+
+    /// Puts one in; says where it is now.
+    pub(super) fn enter(&mut self, slot: u32, len: u32) -> u32 {
+        let Some(at) = len.checked_sub(SHORTEST) else {
+            return NONE;
+        };
+        let at = at as usize;
+        if self.by.len() <= at {
+            self.by.resize_with(at + 1, Vec::new);
+        }
+        self.end = self.end.max(at + 1);
+        let Some(slots) = self.by.get_mut(at) else {
+            return NONE;
+        };
+        slots.push(slot);
+        u32::try_from(slots.len() - 1).unwrap_or(NONE)
+    }
+
+    /// Takes out the one at `place`; says who stands there now instead. Afterwards [`enter`](Self::enter) where it
+    /// belongs, then [`settle`](Self::settle).
+    pub(super) fn leave(&mut self, place: u32, len: u32) -> Option<u32> {
+        let slots = self.by.get_mut(len.checked_sub(SHORTEST)? as usize)?;
+        let place = place as usize;
+        if place < slots.len() {
+            slots.swap_remove(place);
+        }
+        slots.get(place).copied()
+    }
+
+    /// Lets go of lengths that nobody has any more.
+    pub(super) fn settle(&mut self) {
+        while let Some(last) = self.end.checked_sub(1)
+            && self.by.get(last).is_none_or(Vec::is_empty)
+        {
+            self.end = last;
+        }
+    }
+}
+
+/// Over so many grants the pace is taken.
+const GRANTS: u32 = 16;
+
+/// How fast the service of a tier goes on while requests of it wait.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pace {
+    since: Tick,
+    at: Tag,
+    grants: u32,
+    /// Of the clock, by nanosecond; 0 before it is known.
+    rate: f64,
+    /// Nanoseconds from one grant to the next.
+    step: f64,
+}
+
+impl Pace {
+    pub(super) const fn new() -> Self {
+        Self {
+            since: Tick::ZERO,
+            at: Tag::ZERO,
+            grants: 0,
+            rate: 0.0,
+            step: 0.0,
+        }
+    }
+
+    /// One who waited is granted a seat, and others still wait.
+    #[expect(clippy::cast_precision_loss, reason = "a pace is not exact")]
+    pub(super) fn granted(&mut self, clock: Tag, now: Tick) {
+        if self.grants == 0 {
+            self.since = now;
+            self.at = clock;
+        }
+        self.grants += 1;
+        let nanos = now.as_nanos().saturating_sub(self.since.as_nanos());
+        if self.grants > GRANTS && nanos > 0 {
+            let rate = clock.ahead_of(self.at) as f64 / nanos as f64;
+            let step = nanos as f64 / f64::from(self.grants - 1);
+            let first = self.step <= 0.0;
+            let blend = |old: f64, new: f64| if first { new } else { old + (new - old) / 4.0 };
+            self.rate = blend(self.rate, rate);
+            self.step = blend(self.step, step);
+            self.since = now;
+            self.at = clock;
+            self.grants = 1;
+        }
+    }
+
+    /// Nobody waits any more: what comes next is another time.
+    pub(super) const fn interrupt(&mut self) {
+        *self = Self::new();
+    }
+
+    /// How long the clock takes for so much, in nanoseconds, where that is known.
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a forecast is not exact, and the conversion saturates"
+    )]
+    pub(super) fn time(&self, ahead: u64) -> Option<u64> {
+        (self.rate > 0.0).then(|| (ahead as f64 / self.rate) as u64)
+    }
+
+    /// The time from one grant to the next, in nanoseconds, where that is known.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "the conversion saturates"
+    )]
+    pub(super) fn step(&self) -> Option<u64> {
+        (self.step > 0.0).then_some(self.step as u64)
+    }
+}
