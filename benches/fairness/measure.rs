@@ -1,5 +1,7 @@
 //! What a run was worth.
 
+use std::collections::BTreeMap;
+
 use super::draw::{Nanos, SECOND, seconds};
 
 /// Counts of durations, to 0.8 %.
@@ -83,6 +85,8 @@ pub struct Fate {
     /// Still waiting when the caller's patience ended, and so told nothing.
     pub gave_up: u64,
     pub cancelled: u64,
+    /// Why they got no seat, in the policy's words; `left` where the policy had none.
+    pub reasons: BTreeMap<&'static str, u64>,
     /// Waits of those that got a seat.
     pub waits: Durations,
     /// From the arrival to the no, or to the end of patience.
@@ -135,22 +139,4 @@ pub struct Measured {
     pub events: u64,
     /// Seats, and seats held by each tier, over time.
     pub course: Vec<(f64, Vec<f64>)>,
-}
-
-impl Measured {
-    pub fn share(&self, tier: usize) -> f64 {
-        self.used[tier] / self.capacity
-    }
-
-    pub fn all(&self) -> Fate {
-        let mut all = Fate::default();
-        for fate in &self.groups {
-            all.offered += fate.offered;
-            all.served += fate.served;
-            all.refused += fate.refused;
-            all.gave_up += fate.gave_up;
-            all.cancelled += fate.cancelled;
-        }
-        all
-    }
 }

@@ -93,7 +93,7 @@ fn shares(table: &Table) -> String {
     open(&mut out, height, &format!("{}: share of the seats by tier", run.id));
     legend(&mut out, run);
     let wide = WIDTH - LEFT - RIGHT;
-    let fluid = run.fluid();
+    let fluid = run.fluid().unwrap_or_default();
     for (place, row) in table.rows.iter().enumerate() {
         let y = TOP + STEP * place as f64;
         label(&mut out, y + 14.0, row.policy);

@@ -1,5 +1,6 @@
 //! The figures of all runs, as tables.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::bars::{Bar, Metric};
@@ -141,8 +142,7 @@ impl Table {
             }
             out.push('\n');
         }
-        let fluid = run.fluid();
-        if fluid.len() > 1 {
+        if let Some(fluid) = run.fluid().filter(|fluid| fluid.len() > 1) {
             let shares: Vec<String> = run
                 .tiers
                 .iter()
@@ -151,11 +151,13 @@ impl Table {
                 .collect();
             let _ = writeln!(
                 out,
-                "  a fluid would be shared {} of the seats at the start",
-                shares.join(", ")
+                "  a fluid would be shared {} of {:.1} seats",
+                shares.join(", "),
+                run.seats()
             );
         }
         for row in self.rows.iter().filter(|row| row.policy == "mainstay") {
+            out.push_str(&reasons(run, row));
             let note = if run.altered && !run.bars.is_empty() {
                 "  (a line of the scenario as written)"
             } else {
@@ -220,6 +222,28 @@ impl Table {
         let met = |row: &Row| self.run.bars.iter().filter(|bar| row.meets(bar)).count();
         self.rows.iter().map(|row| (met(row), all)).collect()
     }
+}
+
+/// Why requests got no seat, by group, in a thousand requests offered.
+fn reasons(run: &Run, row: &Row) -> String {
+    let mut out = String::new();
+    for (place, group) in run.groups.iter().enumerate() {
+        let fates = || row.seeds.iter().map(|seed| &seed.groups[place]);
+        let offered: u64 = fates().map(|fate| fate.offered).sum();
+        let mut all = BTreeMap::new();
+        for (why, count) in fates().flat_map(|fate| &fate.reasons) {
+            *all.entry(*why).or_insert(0) += count;
+        }
+        if !all.is_empty() {
+            let all = all.iter().map(|(why, count)| {
+                let share = *count as f64 / offered as f64 * 1e3;
+                format!("{why} {share:.2}")
+            });
+            let all: Vec<String> = all.collect();
+            let _ = writeln!(out, "  of 1000 of {} refused: {}", group.name, all.join(", "));
+        }
+    }
+    out
 }
 
 /// Lines of at most 120 characters.

@@ -345,7 +345,7 @@ impl<'a> Sim<'a> {
         for action in actions.drain(..) {
             match action {
                 Action::Start(id) => self.start(id),
-                Action::Refuse(id, hint) => self.refuse(id, hint),
+                Action::Refuse(id, why, hint) => self.refuse(id, why, hint),
             }
         }
         self.actions = actions;
@@ -377,7 +377,7 @@ impl<'a> Sim<'a> {
         self.push(done, Event::Done { slot, id });
     }
 
-    fn refuse(&mut self, id: u64, hint: Option<Nanos>) {
+    fn refuse(&mut self, id: u64, why: &'static str, hint: Option<Nanos>) {
         let Some(slot) = self.waiting(id) else { return };
         let request = self.requests[slot as usize];
         self.waiting -= 1;
@@ -389,6 +389,7 @@ impl<'a> Sim<'a> {
             } else {
                 fate.refused += 1;
             }
+            *fate.reasons.entry(why).or_default() += 1;
             fate.refusals.add(self.now - request.arrival);
         }
         self.over_with(slot, Some(hint));
@@ -406,6 +407,7 @@ impl<'a> Sim<'a> {
             } else {
                 fate.gave_up += 1;
                 fate.refusals.add(self.now - request.arrival);
+                *fate.reasons.entry("left").or_default() += 1;
             }
         }
         if !cancelled {

@@ -185,10 +185,24 @@ impl Run {
         }
     }
 
-    /// What each tier would get, as a share of the seats at the start, if work were a fluid: the weighted max-min
-    /// allocation with the reserves as lower bounds. Closed-loop groups want everything.
-    pub fn fluid(&self) -> Vec<f64> {
-        let seats = f64::from(self.capacity.first());
+    /// Seats on average while the run is measured.
+    pub fn seats(&self) -> f64 {
+        let changes = self.capacity.changes(self.end);
+        let ends = changes.iter().skip(1).map(|change| change.0).chain([self.end]);
+        let held = changes.iter().zip(ends).map(|(change, end)| {
+            let length = (end - change.0.max(self.warmup)).max(0.0);
+            length * f64::from(change.1)
+        });
+        held.sum::<f64>() / (self.end - self.warmup)
+    }
+
+    /// What each tier would get, as a share of the average seats, if work were a fluid: the weighted max-min allocation
+    /// with the reserves as lower bounds. None where callers cancel, since what they ask for then is not known.
+    pub fn fluid(&self) -> Option<Vec<f64>> {
+        if self.groups.iter().any(|group| group.cancel > 0.0) {
+            return None;
+        }
+        let seats = self.seats();
         let wanted: Vec<f64> = (0..self.tiers.len())
             .map(|tier| {
                 let of_tier = self.groups.iter().filter(|group| group.tier == tier);
@@ -203,7 +217,7 @@ impl Run {
                         };
                         wanted.min(most)
                     })
-                    .sum()
+                    .fold(0.0, |sum, wanted| sum + wanted)
             })
             .collect();
         let given = |level: f64| -> Vec<f64> {
@@ -213,7 +227,7 @@ impl Run {
                 .collect()
         };
         let (mut low, mut high) = (0.0, 1e6);
-        for _ in 0..200 {
+        for _ in 0..100 {
             let level = f64::midpoint(low, high);
             let given = given(level);
             let kept: f64 = self.tiers.iter().zip(&given).map(|(tier, given)| (tier.hold - given).max(0.0)).sum();
@@ -223,6 +237,6 @@ impl Run {
                 low = level;
             }
         }
-        given(low)
+        Some(given(low))
     }
 }

@@ -20,6 +20,8 @@ pub const ABOUT: &str = "Kubernetes' API Priority and Fairness, written anew: a 
      reserve lendable, no limit on borrowing, limits adjusted every 10 s; in each level 128 queues of 50, hands of 6 \
      (the suggested configuration), seat-seconds estimated at 3 ms and corrected. It has no weights for tenants and no \
      cap for one tenant.";
+pub const ABOUT_LENT: &str = "the same, with the reserve lendable too, all but what is held: it wastes less, and what is lent comes back at the \
+     next adjustment.";
 
 const QUEUES: usize = 128;
 const HAND: usize = 6;
@@ -31,7 +33,16 @@ const PERIOD: f64 = 10.0;
 const SMOOTHING: f64 = 0.977;
 
 pub fn build(run: &Run) -> Box<dyn Policy> {
+    with(run, |tier| tier.reserve)
+}
+
+pub fn build_lent(run: &Run) -> Box<dyn Policy> {
+    with(run, |tier| tier.hold)
+}
+
+fn with(run: &Run, kept: fn(&Tier) -> f64) -> Box<dyn Policy> {
     Box::new(Apf {
+        kept,
         levels: run.tiers.iter().map(|_| Level::new()).collect(),
         tiers: run.tiers.clone(),
         seats: 0,
@@ -43,6 +54,8 @@ pub fn build(run: &Run) -> Box<dyn Policy> {
 
 #[derive(Debug)]
 struct Apf {
+    /// What a tier does not lend.
+    kept: fn(&Tier) -> f64,
     levels: Vec<Level>,
     tiers: Vec<Tier>,
     seats: u32,
@@ -246,7 +259,7 @@ impl Apf {
         for ((level, tier), nominal) in self.levels.iter_mut().zip(&self.tiers).zip(nominal) {
             level.sync(now);
             level.nominal = f64::from(nominal);
-            level.least = (tier.reserve * f64::from(self.seats)).round().min(level.nominal);
+            level.least = ((self.kept)(tier) * f64::from(self.seats)).round().min(level.nominal);
             level.limit = nominal as usize;
         }
         self.adjust(now, false, out);
@@ -315,7 +328,7 @@ impl Policy for Apf {
         let (progress, full) = (level.progress, level.running >= level.limit);
         let queue = &mut level.queues[place];
         if full && queue.waiting.len() >= LENGTH {
-            out.push(Action::Refuse(job.id, None));
+            out.push(Action::Refuse(job.id, "queue-full", None));
             return;
         }
         if !queue.is_active() {

@@ -84,7 +84,7 @@ impl Fair {
             *self.place(refused.waiter) = Place::None;
         }
         let hint = refused.retry_after.map(|after| after.as_nanos() as Nanos);
-        out.push(Action::Refuse(refused.waiter, hint));
+        out.push(Action::Refuse(refused.waiter, refused.reason.as_str(), hint));
     }
 
     fn grant(&mut self, now: Nanos, out: &mut Vec<Action>) {
@@ -137,13 +137,13 @@ impl Policy for Fair {
     }
 
     fn resize(&mut self, seats: u32, now: Nanos, out: &mut Vec<Action>) {
-        self.scheduler.resize(self::seats(seats), Tick::from_nanos(now));
+        self.scheduler.resize(self::seats(seats));
         self.grant(now, out);
     }
 
     fn reload(&mut self, tiers: &[Tier], now: Nanos, out: &mut Vec<Action>) {
         let tiers = settings(tiers, &self.limits, self.patience);
-        let reloaded = self.scheduler.reload(tiers, Tick::from_nanos(now));
+        let reloaded = self.scheduler.reload(tiers);
         reloaded.expect("the same tiers by name");
         self.grant(now, out);
     }

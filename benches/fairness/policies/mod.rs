@@ -26,8 +26,8 @@ pub struct Job {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     Start(u64),
-    /// Told no, and perhaps when to come again.
-    Refuse(u64, Option<Nanos>),
+    /// Told no, why, and perhaps when to come again.
+    Refuse(u64, &'static str, Option<Nanos>),
 }
 
 /// A policy is told of everything that happens and says which requests start and which are refused.
@@ -95,5 +95,10 @@ pub const ALL: &[Entrant] = &[
         name: "APF-like",
         about: apf::ABOUT,
         build: apf::build,
+    },
+    Entrant {
+        name: "APF-like, lent",
+        about: apf::ABOUT_LENT,
+        build: apf::build_lent,
     },
 ];

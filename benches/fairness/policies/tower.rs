@@ -22,7 +22,7 @@ impl Policy for Shed {
             self.running += 1;
             out.push(Action::Start(job.id));
         } else {
-            out.push(Action::Refuse(job.id, None));
+            out.push(Action::Refuse(job.id, "overloaded", None));
         }
     }
 
