@@ -1,7 +1,8 @@
 //! What a tier has: its part of the seats, how far its service has come, and which of its tenants wait.
 
 use super::heap::Heap;
-use super::tag::{Clock, Tag};
+use super::parked::Parked;
+use super::tag::{Clock, FAR, Tag};
 use super::waiters::NONE;
 use crate::time::Tick;
 
@@ -10,15 +11,19 @@ pub(super) struct Lane {
     /// Tenants that wait and may have a seat.
     pub(super) heap: Heap,
     /// Tenants that wait and have as many seats as they may.
-    pub(super) parked: Vec<u32>,
+    pub(super) parked: Parked,
     pub(super) lengths: Lengths,
     pub(super) queued: u32,
     /// Waiters whose time was over when their turn came.
     pub(super) overdue: u32,
     pub(super) in_flight: u32,
     pub(super) outside: u32,
-    /// How far the service of its tenants has come.
+    /// How far the service of all its tenants has come: of those that are held back by their own limits too.
     pub(super) clock: Clock,
+    /// The latest tag that was let in.
+    pub(super) front: Tag,
+    /// The greatest charge of a request lately.
+    pub(super) widest: u64,
     /// Since when nobody waits, or since its clock last took note of that.
     pub(super) quiet_since: Tick,
     /// The end of what the tier was charged for, beside other tiers.
@@ -36,13 +41,15 @@ impl Lane {
     pub(super) fn new() -> Self {
         Self {
             heap: Heap::default(),
-            parked: Vec::new(),
+            parked: Parked::default(),
             lengths: Lengths::default(),
             queued: 0,
             overdue: 0,
             in_flight: 0,
             outside: 0,
             clock: Clock::new(),
+            front: Tag::ZERO,
+            widest: 0,
             quiet_since: Tick::ZERO,
             start: Tag::ZERO,
             estimate: 0,
@@ -55,7 +62,25 @@ impl Lane {
     pub(super) const fn seats(&self) -> u32 {
         self.in_flight.saturating_add(self.outside)
     }
+
+    /// One of tag `tag` is let in, for a charge of so much. The clock follows, but not beyond whoever is held back by
+    /// its own limit of `round` seats, unless it would stay behind by more than a round of the greatest requests.
+    pub(super) fn advance(&mut self, tag: Tag, charge: u64, round: u32) {
+        self.widest = charge.max(self.widest - self.widest / FADE);
+        self.front = self.front.later(self.clock.now()).later(tag);
+        let most = self.front.minus(self.most_behind(round));
+        let held_back = self.parked.earliest().unwrap_or(tag);
+        self.clock.advance(tag.earlier(held_back).later(most));
+    }
+
+    /// How far behind somebody may stay whom its own limit holds back.
+    pub(super) fn most_behind(&self, round: u32) -> u64 {
+        self.widest.saturating_mul(u64::from(round)).min(FAR)
+    }
 }
+
+/// A great request is forgotten over about so many.
+const FADE: u64 = 256;
 
 /// Tenants by the length of their queues, of two requests and more: whose is longest is known without a search.
 ///

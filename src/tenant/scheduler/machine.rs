@@ -12,7 +12,8 @@
 //! 4. *Next tenant.* In a tier the tenant of the earliest start tag is next, of its requests the oldest. The tag is the
 //!    end of what the tenant was charged for, or how far the tier's service had come when the request *arrived*,
 //!    whichever is later. So whoever waits for its own requests to end loses nothing by it, and whoever was away gains
-//!    nothing.
+//!    nothing. How far the service has come is the tag that was let in last, but not beyond anybody who waits for its
+//!    own requests: up to one round of a tenant's seats, which is what can be made up for.
 //! 5. *Charge of a tenant.* As rule 3, by the tenant's weight. What a request is taken to need is what it says itself,
 //!    else what its tenant's took lately, else its tier's, else a guess. What was underestimated is held against it up
 //!    to the bound of debts, and no further. While nobody of a tier waits, debts go down with time.
@@ -318,7 +319,7 @@ impl<T> Scheduler<T> {
         let many = lane.lengths.slots().take(k);
         let one = |slot: &u32| self.table.get(*slot).is_some_and(|it| it.line.len == 1);
         let few = lane.heap.slots().take(k.saturating_mul(4));
-        let parked = lane.parked.iter().copied().take(k.saturating_mul(4));
+        let parked = lane.parked.slots().take(k.saturating_mul(4));
         let few = few.chain(parked).filter(one);
         let slots = many.chain(few).take(k);
         slots.filter_map(|slot| self.count_of(slot)).collect()
@@ -364,6 +365,30 @@ impl<T> Scheduler<T> {
     #[must_use]
     pub const fn config(&self) -> &SchedulerConfig {
         &self.config
+    }
+
+    /// Moves how far the service has come, before anybody is there.
+    #[cfg(test)]
+    pub(super) fn set_clocks(&mut self, to: u64) {
+        self.clock.set(to);
+        for lane in &mut self.lanes {
+            lane.clock.set(to);
+            lane.front = lane.clock.now();
+            lane.start = self.clock.now();
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn finish_of(&self, t: u64, v: super::tag::Tag) -> (f64, TenantCount) {
+        let s = self.table.find(TenantId::new(t), 0).unwrap();
+        let f = self.table.get(s).unwrap().finish;
+        (f.ahead_of(v) as f64 / 256.0 - v.ahead_of(f) as f64 / 256.0, self.count_of(s).unwrap())
+    }
+
+    #[cfg(test)]
+    pub(super) fn clock_of(&self, tier: TierId) -> super::tag::Tag {
+        let lane = self.lanes.get(tier.place());
+        lane.map_or(super::tag::Tag::ZERO, |lane| lane.clock.now())
     }
 
     fn recount(&mut self, tier: TierId) {

@@ -88,6 +88,9 @@ mod flaw;
 mod heap;
 mod lane;
 mod machine;
+mod parked;
+#[cfg(test)]
+mod props_tests;
 mod seating;
 mod table;
 mod tag;

@@ -135,6 +135,13 @@ impl Table {
         u32::try_from(self.tenants.len() - 1).unwrap_or(NONE)
     }
 
+    /// A tenant stands there among those that are held back.
+    pub(super) fn parked(&mut self, slot: u32, at: usize) {
+        if let Some(tenant) = self.tenants.get_mut(slot as usize) {
+            tenant.parked = u32::try_from(at).unwrap_or(NONE);
+        }
+    }
+
     /// A tenant has no work any more.
     #[inline]
     pub(super) fn list(&mut self, slot: u32) {

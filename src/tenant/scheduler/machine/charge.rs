@@ -88,17 +88,21 @@ impl<T> Scheduler<T> {
             self.clock.advance(start);
         }
         let claimed = self.seating.claim(tier);
+        let round = self.seating.tenant_limit(tier);
         if let Some(lane) = self.lanes.get_mut(tier.place()) {
             lane.in_flight = lane.in_flight.saturating_add(1);
             let start = start.plus(charge(cost, tier_weight));
             lane.start = self.clock.bounded(start);
             if ground == Ground::Claim {
-                lane.claim = lane.claim.max(now) + claim_time(cost, claimed);
+                // A seat is seldom free when a claim falls due: what is lost by that, of one claim, is made up for.
+                let one = claim_time(cost, claimed);
+                lane.claim = lane.claim.max(now.back(one)) + one;
             }
-            lane.clock.advance(tag);
+            let cost = charge(cost, weight);
+            lane.advance(tag, cost, round);
             if let Some(tenant) = self.table.get_mut(slot) {
                 tenant.in_flight = tenant.in_flight.saturating_add(1);
-                tenant.finish = lane.clock.bounded(tag.plus(charge(cost, weight)));
+                tenant.finish = lane.clock.bounded(tag.plus(cost));
                 tenant.era = lane.clock.era();
             }
         }

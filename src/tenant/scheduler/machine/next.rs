@@ -225,12 +225,12 @@ impl<T> Scheduler<T> {
     }
 
     fn set_aside(&mut self, tier: TierId, slot: u32) {
-        if let Some(tenant) = self.table.get_mut(slot)
-            && tenant.parked == NONE
+        let tag = self.tag_of(tier, slot);
+        let table = &mut self.table;
+        if table.get(slot).is_some_and(|it| it.parked == NONE)
             && let Some(lane) = self.lanes.get_mut(tier.place())
         {
-            tenant.parked = u32::try_from(lane.parked.len()).unwrap_or(NONE);
-            lane.parked.push(slot);
+            lane.parked.enter(tag, slot, |slot, at| table.parked(slot, at));
         }
     }
 
@@ -241,19 +241,9 @@ impl<T> Scheduler<T> {
         };
         let at = tenant.parked as usize;
         tenant.parked = NONE;
-        let Some(lane) = self.lanes.get_mut(tier.place()) else {
-            return false;
-        };
-        if at >= lane.parked.len() {
-            return false;
-        }
-        lane.parked.swap_remove(at);
-        if let Some(moved) = lane.parked.get(at)
-            && let Some(tenant) = self.table.get_mut(*moved)
-        {
-            tenant.parked = u32::try_from(at).unwrap_or(NONE);
-        }
-        true
+        let table = &mut self.table;
+        let lane = self.lanes.get_mut(tier.place());
+        lane.is_some_and(|lane| lane.parked.leave(at, |slot, at| table.parked(slot, at)))
     }
 
     /// Lets a tenant on that has fewer seats than it may now.
@@ -262,7 +252,21 @@ impl<T> Scheduler<T> {
             && !self.is_at_limit(tier, slot)
             && self.unpark(tier, slot)
         {
+            self.catch_up(tier, slot);
             self.line_up(tier, slot);
+        }
+    }
+
+    /// Somebody who was held back by its own limit makes up for a round of seats and no more.
+    fn catch_up(&mut self, tier: TierId, slot: u32) {
+        let round = self.seating.tenant_limit(tier);
+        if let Some(tenant) = self.table.get_mut(slot)
+            && let Some(lane) = self.lanes.get(tier.place())
+        {
+            let earliest = lane.clock.now().minus(lane.most_behind(round));
+            let finish = lane.clock.read(tenant.finish, tenant.era);
+            tenant.finish = finish.later(earliest);
+            tenant.era = lane.clock.era();
         }
     }
 
@@ -292,7 +296,7 @@ impl<T> Scheduler<T> {
         }
         let lane = self.lanes.get_mut(tier.place())?;
         if lane.queued > 0 {
-            lane.pace.granted(lane.clock.now(), now);
+            lane.pace.granted(lane.front, now);
         }
         let (ticket, note, waiter) = self.waiters.free(first)?;
         Some(Granted {
@@ -402,7 +406,7 @@ impl<T> Scheduler<T> {
                 Some(lane) => std::mem::take(&mut lane.parked),
                 None => continue,
             };
-            for slot in parked {
+            for slot in parked.slots() {
                 if let Some(tenant) = self.table.get_mut(slot) {
                     tenant.parked = NONE;
                 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Scheduler, hint_of};
 use crate::tenant::scheduler::ask::{Refusal, Refused};
-use crate::tenant::scheduler::tag::charge;
+use crate::tenant::scheduler::tag::{FAR, charge};
 use crate::tenant::scheduler::waiters::NONE;
 use crate::tenant::tier::TierId;
 use crate::time::{Tick, nanos};
@@ -78,7 +78,7 @@ impl<T> Scheduler<T> {
         loop {
             let lane = self.lanes.get_mut(tier.place())?;
             let longest = lane.lengths.first();
-            let parked = lane.parked.last().copied();
+            let parked = lane.parked.slots().next();
             let slot = longest.or_else(|| lane.heap.last()).or(parked)?;
             let last = self.table.get(slot).map_or(NONE, |it| it.line.last);
             if let Some(refused) = self.turn_away(last, Refusal::Shed, now) {
@@ -100,9 +100,9 @@ impl<T> Scheduler<T> {
         let len = u64::from(tenant.line.len);
         let estimate = self.estimate(tier, slot);
         // Its turn among the others.
-        let start = self.tag_of(tier, slot).later(lane.clock.now());
         let before = charge(estimate, self.weight_of(slot)).saturating_mul(len);
-        let ahead = start.ahead_of(lane.clock.now()).saturating_add(before);
+        let turn = self.tag_of(tier, slot).plus(before.min(FAR));
+        let ahead = turn.ahead_of(lane.front);
         let turn = lane.pace.time(ahead);
         // The ends of its own, where it has as many as it may.
         let most = u64::from(self.seating.tenant_limit(tier)).max(1);
