@@ -396,3 +396,43 @@ impl Policy for Apf {
         (self.place.len(), self.running.len())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hand_has_different_queues_and_is_the_same_for_ever() {
+        let mut seen = [0_u32; QUEUES];
+        for tenant in 0..10_000 {
+            let hand = deal(tenant);
+            assert_eq!(hand, deal(tenant));
+            let mut sorted = hand;
+            sorted.sort_unstable();
+            assert!(sorted.windows(2).all(|pair| pair[0] < pair[1]), "{hand:?}");
+            for queue in hand {
+                seen[queue] += 1;
+            }
+        }
+        let mean = 10_000 * HAND as u32 / QUEUES as u32;
+        assert!(seen.iter().all(|n| n.abs_diff(mean) < mean / 4), "{seen:?}");
+    }
+
+    #[test]
+    fn seats_are_allocated_as_the_original_does() {
+        // All want more than there is: the least each, and the rest in proportion to what they want.
+        assert_eq!(allocate(&[(39.0, 39.0), (19.0, 19.0), (6.0, 6.0)], 64.0), [39, 19, 6]);
+        // One wants nothing: what it lends goes to the others.
+        assert_eq!(allocate(&[(6.0, 6.0), (6.0, 6.0), (6.0, 600.0)], 64.0), [6, 6, 52]);
+        // Nobody wants much: all of it is given out in proportion.
+        assert_eq!(allocate(&[(1.0, 2.0), (1.0, 1.0), (0.0, 1.0)], 64.0), [32, 16, 16]);
+    }
+
+    #[test]
+    fn whole_seats_are_all_of_them_and_no_more() {
+        for seats in 0..200 {
+            let given = largest_remainder(&[6.0, 3.0, 1.0], seats);
+            assert_eq!(given.iter().sum::<u32>(), seats, "{given:?}");
+        }
+    }
+}
