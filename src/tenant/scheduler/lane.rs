@@ -1,7 +1,6 @@
 //! What a tier has: its part of the seats, how far its service has come, and which of its tenants wait.
 
 use super::heap::Heap;
-use super::parked::Parked;
 use super::tag::{Clock, FAR, Tag};
 use super::waiters::NONE;
 use crate::time::Tick;
@@ -11,7 +10,7 @@ pub(super) struct Lane {
     /// Tenants that wait and may have a seat.
     pub(super) heap: Heap,
     /// Tenants that wait and have as many seats as they may.
-    pub(super) parked: Parked,
+    pub(super) parked: Heap,
     pub(super) lengths: Lengths,
     pub(super) queued: u32,
     /// Waiters whose time was over when their turn came.
@@ -41,7 +40,7 @@ impl Lane {
     pub(super) fn new() -> Self {
         Self {
             heap: Heap::default(),
-            parked: Parked::default(),
+            parked: Heap::default(),
             lengths: Lengths::default(),
             queued: 0,
             overdue: 0,
@@ -68,8 +67,8 @@ impl Lane {
     pub(super) fn advance(&mut self, tag: Tag, charge: u64, round: u32) {
         self.widest = charge.max(self.widest - self.widest / FADE);
         self.front = self.front.later(self.clock.now()).later(tag);
-        let most = self.front.minus(self.most_behind(round));
-        let held_back = self.parked.earliest().unwrap_or(tag);
+        let most = tag.minus(self.most_behind(round));
+        let held_back = self.parked.top().map_or(tag, |(tag, _)| tag);
         self.clock.advance(tag.earlier(held_back).later(most));
     }
 

@@ -379,10 +379,9 @@ impl<T> Scheduler<T> {
     }
 
     #[cfg(test)]
-    pub(super) fn finish_of(&self, t: u64, v: super::tag::Tag) -> (f64, TenantCount) {
-        let s = self.table.find(TenantId::new(t), 0).unwrap();
-        let f = self.table.get(s).unwrap().finish;
-        (f.ahead_of(v) as f64 / 256.0 - v.ahead_of(f) as f64 / 256.0, self.count_of(s).unwrap())
+    pub(super) fn owner_of(&self, seat: &Seat) -> u64 {
+        let id = self.table.get(seat.tenant).and_then(|tenant| tenant.id);
+        id.map_or(u64::MAX, TenantId::get)
     }
 
     #[cfg(test)]
@@ -449,6 +448,7 @@ impl<T> Scheduler<T> {
         let place = self.table.get(tenant)?.tier;
         let tier = TierId::new(place);
         let (ticket, note, waiter) = self.take_out(slot, now)?;
+        #[cfg(test)]
         if flawed!(self, ChargeOnDrop) {
             self.charge_dropped(tier, tenant);
         }
@@ -497,7 +497,10 @@ impl<T> Scheduler<T> {
         }
         self.moved(tier, owner, len);
         if is_last {
-            self.unpark(tier, owner);
+            let lane = self.lanes.get_mut(tier.place())?;
+            if !lane.heap.remove(owner) {
+                lane.parked.remove(owner);
+            }
             self.table.list(owner);
         }
         Some(())

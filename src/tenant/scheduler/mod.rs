@@ -88,7 +88,6 @@ mod flaw;
 mod heap;
 mod lane;
 mod machine;
-mod parked;
 #[cfg(test)]
 mod props_tests;
 mod seating;

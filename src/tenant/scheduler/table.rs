@@ -26,13 +26,10 @@ pub(super) struct Tenant {
     pub(super) in_flight: u32,
     pub(super) outside: u32,
     pub(super) line: Line,
-    /// Where it is among those of its tier that have as many as they may.
-    pub(super) parked: u32,
     /// Where it is among those of its tier whose queues are as long.
     pub(super) place: u32,
     pub(super) weight: Weight,
     pub(super) tier: u8,
-    pub(super) in_heap: bool,
     is_listed: bool,
 }
 
@@ -46,11 +43,9 @@ impl Tenant {
             in_flight: 0,
             outside: 0,
             line: Line::EMPTY,
-            parked: NONE,
             place: NONE,
             weight: Weight::ONE,
             tier,
-            in_heap: false,
             is_listed: false,
         }
     }
@@ -135,13 +130,6 @@ impl Table {
         u32::try_from(self.tenants.len() - 1).unwrap_or(NONE)
     }
 
-    /// A tenant stands there among those that are held back.
-    pub(super) fn parked(&mut self, slot: u32, at: usize) {
-        if let Some(tenant) = self.tenants.get_mut(slot as usize) {
-            tenant.parked = u32::try_from(at).unwrap_or(NONE);
-        }
-    }
-
     /// A tenant has no work any more.
     #[inline]
     pub(super) fn list(&mut self, slot: u32) {
@@ -168,8 +156,7 @@ impl Table {
             let Some(id) = tenant.id.filter(|_| tenant.is_idle()) else {
                 continue;
             };
-            // One that still stands in the heap leaves that first.
-            if tenant.in_heap || owes(tenant) {
+            if owes(tenant) {
                 self.list(slot);
                 continue;
             }
@@ -216,7 +203,8 @@ mod tests {
     fn a_tenant_takes_less_than_300_bytes() {
         // Its place, the index at its emptiest, the heap, the list of idle ones, the queues by length.
         let index = (size_of::<(Key, u32)>() + 1) * 16 / 7;
-        let bytes = size_of::<Tenant>() + index + 2 * 16 + 2 * 4 + 2 * 4;
+        let heaps = 2 * size_of::<(Tag, u32)>() + 3 * 2 * 4;
+        let bytes = size_of::<Tenant>() + index + heaps + 2 * 4 + 2 * 4;
         assert!(bytes <= 220, "{bytes}");
     }
 }

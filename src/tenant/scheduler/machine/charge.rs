@@ -121,6 +121,7 @@ impl<T> Scheduler<T> {
     pub(super) fn correct(&mut self, tier: TierId, seat: &Seat, now: Tick) {
         let took = nanos(now.since(seat.since)).min(MOST);
         self.learn(tier, seat.tenant, took);
+        #[cfg(test)]
         if flawed!(self, NoCorrection) || flawed!(self, CountCharging) {
             return;
         }
@@ -138,6 +139,7 @@ impl<T> Scheduler<T> {
                     tenant.era = lane.clock.era();
                 }
             }
+            self.retag(tier, seat.tenant);
         }
         let claimed = self.seating.claim(tier);
         if seat.is_claimed
@@ -214,7 +216,8 @@ impl<T> Scheduler<T> {
         }
     }
 
-    /// A flaw's.
+    /// The mistake of rule 6.
+    #[cfg(test)]
     pub(super) fn charge_dropped(&mut self, tier: TierId, slot: u32) {
         let weight = self.weight_of(slot);
         let cost = self.estimate(tier, slot);

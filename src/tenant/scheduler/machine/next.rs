@@ -140,11 +140,8 @@ impl<T> Scheduler<T> {
             };
             let first = self.table.get(slot).map_or(NONE, |it| it.line.first);
             let Some(note) = self.waiters.note(first) else {
-                lane.heap.pop();
-                if let Some(tenant) = self.table.get_mut(slot) {
-                    tenant.in_heap = false;
-                }
-                self.table.list(slot);
+                // Whoever has no work any more has left the heap.
+                lane.heap.remove(slot);
                 continue;
             };
             if note.until <= now {
@@ -158,7 +155,7 @@ impl<T> Scheduler<T> {
             let due = self.tag_of(tier, slot);
             if tag.is_before(due) {
                 if let Some(lane) = self.lanes.get_mut(tier.place()) {
-                    lane.heap.retag(due);
+                    lane.heap.retag(due, slot);
                 }
                 continue;
             }
@@ -195,62 +192,43 @@ impl<T> Scheduler<T> {
         finish.later(stamp)
     }
 
-    /// Puts a tenant that has begun to wait where it belongs.
+    /// Puts a tenant that waits, and stands nowhere, where it belongs.
     pub(super) fn line_up(&mut self, tier: TierId, slot: u32) {
-        if self.is_at_limit(tier, slot) {
-            if self.table.get(slot).is_some_and(|it| !it.in_heap) {
-                self.set_aside(tier, slot);
-            }
-            return;
-        }
         let tag = self.tag_of(tier, slot);
-        if let Some(tenant) = self.table.get_mut(slot)
-            && !tenant.in_heap
-            && let Some(lane) = self.lanes.get_mut(tier.place())
-        {
-            tenant.in_heap = true;
-            lane.heap.push(tag, slot);
-        }
-    }
-
-    /// The first of the heap has as many seats as it may.
-    fn park(&mut self, tier: TierId, slot: u32) {
+        let is_at_limit = self.is_at_limit(tier, slot);
         if let Some(lane) = self.lanes.get_mut(tier.place()) {
-            lane.heap.pop();
+            if is_at_limit {
+                lane.parked.push(tag, slot);
+            } else {
+                lane.heap.push(tag, slot);
+            }
         }
-        if let Some(tenant) = self.table.get_mut(slot) {
-            tenant.in_heap = false;
-        }
-        self.set_aside(tier, slot);
     }
 
-    fn set_aside(&mut self, tier: TierId, slot: u32) {
+    /// One who may have a seat no more.
+    fn park(&mut self, tier: TierId, slot: u32) {
         let tag = self.tag_of(tier, slot);
-        let table = &mut self.table;
-        if table.get(slot).is_some_and(|it| it.parked == NONE)
-            && let Some(lane) = self.lanes.get_mut(tier.place())
+        if let Some(lane) = self.lanes.get_mut(tier.place())
+            && lane.heap.remove(slot)
         {
-            lane.parked.enter(tag, slot, |slot, at| table.parked(slot, at));
+            lane.parked.push(tag, slot);
         }
     }
 
-    /// Takes a tenant out of those that are held back by their own limit. Says whether it was one.
-    pub(super) fn unpark(&mut self, tier: TierId, slot: u32) -> bool {
-        let Some(tenant) = self.table.get_mut(slot) else {
-            return false;
-        };
-        let at = tenant.parked as usize;
-        tenant.parked = NONE;
-        let table = &mut self.table;
-        let lane = self.lanes.get_mut(tier.place());
-        lane.is_some_and(|lane| lane.parked.leave(at, |slot, at| table.parked(slot, at)))
+    /// A tenant's tag has become earlier.
+    pub(super) fn retag(&mut self, tier: TierId, slot: u32) {
+        let tag = self.tag_of(tier, slot);
+        if let Some(lane) = self.lanes.get_mut(tier.place()) {
+            lane.heap.retag(tag, slot);
+        }
     }
 
     /// Lets a tenant on that has fewer seats than it may now.
     pub(super) fn let_on(&mut self, tier: TierId, slot: u32) {
-        if self.table.get(slot).is_some_and(|it| it.parked != NONE)
-            && !self.is_at_limit(tier, slot)
-            && self.unpark(tier, slot)
+        let is_at_limit = self.is_at_limit(tier, slot);
+        if let Some(lane) = self.lanes.get_mut(tier.place())
+            && !is_at_limit
+            && lane.parked.remove(slot)
         {
             self.catch_up(tier, slot);
             self.line_up(tier, slot);
@@ -285,14 +263,10 @@ impl<T> Scheduler<T> {
         self.wheel.unset(first);
         self.unqueue(first, now)?;
         let seat = self.take_seat(tier, slot, ground, tag, cost, now);
-        if self.table.get(slot)?.line.len == 0 {
-            self.lanes.get_mut(tier.place())?.heap.pop();
-            self.table.get_mut(slot)?.in_heap = false;
-        } else if self.is_at_limit(tier, slot) {
+        if self.is_at_limit(tier, slot) {
             self.park(tier, slot);
         } else {
-            let tag = self.tag_of(tier, slot);
-            self.lanes.get_mut(tier.place())?.heap.retag(tag);
+            self.retag(tier, slot);
         }
         let lane = self.lanes.get_mut(tier.place())?;
         if lane.queued > 0 {
@@ -371,19 +345,6 @@ impl<T> Scheduler<T> {
 
     /// Rule 9.
     pub(super) fn forget_one(&mut self) -> bool {
-        // Those who left a tier in which nobody waits any more still stand in its heap.
-        for lane in &mut self.lanes {
-            for _ in 0..crate::tenant::scheduler::table::LOOKS {
-                let stale = lane.heap.last().filter(|_| lane.queued == 0);
-                let Some(slot) = stale else {
-                    break;
-                };
-                lane.heap.pop_last();
-                if let Some(tenant) = self.table.get_mut(slot) {
-                    tenant.in_heap = false;
-                }
-            }
-        }
         let forgives = flawed!(self, ForgiveDebt);
         let lanes = &self.lanes;
         self.table.forget(|tenant| {
@@ -407,9 +368,6 @@ impl<T> Scheduler<T> {
                 None => continue,
             };
             for slot in parked.slots() {
-                if let Some(tenant) = self.table.get_mut(slot) {
-                    tenant.parked = NONE;
-                }
                 self.line_up(tier, slot);
             }
         }

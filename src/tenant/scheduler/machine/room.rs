@@ -5,7 +5,6 @@ use std::time::Duration;
 use super::{Scheduler, hint_of};
 use crate::tenant::scheduler::ask::{Refusal, Refused};
 use crate::tenant::scheduler::tag::{FAR, charge};
-use crate::tenant::scheduler::waiters::NONE;
 use crate::tenant::tier::TierId;
 use crate::time::{Tick, nanos};
 
@@ -75,22 +74,13 @@ impl<T> Scheduler<T> {
 
     /// Turns away the youngest of the longest queue of a tier.
     fn shed(&mut self, tier: TierId, now: Tick) -> Option<Refused<T>> {
-        loop {
-            let lane = self.lanes.get_mut(tier.place())?;
-            let longest = lane.lengths.first();
-            let parked = lane.parked.slots().next();
-            let slot = longest.or_else(|| lane.heap.last()).or(parked)?;
-            let last = self.table.get(slot).map_or(NONE, |it| it.line.last);
-            if let Some(refused) = self.turn_away(last, Refusal::Shed, now) {
-                return Some(refused);
-            }
-            // One who has left already, and still stands in the heap.
-            self.lanes.get_mut(tier.place())?.heap.pop_last();
-            if let Some(tenant) = self.table.get_mut(slot) {
-                tenant.in_heap = false;
-            }
-            self.table.list(slot);
-        }
+        let lane = self.lanes.get(tier.place())?;
+        let longest = lane.lengths.first();
+        let slot = longest
+            .or_else(|| lane.heap.last())
+            .or(lane.parked.last())?;
+        let youngest = self.table.get(slot)?.line.last;
+        self.turn_away(youngest, Refusal::Shed, now)
     }
 
     /// How long one more of a tenant would wait, in nanoseconds, where anything is known of it.

@@ -6,7 +6,9 @@ use std::num::NonZeroU32;
 use crate::rng::Rng;
 use crate::tenant::scheduler::flaw::Flaw;
 use crate::tenant::scheduler::wheel::STEP;
-use crate::tenant::scheduler::{Arrival, Ask, Refusal, Scheduler, SchedulerConfig, Seat, TenantId, Ticket};
+use crate::tenant::scheduler::{
+    Arrival, Ask, Refusal, Scheduler, SchedulerConfig, Seat, TenantId, Ticket,
+};
 use crate::tenant::tier::{TierId, Tiers, Weight};
 use crate::time::Tick;
 
@@ -161,7 +163,10 @@ impl Field {
                 evicted,
             } => {
                 story.fate = Fate::Waits { ticket, until };
-                self.queues.entry((request.tier, request.tenant)).or_default().push_back(id);
+                self.queues
+                    .entry((request.tier, request.tenant))
+                    .or_default()
+                    .push_back(id);
                 self.waiting += 1;
                 pushed_out = evicted;
             }
@@ -189,7 +194,10 @@ impl Field {
 
     fn unqueue(&mut self, id: usize) -> Verdict {
         let request = self.stories[id].request;
-        let queue = self.queues.entry((request.tier, request.tenant)).or_default();
+        let queue = self
+            .queues
+            .entry((request.tier, request.tenant))
+            .or_default();
         let at = queue.iter().position(|other| *other == id);
         let at = at.ok_or_else(|| format!("{id} does not wait"))?;
         queue.remove(at);
@@ -222,7 +230,11 @@ impl Field {
         self.sweep()?;
         self.let_in()?;
         self.sweep()?;
-        if self.strict { self.check_rest() } else { Ok(()) }
+        if self.strict {
+            self.check_rest()
+        } else {
+            Ok(())
+        }
     }
 
     fn sweep(&mut self) -> Verdict {
@@ -231,7 +243,10 @@ impl Field {
                 return Err(format!("{} does not wait", refused.waiter));
             };
             if until > self.now {
-                return Err(format!("P9: {} was turned away before its time", refused.waiter));
+                return Err(format!(
+                    "P9: {} was turned away before its time",
+                    refused.waiter
+                ));
             }
             self.refused(refused.waiter, Refusal::Deadline)?;
         }
@@ -316,9 +331,8 @@ impl Field {
     }
 
     fn best_grounds(&self) -> bool {
-        let below = |tier: &u8| {
-            self.of_tier(*tier) < self.pool.seating().reserved(TierId::new(*tier))
-        };
+        let below =
+            |tier: &u8| self.of_tier(*tier) < self.pool.seating().reserved(TierId::new(*tier));
         self.ready().iter().any(below)
     }
 
@@ -356,14 +370,22 @@ impl Field {
     /// P8.
     pub(super) fn check_sums(&self) -> Verdict {
         let count = |n: usize| u32::try_from(n).unwrap();
-        same(self.pool.in_flight(), count(self.running.len()), "P8: seats and who runs")?;
+        same(
+            self.pool.in_flight(),
+            count(self.running.len()),
+            "P8: seats and who runs",
+        )?;
         same(self.pool.waiting(), count(self.waiting), "P8: who waits")?;
         let (mut waits, mut runs) = (0, 0);
         for story in &self.stories {
             waits += usize::from(matches!(story.fate, Fate::Waits { .. }));
             runs += usize::from(story.fate == Fate::Runs);
         }
-        same((waits, runs), (self.waiting, self.running.len()), "P8: stories")?;
+        same(
+            (waits, runs),
+            (self.waiting, self.running.len()),
+            "P8: stories",
+        )?;
         for (id, _) in self.tiers().iter() {
             let tier = u8::try_from(id.place()).unwrap();
             let queues = self.queues.iter().filter(|((of, _), _)| *of == tier);
@@ -466,7 +488,11 @@ impl Field {
     /// All that runs and waits comes to its end.
     pub(super) fn finish(&mut self) -> Verdict {
         self.until(Tick::from_nanos(u64::MAX / 2))?;
-        same((self.waiting, self.running.len()), (0, 0), "all come to an end")?;
+        same(
+            (self.waiting, self.running.len()),
+            (0, 0),
+            "all come to an end",
+        )?;
         self.check_sums()
     }
 }
