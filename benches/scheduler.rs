@@ -48,7 +48,10 @@ impl Pool {
     fn empty(tenants: u64, tiers: u64) -> Self {
         let names = ["a", "b", "c"];
         let weights = [6, 3, 1];
-        let all = names.into_iter().zip(weights).take(tiers as usize);
+        let all = names
+            .into_iter()
+            .zip(weights)
+            .take(usize::try_from(tiers).unwrap_or(names.len()));
         let all = all.map(|(name, weight)| {
             Tier::new(name)
                 .weight(Weight::of(weight))

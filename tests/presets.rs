@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use mainstay::breaker::{Breaker, BreakerConfig, State};
+use mainstay::num::{Ratio, count};
 use mainstay::outcome::{Failure, Outcome};
 use mainstay::presets::{erp, synthetic};
 use mainstay::retry::RetryConfig;
 use mainstay::rng::Rng;
+use mainstay::tenant::scheduler::Seating;
+use mainstay::tenant::tier::Tiers;
 use mainstay::time::Tick;
 
 const FAILED: Outcome = Outcome::Failure(Failure::Error);
@@ -211,4 +214,28 @@ fn s4_29_each_service_has_its_numbers() {
     trips(synthetic::object_storage_breaker(), 5, 30, 3, 3);
     trips(synthetic::quality_breaker(), 3, 45, 3, 3);
     trips(synthetic::notification_breaker(), 10, 120, 3, 3);
+}
+
+/// The names and the one number that the platforms give: 10 % of the GPUs for enterprise, held.
+#[test]
+fn tiers_of_tenants() {
+    let names = |tiers: &Tiers| -> Vec<String> {
+        let names = tiers.iter().map(|(_, tier)| tier.name().to_owned());
+        names.collect()
+    };
+    assert_eq!(names(&erp::tiers()), ["enterprise", "mid-market", "smb"]);
+    assert_eq!(
+        names(&erp::gpu_tiers()),
+        ["priority", "standard", "best-effort"]
+    );
+    assert_eq!(
+        names(&synthetic::tiers()),
+        ["enterprise", "business", "starter"]
+    );
+    let gpus = erp::gpu_tiers();
+    let priority = gpus.find("priority");
+    assert_eq!(gpus.tier(priority).held_share(), Ratio::percent(10));
+    for (nodes, held) in [(8, 1), (20, 2)] {
+        assert_eq!(Seating::new(&gpus, count(nodes)).held(priority), held);
+    }
 }

@@ -447,3 +447,35 @@ fn share(field: &'static str, value: Ratio, expected: &'static str) -> ConfigErr
 fn wrong(field: &'static str, value: &str, expected: &'static str) -> ConfigError {
     ConfigError::new(field, value, expected)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tiers_that_do_not_fit_together_are_refused_by_name() {
+        let percent = Ratio::percent;
+        let tier = Tier::new;
+        let refused = |tiers: Vec<Tier>| Tiers::new(tiers).unwrap_err().field().to_owned();
+        assert_eq!(refused(vec![]), "tiers");
+        assert_eq!(refused(vec![tier("a"); 9]), "tiers");
+        assert_eq!(refused(vec![tier("a"), tier("a")]), "name");
+        assert_eq!(refused(vec![tier("")]), "name");
+        assert_eq!(refused(vec![tier("a").held(percent(1))]), "held");
+        let more = tier("a").reserved(percent(60)).limit(percent(50));
+        assert_eq!(refused(vec![more]), "reserved");
+        let half = |name| tier(name).reserved(percent(51));
+        assert_eq!(refused(vec![half("a"), half("b")]), "reserved");
+        assert_eq!(refused(vec![tier("a").limit(Ratio::ZERO)]), "limit");
+        let nothing = tier("a").tenant_share(Ratio::ZERO);
+        assert_eq!(refused(vec![nothing]), "tenant_share");
+    }
+
+    #[test]
+    fn shares_are_counted_in_millionths() {
+        let tenths = ["a", "b", "c", "d", "e", "f", "g"].map(Tier::new);
+        let tenths = tenths.map(|tier| tier.reserved(Ratio::percent(14)));
+        assert!(Tiers::new(tenths).is_ok());
+        assert_eq!(parts(Ratio::percent(29)), 290_000);
+    }
+}

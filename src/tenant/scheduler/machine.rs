@@ -164,6 +164,8 @@ impl<T> Scheduler<T> {
     }
 
     /// Gives one waiter a seat, if there is one of each.
+    ///
+    /// One whose time was over is passed over; [`handle_timeout`](Self::handle_timeout) hands it back at once.
     pub fn grant(&mut self, now: Tick) -> Option<Granted<T>> {
         if self.queued == 0 {
             return None;
@@ -200,6 +202,14 @@ impl<T> Scheduler<T> {
         }
         let (.., waiter) = self.take_out(ticket.slot, now)?;
         Some(waiter)
+    }
+
+    /// A waiter whose own timer says that its time is over is turned away as [`handle_timeout`](Self::handle_timeout) would
+    /// do a little later; none if it was granted a seat or turned away before. Afterwards [`grant`](Self::grant) until it
+    /// says none.
+    pub fn give_up(&mut self, ticket: Ticket, now: Tick) -> Option<Refused<T>> {
+        self.waiters.known(ticket)?;
+        self.turn_away(ticket.slot, Refusal::Deadline, now)
     }
 
     /// When to call [`handle_timeout`](Self::handle_timeout) next, at the latest; none while nobody waits.
@@ -411,6 +421,7 @@ impl<T> Scheduler<T> {
         let stamp = self.lanes.get(tier.place()).map(|lane| lane.clock.now());
         let note = Note {
             tenant: slot,
+            tier,
             stamp: stamp.unwrap_or(super::tag::Tag::ZERO),
             arrived: now,
             until,
@@ -444,9 +455,7 @@ impl<T> Scheduler<T> {
 
     /// Turns a waiter away.
     fn turn_away(&mut self, slot: u32, reason: Refusal, now: Tick) -> Option<Refused<T>> {
-        let tenant = self.waiters.note(slot)?.tenant;
-        let place = self.table.get(tenant)?.tier;
-        let tier = TierId::new(place);
+        let Note { tenant, tier, .. } = *self.waiters.note(slot)?;
         let (ticket, note, waiter) = self.take_out(slot, now)?;
         #[cfg(test)]
         if flawed!(self, ChargeOnDrop) {
@@ -467,8 +476,7 @@ impl<T> Scheduler<T> {
         let note = *self.waiters.note(slot)?;
         self.wheel.unset(slot);
         if note.is_overdue {
-            let tier = TierId::new(self.table.get(note.tenant)?.tier);
-            if let Some(lane) = self.lanes.get_mut(tier.place()) {
+            if let Some(lane) = self.lanes.get_mut(note.tier.place()) {
                 lane.overdue = lane.overdue.saturating_sub(1);
             }
         } else {
@@ -479,9 +487,12 @@ impl<T> Scheduler<T> {
 
     /// Takes a waiter out of its queue, and leaves the rest to the caller.
     fn unqueue(&mut self, slot: u32, now: Tick) -> Option<()> {
-        let owner = self.waiters.note(slot)?.tenant;
+        let Note {
+            tenant: owner,
+            tier,
+            ..
+        } = *self.waiters.note(slot)?;
         let tenant = self.table.get_mut(owner)?;
-        let tier = TierId::new(tenant.tier);
         let len = tenant.line.len;
         self.waiters.unlink(&mut tenant.line, slot);
         let is_last = tenant.line.len == 0;

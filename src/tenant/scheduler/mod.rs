@@ -89,6 +89,8 @@ mod heap;
 mod lane;
 mod machine;
 #[cfg(test)]
+mod machine_tests;
+#[cfg(test)]
 mod props_tests;
 mod seating;
 mod table;

@@ -2,6 +2,7 @@
 
 use super::ask::Ticket;
 use super::tag::Tag;
+use crate::tenant::tier::TierId;
 use crate::time::Tick;
 
 pub(super) const NONE: u32 = u32::MAX;
@@ -10,6 +11,8 @@ pub(super) const NONE: u32 = u32::MAX;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Note {
     pub(super) tenant: u32,
+    /// Its own, since the tenant may be forgotten before one that is overdue is handed back.
+    pub(super) tier: TierId,
     /// How far its tier's service had come when it arrived.
     pub(super) stamp: Tag,
     pub(super) arrived: Tick,

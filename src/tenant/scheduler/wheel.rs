@@ -202,6 +202,7 @@ const fn turn(when: u64, level: usize) -> usize {
 }
 
 #[cfg(test)]
+#[expect(clippy::cast_possible_truncation, reason = "small draws")]
 mod tests {
     use std::collections::BTreeMap;
 

@@ -497,6 +497,7 @@ impl Field {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "what is compared is small")]
 pub(super) fn same<A: PartialEq + std::fmt::Debug>(is: A, should: A, what: &str) -> Verdict {
     if is == should {
         Ok(())

@@ -1,12 +1,23 @@
 //! The laws of the scheduler, each run over many seeds; and each mistake of [`Flaw`], which some law must notice.
 //!
+//! | P | law | trap | where |
+//! |---|---|---|---|
+//! | 1, 2, 8, 12 | `any_operations`, `both_paths` | 1, 16 | `told_in_time` |
+//! | 3 | `seats_of_shares` | 2 | `absence_earns_nothing`, `debts_outlast_pressure` |
+//! | 4 | `no_starvation` | 4 | `any_operations`, `both_paths` |
+//! | 5, 11, 12 | `lag_of_known_costs` | 7 | a capacity is not zero by its type |
+//! | 6 | `lag_of_estimates` | 8 | `seats_of_shares` |
+//! | 7 | `first_service` | 9 | `shares_in_overload` |
+//! | 9 | `told_in_time` | 10 | `lag_of_estimates`, `heavy_neighbour` |
+//! | 10 | `debts_outlast_pressure` | 11 | `no_starvation` |
+//! | 13 | `metamorphoses` | 12 | `benches/scheduler.rs` |
+//! | | | 13 | `a_million_names` |
+//! | | | 17 | `machine_tests.rs` |
+//!
+//! Traps 3, 5, 6, 14, 18 and 19 are the shell's; 15 has nothing here that could fall into it.
+//!
 //! `PROPTEST_CASES=25600` runs a hundred times as many seeds of each; `PROPTEST_RNG_SEED` repeats a run.
 
-#![expect(
-    clippy::indexing_slicing,
-    clippy::unwrap_used,
-    reason = "a test panics to fail"
-)]
 #![expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
@@ -15,19 +26,26 @@
 )]
 
 mod field;
-mod laws;
+mod lags;
+mod loads;
 mod outside;
+mod queues;
 mod rivals;
+mod shares;
 
 use field::Verdict;
-use laws::{
-    a_million_names, absence_earns_nothing, any_operations, debts_outlast_pressure, first_service,
-    heavy_neighbour, honest_forecasts, lag_of_estimates, lag_of_known_costs, metamorphoses,
-    no_starvation, seats_of_shares, shares_in_overload, the_longest_queue_pays, told_in_time,
+use lags::{
+    debts_outlast_pressure, first_service, lag_of_estimates, lag_of_known_costs, metamorphoses,
 };
 use outside::both_paths;
 use proptest::prelude::*;
 use proptest::test_runner::{TestCaseError, TestRunner};
+use queues::{
+    a_million_names, any_operations, honest_forecasts, the_longest_queue_pays, told_in_time,
+};
+use shares::{
+    absence_earns_nothing, heavy_neighbour, no_starvation, seats_of_shares, shares_in_overload,
+};
 
 use super::flaw::Flaw;
 

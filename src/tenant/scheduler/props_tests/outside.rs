@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::field::{MILLI, Verdict, below, same, spread, within};
-use super::laws::any_tiers;
+use super::loads::any_tiers;
 use crate::num::count;
 use crate::rng::Rng;
 use crate::tenant::scheduler::flaw::Flaw;

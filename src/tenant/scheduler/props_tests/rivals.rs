@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use super::field::{MILLI, below, within};
-use super::laws::Lag;
+use super::loads::Lag;
 use crate::rng::Rng;
 
 struct Drr {
@@ -91,7 +91,6 @@ fn the_measure_tells_a_large_quantum_and_a_reached_limit() {
         let exact = lag(seed, 1, 9, MILLI / 10);
         let coarse = lag(seed, 1, 9, 20 * MILLI);
         let held_back = lag(seed, 6, 2, MILLI / 10);
-        eprintln!("{exact} {coarse} {held_back}");
         assert!(exact < 1.5, "{seed}: {exact}");
         assert!(coarse > 2.0, "{seed}: {coarse}");
         assert!(held_back > 10.0, "{seed}: {held_back}");

@@ -1,0 +1,111 @@
+//! Single rules, by number; what holds whatever happens is in `props_tests`.
+
+use std::time::Duration;
+
+use super::{Arrival, Ask, Refusal, Scheduler, SchedulerConfig, TenantId};
+use crate::num::{Period, Ratio, count};
+use crate::tenant::tier::{Tier, TierId, Tiers, Weight};
+use crate::time::Tick;
+
+fn at(millis: u64) -> Tick {
+    Tick::ZERO + Duration::from_millis(millis)
+}
+
+fn ask(tenant: u64, tier: u8) -> Ask {
+    Ask::new(TenantId::new(tenant), TierId::new(tier))
+}
+
+fn pool(capacity: u32, tiers: impl IntoIterator<Item = Tier>) -> SchedulerConfig {
+    SchedulerConfig::new(count(capacity), Tiers::new(tiers).unwrap())
+}
+
+#[test]
+fn trap_17_a_tier_that_there_is_not_is_the_lowest() {
+    let tiers = [Tier::new("a").reserved(Ratio::percent(50)), Tier::new("b")];
+    let mut pool = Scheduler::new(pool(2, tiers));
+    let Arrival::Granted { seat, .. } = pool.admit(ask(1, 77), (), at(0)) else {
+        panic!("a seat is free");
+    };
+    assert_eq!(seat.tier(), TierId::new(1));
+    pool.release(seat, at(1));
+}
+
+#[test]
+fn rule_8_whoever_has_no_time_is_refused_and_never_waits() {
+    let mut pool = Scheduler::new(pool(1, [Tier::new("a")]));
+    let late = ask(1, 0).deadline(at(5));
+    let Arrival::Refused(refused) = pool.admit(late, 'x', at(5)) else {
+        panic!("its time is over");
+    };
+    assert_eq!((refused.reason, refused.waiter), (Refusal::Deadline, 'x'));
+    assert_eq!((pool.waiting(), pool.tenants()), (0, 0));
+}
+
+#[test]
+fn rule_9_who_is_handed_back_late_may_be_forgotten_before() {
+    let tiers = [Tier::new("a"), Tier::new("b")];
+    let mut pool = Scheduler::new(pool(1, tiers).tenants(count(1)));
+    let Arrival::Granted { seat, .. } = pool.admit(ask(1, 0), 1, at(0)) else {
+        panic!("a seat is free");
+    };
+    let short = ask(2, 0).deadline(at(3));
+    assert!(matches!(
+        pool.admit(short, 2, at(1)),
+        Arrival::Queued { .. }
+    ));
+    // Its turn comes after its time, and before anybody looked at the timers.
+    pool.release(seat, at(4));
+    assert!(pool.grant(at(4)).is_none());
+    assert_eq!(pool.tier(TierId::new(0)).waiting, 1);
+    for other in 3..9 {
+        if let Arrival::Granted { seat, .. } = pool.admit(ask(other, 1), 3, at(60_000)) {
+            pool.release(seat, at(60_000));
+        }
+    }
+    assert_eq!(pool.handle_timeout(at(60_000)).unwrap().waiter, 2);
+    assert_eq!(pool.tier(TierId::new(0)).waiting, 0);
+    assert_eq!(pool.waiting(), 0);
+}
+
+#[test]
+fn rule_10_other_tiers_are_refused_and_change_nothing() {
+    let mut pool = Scheduler::<()>::new(pool(4, [Tier::new("a"), Tier::new("b")]));
+    let before = pool.config().clone();
+    let others = Tiers::new([Tier::new("b"), Tier::new("a")]).unwrap();
+    let error = pool.reload(others).unwrap_err();
+    assert_eq!(error.field(), "tiers");
+    assert_eq!(pool.config(), &before);
+
+    let same = [Tier::new("a").weight(Weight::of(3)), Tier::new("b")];
+    pool.reload(Tiers::new(same).unwrap()).unwrap();
+    assert_eq!(
+        pool.config()
+            .tiers()
+            .tier(TierId::new(0))
+            .share_weight()
+            .get(),
+        3
+    );
+}
+
+#[test]
+fn the_greatest_queues_are_known_without_a_search() {
+    let tier = Tier::new("a").patience(Period::secs(60));
+    let mut pool = Scheduler::new(pool(1, [tier]));
+    let mut seats = Vec::new();
+    for (tenant, requests) in [(1, 1), (2, 5), (3, 2), (4, 1), (5, 3)] {
+        for _ in 0..requests {
+            if let Arrival::Granted { seat, .. } = pool.admit(ask(tenant, 0), (), at(0)) {
+                seats.push(seat);
+            }
+        }
+    }
+    let top = pool.top(TierId::new(0), 3);
+    let top = top.iter().map(|it| (it.tenant.unwrap().get(), it.waiting));
+    assert_eq!(top.collect::<Vec<_>>(), [(2, 5), (5, 3), (3, 2)]);
+    assert_eq!(
+        pool.top(TierId::new(0), 9).len(),
+        4,
+        "one has a seat and waits no more"
+    );
+}
