@@ -68,13 +68,21 @@ fn main() -> ExitCode {
     for table in &tables {
         print!("{}", table.terminal());
     }
-    let measured = || tables.iter().flat_map(|table| &table.rows).flat_map(|row| &row.seeds);
+    let measured = || {
+        tables
+            .iter()
+            .flat_map(|table| &table.rows)
+            .flat_map(|row| &row.seeds)
+    };
     let events: u64 = measured().map(|run| run.events).sum();
     println!(
         "\n{:.1} million events in {elapsed:.1} s",
         events as f64 / 1e6
     );
-    let missed: Vec<String> = tables.iter().flat_map(|table| table.missed("mainstay")).collect();
+    let missed: Vec<String> = tables
+        .iter()
+        .flat_map(|table| table.missed("mainstay"))
+        .collect();
     println!("mainstay: {} lines missed", missed.len());
     for line in &missed {
         println!("  {line}");
@@ -106,7 +114,9 @@ fn play(options: &Options, entrants: &[&Entrant]) -> Vec<Table> {
     std::thread::scope(|scope| {
         for _ in 0..threads.min(jobs.len()) {
             scope.spawn(|| {
-                while let Some((run, entrant, seed)) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
+                while let Some((run, entrant, seed)) =
+                    jobs.get(next.fetch_add(1, Ordering::Relaxed))
+                {
                     let measured = sim::play(&options.runs[*run], entrants[*entrant], *seed);
                     let mut done = done.lock().expect("a run that panics ends the bench");
                     done.push((*run, *entrant, *seed, measured));
@@ -143,7 +153,9 @@ fn write(
     let file = Path::new(file);
     let folder = file.with_extension("");
     std::fs::create_dir_all(&folder)?;
-    let name = folder.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    let name = folder
+        .file_name()
+        .map_or_else(String::new, |name| name.to_string_lossy().into_owned());
     let mut shown = Vec::new();
     for table in tables {
         let mut pictures = Vec::new();

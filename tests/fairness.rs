@@ -52,7 +52,10 @@ fn functions_are_those_of_the_system() {
     let mut rng = Rng::new(1);
     for _ in 0..10_000 {
         let x = rng.unit() * 100.0 + 1e-9;
-        assert!((ln(x) - x.ln()).abs() <= 1e-12 * x.ln().abs().max(1.0), "ln {x}");
+        assert!(
+            (ln(x) - x.ln()).abs() <= 1e-12 * x.ln().abs().max(1.0),
+            "ln {x}"
+        );
         let y = rng.unit() * 60.0 - 30.0;
         assert!((exp(y) - y.exp()).abs() <= 1e-12 * y.exp(), "exp {y}");
         let turns = rng.unit() * 10.0 - 5.0;
@@ -72,10 +75,18 @@ fn service_times_have_the_mean_and_the_tail_that_they_say() {
     };
     let near = |(mean, above): (f64, f64), known: (f64, f64), off: f64| {
         assert!((mean - known.0).abs() < off, "mean {mean}, not {}", known.0);
-        assert!((above - known.1).abs() < 0.003, "{above} above, not {}", known.1);
+        assert!(
+            (above - known.1).abs() < 0.003,
+            "{above} above, not {}",
+            known.1
+        );
     };
     near(share_above(Service::Fixed(0.1), 0.1), (0.1, 0.0), 1e-9);
-    near(share_above(Service::Exponential(0.1), 0.2), (0.1, 0.1353), 0.001);
+    near(
+        share_above(Service::Exponential(0.1), 0.2),
+        (0.1, 0.1353),
+        0.001,
+    );
     let bimodal = Service::Bimodal {
         short: 0.01,
         long: 2.0,
@@ -110,7 +121,11 @@ fn every_arrival_process_brings_the_load_that_is_asked_for() {
         group.arrivals = arrivals;
         let measured = sim::play(&world(1_000, group, 100.0), entrant("FIFO"), 3);
         let rate = measured.groups[0].offered as f64 / 95.0;
-        let off = if matches!(arrivals, Arrivals::OnOff { .. }) { 50.0 } else { 15.0 };
+        let off = if matches!(arrivals, Arrivals::OnOff { .. }) {
+            50.0
+        } else {
+            15.0
+        };
         assert!((rate - 500.0).abs() < off, "{arrivals:?}: {rate} a second");
     }
 }
@@ -127,7 +142,10 @@ fn a_first_come_first_served_pool_waits_as_queueing_theory_says() {
     let measured = sim::play(&run, entrant("FIFO"), 11);
     let seen = measured.groups[0].waits.mean();
     // The tail forgets slowly: over this time the mean differs by 3 % from seed to seed.
-    assert!((seen / mean - 1.0).abs() < 0.1, "waits {seen} s on average, not {mean}");
+    assert!(
+        (seen / mean - 1.0).abs() < 0.1,
+        "waits {seen} s on average, not {mean}"
+    );
     let used = Metric::Used.of(&measured).expect("there are seats");
     assert!((used - 80.0).abs() < 1.0, "{used} % in use");
 }
@@ -163,8 +181,16 @@ fn a_seed_repeats_a_run_and_another_is_another() {
     let run = mixed();
     for entrant in ALL {
         let first = figures(&sim::play(&run, entrant, 5));
-        assert!(first == figures(&sim::play(&run, entrant, 5)), "{}", entrant.name);
-        assert!(first != figures(&sim::play(&run, entrant, 6)), "{}", entrant.name);
+        assert!(
+            first == figures(&sim::play(&run, entrant, 5)),
+            "{}",
+            entrant.name
+        );
+        assert!(
+            first != figures(&sim::play(&run, entrant, 6)),
+            "{}",
+            entrant.name
+        );
     }
 }
 
@@ -179,15 +205,28 @@ fn no_policy_loses_a_request_and_all_meet_the_same() {
         let measured = sim::play(&run, entrant, 9);
         assert_eq!(measured.leaked, 0, "{}", entrant.name);
         // The levels of the APF-like policy are not made to wait for seats that they lent.
-        assert!(measured.over == 0 || entrant.name.starts_with("APF"), "{}", entrant.name);
+        assert!(
+            measured.over == 0 || entrant.name.starts_with("APF"),
+            "{}",
+            entrant.name
+        );
         for group in &measured.groups {
             let ends = group.served + group.refused + group.gave_up + group.cancelled;
             assert_eq!(group.offered, ends, "{}", entrant.name);
         }
         let used: f64 = measured.used.iter().sum();
         let groups: f64 = measured.groups.iter().map(|group| group.used).sum();
-        assert!((used - groups).abs() < 1e-3, "{}: {used} {groups}", entrant.name);
-        assert_eq!(*all.get_or_insert(offered(&measured)), offered(&measured), "{}", entrant.name);
+        assert!(
+            (used - groups).abs() < 1e-3,
+            "{}: {used} {groups}",
+            entrant.name
+        );
+        assert_eq!(
+            *all.get_or_insert(offered(&measured)),
+            offered(&measured),
+            "{}",
+            entrant.name
+        );
     }
 }
 
@@ -197,10 +236,12 @@ fn the_policy_that_is_called_tower_answers_as_tower_does() {
     let mut real = ServiceBuilder::new()
         .load_shed()
         .concurrency_limit(SEATS as usize)
-        .service_fn(|answer: futures::channel::oneshot::Receiver<()>| async move {
-            let _ = answer.await;
-            Ok::<_, std::convert::Infallible>(())
-        });
+        .service_fn(
+            |answer: futures::channel::oneshot::Receiver<()>| async move {
+                let _ = answer.await;
+                Ok::<_, std::convert::Infallible>(())
+            },
+        );
     let run = world(SEATS, Group::new("all", 0, 1, 1.0), 1.0);
     let mut model = (entrant("tower").build)(&run);
     let mut out = Vec::new();
@@ -221,11 +262,18 @@ fn the_policy_that_is_called_tower_answers_as_tower_does() {
             let (answer, answered) = futures::channel::oneshot::channel();
             let mut clone = real.clone();
             let ready = pin!(clone.ready()).poll(&mut cx);
-            assert!(matches!(ready, Poll::Ready(Ok(_))), "a load shed is always ready");
+            assert!(
+                matches!(ready, Poll::Ready(Ok(_))),
+                "a load shed is always ready"
+            );
             let mut response = Box::pin(clone.call(answered));
             let refused = matches!(response.as_mut().poll(&mut cx), Poll::Ready(Err(_)));
             model.arrive(&job, 0, &mut out);
-            assert_eq!(refused, matches!(out.pop(), Some(Action::Refuse(..))), "call {id}");
+            assert_eq!(
+                refused,
+                matches!(out.pop(), Some(Action::Refuse(..))),
+                "call {id}"
+            );
             if refused {
                 shed += 1;
             } else {
@@ -233,7 +281,8 @@ fn the_policy_that_is_called_tower_answers_as_tower_does() {
                 running.push((answer, response, job));
             }
         } else if !running.is_empty() {
-            let (answer, response, job) = running.swap_remove(rng.next_u64() as usize % running.len());
+            let (answer, response, job) =
+                running.swap_remove(rng.next_u64() as usize % running.len());
             if rng.unit() < 0.3 {
                 // Given up under way.
                 drop(response);
@@ -251,31 +300,91 @@ fn the_policy_that_is_called_tower_answers_as_tower_does() {
 #[test]
 fn a_wrong_argument_is_told_with_its_value_and_what_was_expected() {
     let wrong = [
-        ("--service pareto:1:0.1", "--service: got `1`, expected a shape from 1.01"),
-        ("--service gamma:1:2", "--service: got `gamma:1:2`, expected fixed:SECONDS"),
-        ("--service exp:0", "--service: got `0`, expected seconds from"),
-        ("--service big=exp:1", "--service: got `big=exp:1`, expected a group of scenario"),
-        ("--arrivals onoff:1", "--arrivals: got `onoff:1`, expected poisson"),
-        ("--arrivals closed:0:1", "--arrivals: got `closed:0:1`, expected from 1 to 10000"),
-        ("--capacity step:8@5", "--capacity: got `step:8@5`, expected a first step at second 0"),
-        ("--capacity step:8@0,4@0", "--capacity: got `step:8@0,4@0`, expected steps in the order"),
-        ("--capacity constant:0", "--capacity: got `0`, expected seats from 1"),
-        ("--capacity sine:5:5:1", "--capacity: got `sine:5:5:1`, expected an amplitude below"),
-        ("--capacity trace:nowhere.csv", "--capacity: got `nowhere.csv`, expected a file"),
-        ("--tenants gold:1:1%", "--tenants: got `gold:1:1%`, expected one of the tiers ent, mid, smb"),
-        ("--tenants ent:1:7", "--tenants: got `ent:1:7`, expected [GROUP=]TIER"),
+        (
+            "--service pareto:1:0.1",
+            "--service: got `1`, expected a shape from 1.01",
+        ),
+        (
+            "--service gamma:1:2",
+            "--service: got `gamma:1:2`, expected fixed:SECONDS",
+        ),
+        (
+            "--service exp:0",
+            "--service: got `0`, expected seconds from",
+        ),
+        (
+            "--service big=exp:1",
+            "--service: got `big=exp:1`, expected a group of scenario",
+        ),
+        (
+            "--arrivals onoff:1",
+            "--arrivals: got `onoff:1`, expected poisson",
+        ),
+        (
+            "--arrivals closed:0:1",
+            "--arrivals: got `closed:0:1`, expected from 1 to 10000",
+        ),
+        (
+            "--capacity step:8@5",
+            "--capacity: got `step:8@5`, expected a first step at second 0",
+        ),
+        (
+            "--capacity step:8@0,4@0",
+            "--capacity: got `step:8@0,4@0`, expected steps in the order",
+        ),
+        (
+            "--capacity constant:0",
+            "--capacity: got `0`, expected seats from 1",
+        ),
+        (
+            "--capacity sine:5:5:1",
+            "--capacity: got `sine:5:5:1`, expected an amplitude below",
+        ),
+        (
+            "--capacity trace:nowhere.csv",
+            "--capacity: got `nowhere.csv`, expected a file",
+        ),
+        (
+            "--tenants gold:1:1%",
+            "--tenants: got `gold:1:1%`, expected one of the tiers ent, mid, smb",
+        ),
+        (
+            "--tenants ent:1:7",
+            "--tenants: got `ent:1:7`, expected [GROUP=]TIER",
+        ),
         ("--tiers a:0", "--tiers: got `a:0`, expected NAME:WEIGHT"),
-        ("--tiers a:1:60%,b:1:60%", "--tiers: got `a:1:60%,b:1:60%`, expected reserves"),
-        ("--tiers a:1:5%:6%", "--tiers: got `a:1:5%:6%`, expected at most as much held"),
+        (
+            "--tiers a:1:60%,b:1:60%",
+            "--tiers: got `a:1:60%,b:1:60%`, expected reserves",
+        ),
+        (
+            "--tiers a:1:5%:6%",
+            "--tiers: got `a:1:5%:6%`, expected at most as much held",
+        ),
         ("--cap 0", "--cap: got `0`, expected a share above 0"),
-        ("--cap 120%", "--cap: got `120%`, expected a share from 0 to 1"),
-        ("--skew 1 --arrivals periodic", "--skew: got `ent with Periodic arrivals`, expected a group"),
+        (
+            "--cap 120%",
+            "--cap: got `120%`, expected a share from 0 to 1",
+        ),
+        (
+            "--skew 1 --arrivals periodic",
+            "--skew: got `ent with Periodic arrivals`, expected a group",
+        ),
         ("--seed x", "--seed: got `x`, expected a whole number"),
-        ("--seeds 0", "--seeds: got `0`, expected a whole number from 1 to 1000"),
+        (
+            "--seeds 0",
+            "--seeds: got `0`, expected a whole number from 1 to 1000",
+        ),
         ("--seconds", "--seconds: got ``, expected a value"),
         ("--scenario Z", "--scenario: got `Z`, expected one of A, B0"),
-        ("--policy lottery", "--policy: got `lottery`, expected one of mainstay, FIFO"),
-        ("--colour", "--colour: got ``, expected an argument of the list"),
+        (
+            "--policy lottery",
+            "--policy: got `lottery`, expected one of mainstay, FIFO",
+        ),
+        (
+            "--colour",
+            "--colour: got ``, expected an argument of the list",
+        ),
     ];
     for (args, expected) in wrong {
         let told = read(args).err().unwrap_or_else(|| panic!("{args} passed"));
@@ -295,11 +404,19 @@ fn arguments_change_what_is_played() {
     let big = run.group("big").expect("it is named");
     assert_eq!(run.groups[big].service, Service::Fixed(0.5));
     assert_eq!(run.groups[big].weight, 4.0);
-    assert_eq!(run.rate(&run.groups[big]), 10.0, "half of ten seats, half a second each");
+    assert_eq!(
+        run.rate(&run.groups[big]),
+        10.0,
+        "half of ten seats, half a second each"
+    );
     assert_eq!(run.rate(&run.groups[1]), 90.0);
     assert_eq!((run.warmup, run.end), (5.0, 65.0));
     // 25 s of 10 seats and 35 s of 20.
-    assert!((run.seats() - (250.0 + 700.0) / 60.0).abs() < 1e-9, "{}", run.seats());
+    assert!(
+        (run.seats() - (250.0 + 700.0) / 60.0).abs() < 1e-9,
+        "{}",
+        run.seats()
+    );
 }
 
 #[test]
@@ -307,10 +424,16 @@ fn a_fluid_is_shared_by_weights_and_reserves() {
     let run = |args: &str| {
         let options = read(&format!("--scenario custom {args}")).expect("as the arguments go");
         let shares = options.runs[0].fluid().expect("nobody cancels");
-        shares.iter().map(|share| (share * 1e4).round() / 100.0).collect::<Vec<f64>>()
+        shares
+            .iter()
+            .map(|share| (share * 1e4).round() / 100.0)
+            .collect::<Vec<f64>>()
     };
     assert_eq!(run(""), [50.0, 37.5, 12.5]);
-    assert_eq!(run("--tenants ent:1:900%,mid:1:900%,smb:1:900%"), [60.0, 30.0, 10.0]);
+    assert_eq!(
+        run("--tenants ent:1:900%,mid:1:900%,smb:1:900%"),
+        [60.0, 30.0, 10.0]
+    );
     assert_eq!(run("--tenants ent:1:10%,smb:1:900%"), [10.0, 0.0, 90.0]);
     // A reserve above its weight's share.
     let reserved = "--tiers a:1:50%,b:9 --tenants a:9:900%,b:9:900%";

@@ -159,7 +159,10 @@ pub fn read(args: impl IntoIterator<Item = String>) -> Result<Options, Wrong> {
 }
 
 fn list(value: &str) -> Vec<String> {
-    value.split(',').map(|part| part.trim().to_owned()).collect()
+    value
+        .split(',')
+        .map(|part| part.trim().to_owned())
+        .collect()
 }
 
 fn choose(scenarios: &[String], length: Length) -> Result<Vec<Run>, Wrong> {
@@ -273,7 +276,11 @@ fn check(run: &Run) -> Result<(), Wrong> {
         let together = matches!(group.arrivals, Arrivals::Poisson | Arrivals::Burst { .. });
         if !together && group.pick != Pick::Uniform {
             let value = format!("{} with {:?} arrivals", group.name, group.arrivals);
-            return wrong("--skew", &value, "a group whose arrivals are poisson or burst");
+            return wrong(
+                "--skew",
+                &value,
+                "a group whose arrivals are poisson or burst",
+            );
         }
     }
     Ok(())
@@ -287,7 +294,10 @@ fn each(
     change: impl Fn(&mut Group, &str) -> Result<(), Wrong>,
 ) -> Result<(), Wrong> {
     let Some((group, text)) = value.split_once('=') else {
-        return run.groups.iter_mut().try_for_each(|group| change(group, value));
+        return run
+            .groups
+            .iter_mut()
+            .try_for_each(|group| change(group, value));
     };
     match run.group(group) {
         Some(place) => change(&mut run.groups[place], text),
@@ -332,7 +342,9 @@ fn tiers(run: &mut Run, name: &str, value: &str) -> Result<(), Wrong> {
     for text in list(value) {
         let parts: Vec<&str> = text.split(':').collect();
         let (label, weight, rest) = match parts.as_slice() {
-            [label, weight, rest @ ..] if !label.is_empty() && rest.len() <= 2 => (label, weight, rest),
+            [label, weight, rest @ ..] if !label.is_empty() && rest.len() <= 2 => {
+                (label, weight, rest)
+            }
             _ => return wrong(name, &text, FORM),
         };
         let weight: u16 = number(name, weight, FORM)?;
@@ -355,7 +367,11 @@ fn tiers(run: &mut Run, name: &str, value: &str) -> Result<(), Wrong> {
         tiers.push(tier);
     }
     if tiers.iter().map(|tier| tier.reserve).sum::<f64>() > 1.0 + 1e-9 {
-        return wrong(name, value, "reserves of at most the whole, all tiers together");
+        return wrong(
+            name,
+            value,
+            "reserves of at most the whole, all tiers together",
+        );
     }
     if tiers.len() > 8 {
         return wrong(name, value, "at most 8 tiers");
@@ -396,7 +412,11 @@ fn tenants(run: &mut Run, name: &str, value: &str) -> Result<(), Wrong> {
         };
         let Some(place) = run.tier(tier) else {
             let names: Vec<_> = run.tiers.iter().map(|tier| tier.name.as_str()).collect();
-            return wrong(name, &text, format!("one of the tiers {}", names.join(", ")));
+            return wrong(
+                name,
+                &text,
+                format!("one of the tiers {}", names.join(", ")),
+            );
         };
         let count: u32 = number(name, count, FORM)?;
         if !(1..=5_000_000).contains(&count) {
@@ -408,9 +428,7 @@ fn tenants(run: &mut Run, name: &str, value: &str) -> Result<(), Wrong> {
         }
         let mut group = Group::new(&label, place, count, 0.0);
         group.load = match (load.strip_suffix('%'), load.strip_suffix("/s")) {
-            (Some(percent), _) => {
-                Load::Share(within(name, percent, 0.0, 1e6, FORM)? / 100.0)
-            }
+            (Some(percent), _) => Load::Share(within(name, percent, 0.0, 1e6, FORM)? / 100.0),
             (None, Some(rate)) => Load::Rate(within(name, rate, 0.0, 1e7, FORM)?),
             (None, None) => return wrong(name, &text, FORM),
         };
@@ -437,7 +455,13 @@ fn service(name: &str, value: &str) -> Result<Service, Wrong> {
             sigma: within(name, sigma, 0.0, 5.0, "a sigma from 0 to 5")?,
         },
         ["pareto", shape, mean] => Service::Pareto {
-            shape: within(name, shape, 1.01, 100.0, "a shape from 1.01 to 100 (there is no mean at 1 or less)")?,
+            shape: within(
+                name,
+                shape,
+                1.01,
+                100.0,
+                "a shape from 1.01 to 100 (there is no mean at 1 or less)",
+            )?,
             mean: positive(name, mean)?,
         },
         ["bimodal", short, long, part] => Service::Bimodal {
@@ -483,7 +507,8 @@ fn seats(name: &str, value: &str) -> Result<u32, Wrong> {
 }
 
 fn capacity(run: &mut Run, name: &str, value: &str) -> Result<(), Wrong> {
-    const FORM: &str = "constant:SEATS, step:SEATS@SECOND,..., sine:MEAN:AMPLITUDE:PERIOD or trace:FILE";
+    const FORM: &str =
+        "constant:SEATS, step:SEATS@SECOND,..., sine:MEAN:AMPLITUDE:PERIOD or trace:FILE";
     let Some((kind, rest)) = value.split_once(':') else {
         return wrong(name, value, FORM);
     };
@@ -496,13 +521,18 @@ fn capacity(run: &mut Run, name: &str, value: &str) -> Result<(), Wrong> {
                 let Some((text, at)) = text.split_once('@') else {
                     return wrong(name, &text, "SEATS@SECOND");
                 };
-                steps.push((within(name, at, 0.0, 1e6, "seconds from 0 on")?, seats(name, text)?));
+                steps.push((
+                    within(name, at, 0.0, 1e6, "seconds from 0 on")?,
+                    seats(name, text)?,
+                ));
             }
             in_order(name, value, steps)?
         }
         ("sine", [mean, amplitude, period]) => {
-            let (mean, amplitude): (u32, u32) =
-                (seats(name, mean)?, number(name, amplitude, "a whole number of seats")?);
+            let (mean, amplitude): (u32, u32) = (
+                seats(name, mean)?,
+                number(name, amplitude, "a whole number of seats")?,
+            );
             if amplitude >= mean {
                 return wrong(name, value, "an amplitude below the mean");
             }

@@ -162,22 +162,13 @@ pub enum Arrivals {
     /// Without memory; all tenants of the group together.
     Poisson,
     /// Each tenant is on for a while and off for a while, both exponential with these means, in its own time.
-    OnOff {
-        on: f64,
-        off: f64,
-    },
+    OnOff { on: f64, off: f64 },
     /// The whole group at once is on for so long and off for so long.
-    Burst {
-        on: f64,
-        off: f64,
-    },
+    Burst { on: f64, off: f64 },
     /// Each tenant like a clock, each with its own phase.
     Periodic,
     /// Each tenant has so many requests under way and thinks, exponentially, before the next.
-    Closed {
-        outstanding: u32,
-        think: f64,
-    },
+    Closed { outstanding: u32, think: f64 },
 }
 
 /// How many seats there are.

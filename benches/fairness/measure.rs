@@ -101,7 +101,11 @@ impl Fate {
     /// Of the requests whose callers stayed.
     pub fn served_share(&self) -> f64 {
         let stayed = self.offered - self.cancelled;
-        if stayed == 0 { 1.0 } else { self.served as f64 / stayed as f64 }
+        if stayed == 0 {
+            1.0
+        } else {
+            self.served as f64 / stayed as f64
+        }
     }
 }
 

@@ -90,7 +90,11 @@ fn shares(table: &Table) -> String {
     let run = &table.run;
     let mut out = String::new();
     let height = TOP + STEP * table.rows.len() as f64 + 26.0;
-    open(&mut out, height, &format!("{}: share of the seats by tier", run.id));
+    open(
+        &mut out,
+        height,
+        &format!("{}: share of the seats by tier", run.id),
+    );
     legend(&mut out, run);
     let wide = WIDTH - LEFT - RIGHT;
     let fluid = run.fluid().unwrap_or_default();
@@ -99,7 +103,9 @@ fn shares(table: &Table) -> String {
         label(&mut out, y + 14.0, row.policy);
         let mut x = LEFT;
         for (tier, colour) in (0..run.tiers.len()).zip(TIERS.iter().cycle()) {
-            let share = row.spread(Metric::TierShare(tier)).map_or(0.0, |s| s.median);
+            let share = row
+                .spread(Metric::TierShare(tier))
+                .map_or(0.0, |s| s.median);
             let width = wide * share / 100.0;
             let _ = writeln!(
                 out,
@@ -144,7 +150,11 @@ fn figure(table: &Table, metric: Metric) -> String {
         .filter_map(|row| row.spread(metric).map(|spread| (row, spread.median)))
         .collect();
     let most = values.iter().fold(0.0, |most: f64, v| most.max(v.1));
-    let least = values.iter().map(|v| v.1).filter(|v| *v > 0.0).fold(most, f64::min);
+    let least = values
+        .iter()
+        .map(|v| v.1)
+        .filter(|v| *v > 0.0)
+        .fold(most, f64::min);
     let powers = most > 0.0 && most / least > 30.0;
     let (from, to) = if powers {
         (decade(least, false), decade(most, true))
@@ -157,18 +167,30 @@ fn figure(table: &Table, metric: Metric) -> String {
             return wide * value / to;
         }
         let part = |x: f64| super::draw::ln(x / from) / super::draw::ln(to / from);
-        if value <= from { 2.0 } else { wide * part(value) }
+        if value <= from {
+            2.0
+        } else {
+            wide * part(value)
+        }
     };
     let mut out = String::new();
     let height = TOP - 20.0 + STEP * table.rows.len() as f64 + 30.0;
     let (title, unit) = (metric.label(run), metric.unit_name());
     let scale = if powers { ", powers of ten" } else { "" };
-    open(&mut out, height, &format!("{}: {title},{unit}{scale}", run.id));
+    open(
+        &mut out,
+        height,
+        &format!("{}: {title},{unit}{scale}", run.id),
+    );
     for (place, row) in table.rows.iter().enumerate() {
         let y = TOP - 20.0 + STEP * place as f64;
         label(&mut out, y + 14.0, row.policy);
         let value = values.iter().find(|(other, _)| other.policy == row.policy);
-        let colour = if row.policy == "mainstay" { OURS } else { OTHERS };
+        let colour = if row.policy == "mainstay" {
+            OURS
+        } else {
+            OTHERS
+        };
         let (wide, text) = match value {
             Some((_, value)) => (width(*value), metric.figure(*value)),
             None => (0.0, "none".to_owned()),
@@ -196,7 +218,11 @@ fn decade(value: f64, above: bool) -> f64 {
     while power * 10.0 <= value {
         power *= 10.0;
     }
-    if above && power < value { power * 10.0 } else { power }
+    if above && power < value {
+        power * 10.0
+    } else {
+        power
+    }
 }
 
 fn course(table: &Table) -> String {
@@ -204,12 +230,18 @@ fn course(table: &Table) -> String {
     let run = &table.run;
     let mut out = String::new();
     let height = TOP + (TALL + 16.0) * table.rows.len() as f64 + 34.0;
-    open(&mut out, height, &format!("{}: seats in use by tier, over time", run.id));
+    open(
+        &mut out,
+        height,
+        &format!("{}: seats in use by tier, over time", run.id),
+    );
     legend(&mut out, run);
     let wide = WIDTH - LEFT - RIGHT;
     let point = run.end / POINTS as f64;
     let seats = run.capacity.changes(run.end);
-    let seats = seats.iter().fold(1.0, |most: f64, change| most.max(f64::from(change.1)));
+    let seats = seats
+        .iter()
+        .fold(1.0, |most: f64, change| most.max(f64::from(change.1)));
     let shown = POINTS.min(((run.warmup * 2.5 / point) as usize).max(POINTS / 4));
     let across = |place: usize| LEFT + wide * place as f64 / shown as f64;
     for (place, row) in table.rows.iter().enumerate() {
@@ -227,13 +259,27 @@ fn course(table: &Table) -> String {
             let mut path = String::new();
             for (at, held) in above.iter().enumerate() {
                 let y = high(*held);
-                let _ = write!(path, "{:.1},{y:.1} {:.1},{y:.1} ", across(at), across(at + 1));
+                let _ = write!(
+                    path,
+                    "{:.1},{y:.1} {:.1},{y:.1} ",
+                    across(at),
+                    across(at + 1)
+                );
             }
             for (at, held) in below.iter().enumerate().rev() {
                 let y = high(*held);
-                let _ = write!(path, "{:.1},{y:.1} {:.1},{y:.1} ", across(at + 1), across(at));
+                let _ = write!(
+                    path,
+                    "{:.1},{y:.1} {:.1},{y:.1} ",
+                    across(at + 1),
+                    across(at)
+                );
             }
-            let _ = writeln!(out, "<polygon points=\"{}\" fill=\"{colour}\"/>", path.trim_end());
+            let _ = writeln!(
+                out,
+                "<polygon points=\"{}\" fill=\"{colour}\"/>",
+                path.trim_end()
+            );
             below = above;
         }
         let _ = writeln!(

@@ -113,7 +113,10 @@ impl Table {
                 let (id, label) = (&self.run.id, bar.metric.label(&self.run));
                 let cell = row.cell(bar.metric, true);
                 let unit = bar.metric.unit_name();
-                missed.push(format!("{id}: {label} {cell}{unit}, the line is {}", bar.bound()));
+                missed.push(format!(
+                    "{id}: {label} {cell}{unit}, the line is {}",
+                    bar.bound()
+                ));
             }
         }
         missed
@@ -182,7 +185,12 @@ impl Table {
     /// A section of the page.
     pub fn markdown(&self, pictures: &[(String, String)]) -> String {
         let run = &self.run;
-        let mut out = format!("\n## {}: {}\n\n{}\n", run.id, run.title, wrapped(&run.about));
+        let mut out = format!(
+            "\n## {}: {}\n\n{}\n",
+            run.id,
+            run.title,
+            wrapped(&run.about)
+        );
         for (file, what) in pictures {
             let _ = writeln!(out, "\n![{what}]({file})");
         }
@@ -209,7 +217,11 @@ impl Table {
         for bar in &run.bars {
             let _ = write!(out, "| {} {} |", bar.metric.label(run), bar.bound());
             for row in &self.rows {
-                let _ = write!(out, " {} |", if row.meets(bar) { "met" } else { "**missed**" });
+                let _ = write!(
+                    out,
+                    " {} |",
+                    if row.meets(bar) { "met" } else { "**missed**" }
+                );
             }
             out.push('\n');
         }
@@ -240,7 +252,12 @@ fn reasons(run: &Run, row: &Row) -> String {
                 format!("{why} {share:.2}")
             });
             let all: Vec<String> = all.collect();
-            let _ = writeln!(out, "  of 1000 of {} refused: {}", group.name, all.join(", "));
+            let _ = writeln!(
+                out,
+                "  of 1000 of {} refused: {}",
+                group.name,
+                all.join(", ")
+            );
         }
     }
     out

@@ -143,7 +143,11 @@ fn b(length: Length) -> Vec<Run> {
         run
     };
     let mut runs: Vec<Run> = [0, 1, 2].into_iter().map(held).collect();
-    let lines = [(3_580.0, 99.9, None), (2_870.0, 92.0, Some(0.0)), (1_730.0, 80.0, Some(0.0))];
+    let lines = [
+        (3_580.0, 99.9, None),
+        (2_870.0, 92.0, Some(0.0)),
+        (1_730.0, 80.0, Some(0.0)),
+    ];
     for (run, (p99, used, p50)) in runs.iter_mut().zip(lines) {
         run.bars = vec![
             at_most(Metric::WaitP99(0), p99),
@@ -186,7 +190,10 @@ fn c(length: Length) -> Vec<Run> {
         at_most(Metric::WaitP99(0), 30.0),
         at_least(Metric::Used, 99.9),
     ];
-    free.pictures = vec![Picture::Figure(Metric::Served(0)), Picture::Figure(Metric::WaitP99(0))];
+    free.pictures = vec![
+        Picture::Figure(Metric::Served(0)),
+        Picture::Figure(Metric::WaitP99(0)),
+    ];
     let mut cap = capped(
         "C-cap",
         0.25,
@@ -211,7 +218,9 @@ fn d(length: Length) -> Run {
     );
     run.tiers = vec![Tier::new("smb", 1.0, 0.05)];
     run.groups = vec![
-        Group::new("heavy", 0, 1, 0.0).service(Service::Exponential(2.0)).closed(64, 0.0),
+        Group::new("heavy", 0, 1, 0.0)
+            .service(Service::Exponential(2.0))
+            .closed(64, 0.0),
         Group::new("light", 0, 7, 0.0).closed(64, 0.0),
     ];
     run.limits.tenant_share = 0.25;
@@ -326,7 +335,12 @@ fn k(length: Length) -> Vec<Run> {
         let mut run = base(id, title, about, length);
         run.groups = vec![Group::new("smb", SMB, 10_000, 2.0)];
         run.limits.tier_queue = 200;
-        run.shown = vec![Metric::Served(0), Metric::WaitP50(0), Metric::WaitP99(0), Metric::NoMax(0)];
+        run.shown = vec![
+            Metric::Served(0),
+            Metric::WaitP50(0),
+            Metric::WaitP99(0),
+            Metric::NoMax(0),
+        ];
         run
     };
     let mut capped = losers(
@@ -412,7 +426,11 @@ fn n(length: Length) -> Run {
          seats. 20,000 may be remembered.",
         length,
     );
-    let seconds = if length == Length::Full { 3_600.0 } else { 180.0 };
+    let seconds = if length == Length::Full {
+        3_600.0
+    } else {
+        180.0
+    };
     run.tiers = vec![Tier::new("smb", 1.0, 0.05)];
     let mut group = Group::new("smb", 0, (seconds * 1_000_000.0 / 3_600.0) as u32, 0.9);
     group.pick = Pick::Sweep;

@@ -353,9 +353,10 @@ impl<'a> Sim<'a> {
 
     fn waiting(&mut self, id: u64) -> Option<u32> {
         let slot = (id & 0x00ff_ffff) as u32;
-        let waits = self.requests.get(slot as usize).is_some_and(|request| {
-            request.job.id == id && request.state == State::Waiting
-        });
+        let waits = self
+            .requests
+            .get(slot as usize)
+            .is_some_and(|request| request.job.id == id && request.state == State::Waiting);
         // An answer for somebody who does not wait: the policy lost count.
         self.measured.leaked += u64::from(!waits);
         waits.then_some(slot)
@@ -369,7 +370,9 @@ impl<'a> Sim<'a> {
         let (done, tier) = (self.now + request.service, request.job.tier);
         if request.counted {
             let waited = self.now - request.arrival;
-            self.measured.groups[request.group as usize].waits.add(waited);
+            self.measured.groups[request.group as usize]
+                .waits
+                .add(waited);
         }
         self.waiting -= 1;
         self.running += 1;
@@ -440,7 +443,8 @@ impl<'a> Sim<'a> {
         }
         self.requests[slot as usize].state = State::Free;
         let held = self.now - since;
-        self.policy.finish(&request.job, held, self.now, &mut self.actions);
+        self.policy
+            .finish(&request.job, held, self.now, &mut self.actions);
         self.act();
         self.over_with(slot, None);
     }

@@ -188,7 +188,11 @@ impl Run {
     /// Seats on average while the run is measured.
     pub fn seats(&self) -> f64 {
         let changes = self.capacity.changes(self.end);
-        let ends = changes.iter().skip(1).map(|change| change.0).chain([self.end]);
+        let ends = changes
+            .iter()
+            .skip(1)
+            .map(|change| change.0)
+            .chain([self.end]);
         let held = changes.iter().zip(ends).map(|(change, end)| {
             let length = (end - change.0.max(self.warmup)).max(0.0);
             length * f64::from(change.1)
@@ -230,7 +234,12 @@ impl Run {
         for _ in 0..100 {
             let level = f64::midpoint(low, high);
             let given = given(level);
-            let kept: f64 = self.tiers.iter().zip(&given).map(|(tier, given)| (tier.hold - given).max(0.0)).sum();
+            let kept: f64 = self
+                .tiers
+                .iter()
+                .zip(&given)
+                .map(|(tier, given)| (tier.hold - given).max(0.0))
+                .sum();
             if given.iter().sum::<f64>() + kept > 1.0 {
                 high = level;
             } else {

@@ -140,8 +140,7 @@ impl Demand {
             let mean = self.sum / self.time;
             let deviation = (self.squares / self.time - mean * mean).max(0.0).sqrt();
             let envelope = mean + deviation;
-            self.smoothed =
-                envelope.max(SMOOTHING * self.smoothed + (1.0 - SMOOTHING) * envelope);
+            self.smoothed = envelope.max(SMOOTHING * self.smoothed + (1.0 - SMOOTHING) * envelope);
         }
         (self.time, self.sum, self.squares, self.high) = (0.0, 0.0, 0.0, self.value);
         (high, self.smoothed)
@@ -259,7 +258,9 @@ impl Apf {
         for ((level, tier), nominal) in self.levels.iter_mut().zip(&self.tiers).zip(nominal) {
             level.sync(now);
             level.nominal = f64::from(nominal);
-            level.least = ((self.kept)(tier) * f64::from(self.seats)).round().min(level.nominal);
+            level.least = ((self.kept)(tier) * f64::from(self.seats))
+                .round()
+                .min(level.nominal);
             level.limit = nominal as usize;
         }
         self.adjust(now, false, out);
@@ -291,7 +292,10 @@ impl Apf {
 /// Seats in proportion to the targets, none below its least; whole ones, by the largest remainder.
 fn allocate(wants: &[(f64, f64)], seats: f64) -> Vec<u32> {
     let given = |level: f64| -> Vec<f64> {
-        wants.iter().map(|(least, target)| least.max(level * target)).collect()
+        wants
+            .iter()
+            .map(|(least, target)| least.max(level * target))
+            .collect()
     };
     let (mut low, mut high) = (0.0, seats * 1_000.0);
     for _ in 0..200 {
@@ -308,7 +312,10 @@ fn allocate(wants: &[(f64, f64)], seats: f64) -> Vec<u32> {
 /// Whole seats in proportion to the parts, all of them and no more.
 fn largest_remainder(parts: &[f64], seats: u32) -> Vec<u32> {
     let sum: f64 = parts.iter().sum();
-    let exact: Vec<f64> = parts.iter().map(|part| part / sum * f64::from(seats)).collect();
+    let exact: Vec<f64> = parts
+        .iter()
+        .map(|part| part / sum * f64::from(seats))
+        .collect();
     let mut given: Vec<u32> = exact.iter().map(|part| (part + 1e-9) as u32).collect();
     let mut order: Vec<usize> = (0..parts.len()).collect();
     let rest = |i: &usize| exact[*i] - (exact[*i] + 1e-9).floor();
@@ -421,11 +428,20 @@ mod tests {
     #[test]
     fn seats_are_allocated_as_the_original_does() {
         // All want more than there is: the least each, and the rest in proportion to what they want.
-        assert_eq!(allocate(&[(39.0, 39.0), (19.0, 19.0), (6.0, 6.0)], 64.0), [39, 19, 6]);
+        assert_eq!(
+            allocate(&[(39.0, 39.0), (19.0, 19.0), (6.0, 6.0)], 64.0),
+            [39, 19, 6]
+        );
         // One wants nothing: what it lends goes to the others.
-        assert_eq!(allocate(&[(6.0, 6.0), (6.0, 6.0), (6.0, 600.0)], 64.0), [6, 6, 52]);
+        assert_eq!(
+            allocate(&[(6.0, 6.0), (6.0, 6.0), (6.0, 600.0)], 64.0),
+            [6, 6, 52]
+        );
         // Nobody wants much: all of it is given out in proportion.
-        assert_eq!(allocate(&[(1.0, 2.0), (1.0, 1.0), (0.0, 1.0)], 64.0), [32, 16, 16]);
+        assert_eq!(
+            allocate(&[(1.0, 2.0), (1.0, 1.0), (0.0, 1.0)], 64.0),
+            [32, 16, 16]
+        );
     }
 
     #[test]

@@ -84,7 +84,11 @@ impl Fair {
             *self.place(refused.waiter) = Place::None;
         }
         let hint = refused.retry_after.map(|after| after.as_nanos() as Nanos);
-        out.push(Action::Refuse(refused.waiter, refused.reason.as_str(), hint));
+        out.push(Action::Refuse(
+            refused.waiter,
+            refused.reason.as_str(),
+            hint,
+        ));
     }
 
     fn grant(&mut self, now: Nanos, out: &mut Vec<Action>) {
