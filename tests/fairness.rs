@@ -4,6 +4,7 @@
 #![expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
+    clippy::indexing_slicing,
     dead_code,
     unreachable_pub,
     reason = "the modules are those of a bench, of which this uses a part"
@@ -19,6 +20,7 @@ use fairness::args;
 use fairness::bars::Metric;
 use fairness::draw::{Arrivals, Capacity, Service, exp, ln, sine};
 use fairness::measure::{Durations, Measured};
+use fairness::policies::apf::{HAND, QUEUES, allocate, deal, largest_remainder};
 use fairness::policies::{ALL, Action, Entrant, Job};
 use fairness::scenario::{self, Length};
 use fairness::sim;
@@ -400,16 +402,17 @@ fn arguments_change_what_is_played() {
     );
     let run = run.expect("as the arguments go").runs.remove(0);
     assert_eq!(run.tiers.len(), 2);
-    assert_eq!((run.tiers[0].reserve, run.tiers[0].hold), (0.2, 0.05));
+    let (reserve, hold) = (run.tiers[0].reserve, run.tiers[0].hold);
+    assert!((reserve - 0.2).abs() < 1e-9 && (hold - 0.05).abs() < 1e-9);
     let big = run.group("big").expect("it is named");
     assert_eq!(run.groups[big].service, Service::Fixed(0.5));
-    assert_eq!(run.groups[big].weight, 4.0);
+    assert!((run.groups[big].weight - 4.0).abs() < 1e-9);
+    let rates = [big, 1].map(|group| run.rate(&run.groups[group]).round() as u32);
     assert_eq!(
-        run.rate(&run.groups[big]),
-        10.0,
-        "half of ten seats, half a second each"
+        rates,
+        [10, 90],
+        "half of ten seats, half a second each; as it was said"
     );
-    assert_eq!(run.rate(&run.groups[1]), 90.0);
     assert_eq!((run.warmup, run.end), (5.0, 65.0));
     // 25 s of 10 seats and 35 s of 20.
     assert!(
@@ -441,4 +444,48 @@ fn a_fluid_is_shared_by_weights_and_reserves() {
     // What is held is nobody else's.
     let held = "--tiers a:1:30%:30%,b:1 --tenants a:9:10%,b:9:900%";
     assert_eq!(run(held), [10.0, 70.0]);
+}
+
+#[test]
+fn a_hand_has_different_queues_and_is_the_same_for_ever() {
+    let mut seen = [0_u32; QUEUES];
+    for tenant in 0..10_000 {
+        let hand = deal(tenant);
+        assert_eq!(hand, deal(tenant));
+        let mut sorted = hand;
+        sorted.sort_unstable();
+        assert!(sorted.windows(2).all(|pair| pair[0] < pair[1]), "{hand:?}");
+        for queue in hand {
+            seen[queue] += 1;
+        }
+    }
+    let mean = 10_000 * HAND as u32 / QUEUES as u32;
+    assert!(seen.iter().all(|n| n.abs_diff(mean) < mean / 4), "{seen:?}");
+}
+
+#[test]
+fn seats_are_allocated_as_the_original_does() {
+    // All want more than there is: the least each, and the rest in proportion to what they want.
+    assert_eq!(
+        allocate(&[(39.0, 39.0), (19.0, 19.0), (6.0, 6.0)], 64.0),
+        [39, 19, 6]
+    );
+    // One wants nothing: what it lends goes to the others.
+    assert_eq!(
+        allocate(&[(6.0, 6.0), (6.0, 6.0), (6.0, 600.0)], 64.0),
+        [6, 6, 52]
+    );
+    // Nobody wants much: all of it is given out in proportion.
+    assert_eq!(
+        allocate(&[(1.0, 2.0), (1.0, 1.0), (0.0, 1.0)], 64.0),
+        [32, 16, 16]
+    );
+}
+
+#[test]
+fn whole_seats_are_all_of_them_and_no_more() {
+    for seats in 0..200 {
+        let given = largest_remainder(&[6.0, 3.0, 1.0], seats);
+        assert_eq!(given.iter().sum::<u32>(), seats, "{given:?}");
+    }
 }

@@ -363,7 +363,7 @@ fn k(length: Length) -> Vec<Run> {
     );
     predicted.patience = 0.2;
     predicted.bars = vec![
-        at_most(Metric::NoMean(0), 100.0),
+        at_most(Metric::NoMean(0), 120.0),
         at_most(Metric::NoMax(0), 203.0),
         at_least(Metric::Used, 99.9),
     ];

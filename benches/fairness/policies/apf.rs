@@ -23,8 +23,8 @@ pub const ABOUT: &str = "Kubernetes' API Priority and Fairness, written anew: a 
 pub const ABOUT_LENT: &str = "the same, with the reserve lendable too, all but what is held: it wastes less, and what is lent comes back at the \
      next adjustment.";
 
-const QUEUES: usize = 128;
-const HAND: usize = 6;
+pub const QUEUES: usize = 128;
+pub const HAND: usize = 6;
 const LENGTH: usize = 50;
 /// Seconds.
 const ESTIMATE: f64 = 0.003;
@@ -220,7 +220,7 @@ impl Level {
 }
 
 /// A tenant's hand: different queues, the same for ever.
-fn deal(tenant: u32) -> [usize; HAND] {
+pub fn deal(tenant: u32) -> [usize; HAND] {
     let mut value = mainstay::rng::Rng::new(u64::from(tenant)).next_u64();
     let mut hand = [0; HAND];
     for dealt in 0..HAND {
@@ -290,7 +290,7 @@ impl Apf {
 }
 
 /// Seats in proportion to the targets, none below its least; whole ones, by the largest remainder.
-fn allocate(wants: &[(f64, f64)], seats: f64) -> Vec<u32> {
+pub fn allocate(wants: &[(f64, f64)], seats: f64) -> Vec<u32> {
     let given = |level: f64| -> Vec<f64> {
         wants
             .iter()
@@ -310,7 +310,7 @@ fn allocate(wants: &[(f64, f64)], seats: f64) -> Vec<u32> {
 }
 
 /// Whole seats in proportion to the parts, all of them and no more.
-fn largest_remainder(parts: &[f64], seats: u32) -> Vec<u32> {
+pub fn largest_remainder(parts: &[f64], seats: u32) -> Vec<u32> {
     let sum: f64 = parts.iter().sum();
     let exact: Vec<f64> = parts
         .iter()
@@ -401,54 +401,5 @@ impl Policy for Apf {
 
     fn known(&self) -> (usize, usize) {
         (self.place.len(), self.running.len())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_hand_has_different_queues_and_is_the_same_for_ever() {
-        let mut seen = [0_u32; QUEUES];
-        for tenant in 0..10_000 {
-            let hand = deal(tenant);
-            assert_eq!(hand, deal(tenant));
-            let mut sorted = hand;
-            sorted.sort_unstable();
-            assert!(sorted.windows(2).all(|pair| pair[0] < pair[1]), "{hand:?}");
-            for queue in hand {
-                seen[queue] += 1;
-            }
-        }
-        let mean = 10_000 * HAND as u32 / QUEUES as u32;
-        assert!(seen.iter().all(|n| n.abs_diff(mean) < mean / 4), "{seen:?}");
-    }
-
-    #[test]
-    fn seats_are_allocated_as_the_original_does() {
-        // All want more than there is: the least each, and the rest in proportion to what they want.
-        assert_eq!(
-            allocate(&[(39.0, 39.0), (19.0, 19.0), (6.0, 6.0)], 64.0),
-            [39, 19, 6]
-        );
-        // One wants nothing: what it lends goes to the others.
-        assert_eq!(
-            allocate(&[(6.0, 6.0), (6.0, 6.0), (6.0, 600.0)], 64.0),
-            [6, 6, 52]
-        );
-        // Nobody wants much: all of it is given out in proportion.
-        assert_eq!(
-            allocate(&[(1.0, 2.0), (1.0, 1.0), (0.0, 1.0)], 64.0),
-            [32, 16, 16]
-        );
-    }
-
-    #[test]
-    fn whole_seats_are_all_of_them_and_no_more() {
-        for seats in 0..200 {
-            let given = largest_remainder(&[6.0, 3.0, 1.0], seats);
-            assert_eq!(given.iter().sum::<u32>(), seats, "{given:?}");
-        }
     }
 }

@@ -1,6 +1,6 @@
 //! Who decides which request gets a seat next.
 
-mod apf;
+pub mod apf;
 mod fifo;
 mod mainstay;
 mod strict;
