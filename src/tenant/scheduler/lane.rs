@@ -13,6 +13,8 @@ pub(super) struct Lane {
     pub(super) parked: Heap,
     pub(super) lengths: Lengths,
     pub(super) queued: u32,
+    /// Who ever came to wait.
+    pub(super) arrivals: u32,
     /// Waiters whose time was over when their turn came.
     pub(super) overdue: u32,
     pub(super) in_flight: u32,
@@ -43,6 +45,7 @@ impl Lane {
             parked: Heap::default(),
             lengths: Lengths::default(),
             queued: 0,
+            arrivals: 0,
             overdue: 0,
             in_flight: 0,
             outside: 0,
@@ -68,7 +71,7 @@ impl Lane {
         self.widest = charge.max(self.widest - self.widest / FADE);
         self.front = self.front.later(self.clock.now()).later(tag);
         let most = tag.minus(self.most_behind(round));
-        let held_back = self.parked.top().map_or(tag, |(tag, _)| tag);
+        let held_back = self.parked.top().map_or(tag, |(turn, _)| turn.tag);
         self.clock.advance(tag.earlier(held_back).later(most));
     }
 

@@ -9,9 +9,9 @@
 //! 3. *Charge of a tier.* A seat costs what the request is taken to need, divided by the weight, on whatever ground it
 //!    was given; when it is given back, the rest of what it took. A tier that has no work lays nothing by. One that has
 //!    work and may not go on for its own limit lays by as much as one round of seats.
-//! 4. *Next tenant.* In a tier the tenant of the earliest start tag is next, of its requests the oldest. The tag is the
-//!    end of what the tenant was charged for, or how far the tier's service had come when the request *arrived*,
-//!    whichever is later. So whoever waits for its own requests to end loses nothing by it, and whoever was away gains
+//! 4. *Next tenant.* In a tier the tenant of the earliest start tag is next, of equal tags the one whose request came
+//!    first, of its requests the oldest. The tag is the end of what the tenant was charged for, or how far the tier's
+//!    service had come when the request *arrived*, whichever is later. So whoever waits for its own requests to end loses nothing by it, and whoever was away gains
 //!    nothing. How far the service has come is the tag that was let in last, but not beyond anybody who waits for its
 //!    own requests: up to one round of a tenant's seats, which is what can be made up for.
 //! 5. *Charge of a tenant.* As rule 3, by the tenant's weight. What a request is taken to need is what it says itself,
@@ -418,11 +418,19 @@ impl<T> Scheduler<T> {
         waiter: T,
         now: Tick,
     ) -> Ticket {
-        let stamp = self.lanes.get(tier.place()).map(|lane| lane.clock.now());
+        let Some(lane) = self.lanes.get_mut(tier.place()) else {
+            // There is none without a tier: `Tiers::known` gave it.
+            return Ticket {
+                slot: NONE,
+                turn: 0,
+            };
+        };
+        lane.arrivals = lane.arrivals.wrapping_add(1);
         let note = Note {
             tenant: slot,
             tier,
-            stamp: stamp.unwrap_or(super::tag::Tag::ZERO),
+            order: lane.arrivals,
+            stamp: lane.clock.now(),
             arrived: now,
             until,
             cost,

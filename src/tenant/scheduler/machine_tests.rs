@@ -31,6 +31,28 @@ fn trap_17_a_tier_that_there_is_not_is_the_lowest() {
 }
 
 #[test]
+fn rule_4_of_equal_tags_the_first_to_come_is_the_first_to_go() {
+    let mut pool = Scheduler::new(pool(1, [Tier::new("a")]));
+    let Arrival::Granted { seat, .. } = pool.admit(ask(0, 0), 0, at(0)) else {
+        panic!("a seat is free");
+    };
+    // Nobody of these was served before.
+    for tenant in 1..50 {
+        let Arrival::Queued { .. } = pool.admit(ask(tenant, 0), tenant, at(0)) else {
+            panic!("{tenant} may wait");
+        };
+    }
+    let mut seat = Some(seat);
+    for tenant in 1..50 {
+        pool.release(seat.take().unwrap(), at(tenant));
+        let granted = pool.grant(at(tenant)).unwrap();
+        assert_eq!(granted.waiter, tenant);
+        seat = Some(granted.seat);
+    }
+    pool.release(seat.unwrap(), at(50));
+}
+
+#[test]
 fn rule_8_whoever_has_no_time_is_refused_and_never_waits() {
     let mut pool = Scheduler::new(pool(1, [Tier::new("a")]));
     let late = ask(1, 0).deadline(at(5));
