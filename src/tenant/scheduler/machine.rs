@@ -22,7 +22,8 @@
 //!    of the longest queue, if that is longer than its own would be. One more than may wait in all pushes out one of
 //!    the tier that is shed first, unless that has no more waiting than seats reserved.
 //! 8. *Time.* A waiter is told when its time is over, at most two steps of the wheel (2 ms) later, whatever else waits,
-//!    and is never granted a seat after it. Whoever would wait for longer than it may is told so when it comes.
+//!    and is never granted a seat after it. Whoever would wait for longer than it may is told so when it comes,
+//!    by the pace of a queue that has stood for as long: no forecast reaches further than what it is made of.
 //! 9. *Memory.* A tenant is forgotten only if it has no work and owes nothing. While there is room for no more, others
 //!    share one place in their tier, with one tenant's part of it.
 //! 10. Settings and capacity change without the loss of a waiter or of a charge. Time that steps back changes nothing.
@@ -451,6 +452,9 @@ impl<T> Scheduler<T> {
         if let Some(lane) = self.lanes.get_mut(tier.place()) {
             if lane.queued == 0 && !flawed!(self, NoLift) {
                 lane.start = lane.start.later(lifted);
+            }
+            if lane.queued == 0 {
+                lane.busy_since = now;
             }
             lane.queued = lane.queued.saturating_add(1);
         }
