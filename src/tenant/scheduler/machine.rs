@@ -7,8 +7,9 @@
 //!    its reservation is due for longest; then the one that has the smallest part of its reserved seats; then the one
 //!    of the earliest start tag. A seat is never left free that somebody may take.
 //! 3. *Charge of a tier.* A seat costs what the request is taken to need, divided by the weight, on whatever ground it
-//!    was given; when it is given back, the rest of what it took. A tier that has no work lays nothing by. One that has
-//!    work and may not go on for its own limit lays by as much as one round of seats.
+//!    was given; when it is given back, the rest of what it took. A tier that has less than
+//!    it may, for want of work or for its own limit, lays by its weight's part of one round of seats and no more: a
+//!    queue that is empty for a moment costs it nothing, and whoever was away gains no more than by a moment.
 //! 4. *Next tenant.* In a tier the tenant of the earliest start tag is next, of equal tags the one whose request came
 //!    first, of its requests the oldest. The tag is the end of what the tenant was charged for, or how far the tier's
 //!    service had come when the request *arrived*, whichever is later. So whoever waits for its own requests to end loses nothing by it, and whoever was away gains
@@ -448,11 +449,7 @@ impl<T> Scheduler<T> {
         let ticket = self.waiters.join(&mut tenant.line, note, waiter);
         self.wheel.set(ticket.slot, until);
         self.queued = self.queued.saturating_add(1);
-        let lifted = self.clock.now();
         if let Some(lane) = self.lanes.get_mut(tier.place()) {
-            if lane.queued == 0 && !flawed!(self, NoLift) {
-                lane.start = lane.start.later(lifted);
-            }
             if lane.queued == 0 {
                 lane.busy_since = now;
             }
