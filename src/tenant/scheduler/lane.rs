@@ -1,5 +1,7 @@
 //! What a tier has: its part of the seats, how far its service has come, and which of its tenants wait.
 
+use std::time::Duration;
+
 use super::heap::Heap;
 use super::tag::{Clock, FAR, Tag};
 use super::waiters::NONE;
@@ -27,6 +29,8 @@ pub(super) struct Lane {
     pub(super) widest: u64,
     /// Since when nobody waits, or since its clock last took note of that.
     pub(super) quiet_since: Tick,
+    /// Since when somebody waits, while somebody does.
+    pub(super) busy_since: Tick,
     /// The end of what the tier was charged for, beside other tiers.
     pub(super) start: Tag,
     /// What requests took lately, in nanoseconds; 0 before any ended.
@@ -53,6 +57,7 @@ impl Lane {
             front: Tag::ZERO,
             widest: 0,
             quiet_since: Tick::ZERO,
+            busy_since: Tick::ZERO,
             start: Tag::ZERO,
             estimate: 0,
             claim: Tick::ZERO,
@@ -63,6 +68,15 @@ impl Lane {
 
     pub(super) const fn seats(&self) -> u32 {
         self.in_flight.saturating_add(self.outside)
+    }
+
+    /// For how long somebody has been waiting without a break.
+    pub(super) fn stood(&self, now: Tick) -> Duration {
+        if self.queued == 0 {
+            Duration::ZERO
+        } else {
+            now.since(self.busy_since)
+        }
     }
 
     /// One of tag `tag` is let in, for a charge of so much. The clock follows, but not beyond whoever is held back by

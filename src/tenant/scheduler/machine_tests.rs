@@ -64,6 +64,33 @@ fn rule_8_whoever_has_no_time_is_refused_and_never_waits() {
 }
 
 #[test]
+fn rule_8_a_forecast_reaches_no_further_than_the_queue_has_stood() {
+    let tier = Tier::new("a").patience(Period::millis(100));
+    let mut pool = Scheduler::new(pool(1, [tier]));
+    let Arrival::Granted { seat, .. } = pool.admit(ask(0, 0), 0, at(0)) else {
+        panic!("a seat is free");
+    };
+    // Each takes two milliseconds, and there are always more who wait than can be served in a hundred.
+    let mut seat = Some(seat);
+    let mut first = None;
+    for step in 1..150 {
+        let now = at(step * 2);
+        while pool.handle_timeout(now).is_some() {}
+        for tenant in 1..20 {
+            let arrival = pool.admit(ask(tenant, 0), 0, now);
+            if let Arrival::Refused(refused) = arrival {
+                assert_eq!(refused.reason, Refusal::Predicted);
+                first = first.or(Some(step * 2));
+            }
+        }
+        pool.release(seat.take().unwrap(), now);
+        seat = Some(pool.grant(now).unwrap().seat);
+    }
+    pool.release(seat.unwrap(), at(300));
+    assert!(first.is_some_and(|first| first >= 102), "{first:?}");
+}
+
+#[test]
 fn rule_9_who_is_handed_back_late_may_be_forgotten_before() {
     let tiers = [Tier::new("a"), Tier::new("b")];
     let mut pool = Scheduler::new(pool(1, tiers).tenants(count(1)));

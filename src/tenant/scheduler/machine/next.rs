@@ -311,13 +311,6 @@ impl<T> Scheduler<T> {
             Case::Reserved { .. } => Ground::Reserved,
             Case::Weight(_) => Ground::Weight,
         };
-        let lifted = self.clock.now();
-        if let Some(lane) = self.lanes.get_mut(tier.place())
-            && lane.queued == 0
-            && !flawed!(self, NoLift)
-        {
-            lane.start = lane.start.later(lifted);
-        }
         let tag = self.tag_of(tier, slot);
         let tag = self
             .lanes
