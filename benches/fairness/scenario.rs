@@ -144,7 +144,7 @@ fn b(length: Length) -> Vec<Run> {
     };
     let mut runs: Vec<Run> = [0, 1, 2].into_iter().map(held).collect();
     let lines = [
-        (3_580.0, 99.9, None),
+        (3_580.0, 99.8, None),
         (2_870.0, 92.0, Some(0.0)),
         (1_730.0, 80.0, Some(0.0)),
     ];
