@@ -1,5 +1,7 @@
 //! What a tier has: its part of the seats, how far its service has come, and which of its tenants wait.
 
+use std::time::Duration;
+
 use super::heap::Heap;
 use super::tag::{Clock, FAR, Tag};
 use super::waiters::NONE;
@@ -13,6 +15,8 @@ pub(super) struct Lane {
     pub(super) parked: Heap,
     pub(super) lengths: Lengths,
     pub(super) queued: u32,
+    /// Who ever came to wait.
+    pub(super) arrivals: u32,
     /// Waiters whose time was over when their turn came.
     pub(super) overdue: u32,
     pub(super) in_flight: u32,
@@ -25,6 +29,8 @@ pub(super) struct Lane {
     pub(super) widest: u64,
     /// Since when nobody waits, or since its clock last took note of that.
     pub(super) quiet_since: Tick,
+    /// Since when somebody waits, while somebody does.
+    pub(super) busy_since: Tick,
     /// The end of what the tier was charged for, beside other tiers.
     pub(super) start: Tag,
     /// What requests took lately, in nanoseconds; 0 before any ended.
@@ -43,6 +49,7 @@ impl Lane {
             parked: Heap::default(),
             lengths: Lengths::default(),
             queued: 0,
+            arrivals: 0,
             overdue: 0,
             in_flight: 0,
             outside: 0,
@@ -50,6 +57,7 @@ impl Lane {
             front: Tag::ZERO,
             widest: 0,
             quiet_since: Tick::ZERO,
+            busy_since: Tick::ZERO,
             start: Tag::ZERO,
             estimate: 0,
             claim: Tick::ZERO,
@@ -62,13 +70,22 @@ impl Lane {
         self.in_flight.saturating_add(self.outside)
     }
 
+    /// For how long somebody has been waiting without a break.
+    pub(super) fn stood(&self, now: Tick) -> Duration {
+        if self.queued == 0 {
+            Duration::ZERO
+        } else {
+            now.since(self.busy_since)
+        }
+    }
+
     /// One of tag `tag` is let in, for a charge of so much. The clock follows, but not beyond whoever is held back by
     /// its own limit of `round` seats, unless it would stay behind by more than a round of the greatest requests.
     pub(super) fn advance(&mut self, tag: Tag, charge: u64, round: u32) {
         self.widest = charge.max(self.widest - self.widest / FADE);
         self.front = self.front.later(self.clock.now()).later(tag);
         let most = tag.minus(self.most_behind(round));
-        let held_back = self.parked.top().map_or(tag, |(tag, _)| tag);
+        let held_back = self.parked.top().map_or(tag, |(turn, _)| turn.tag);
         self.clock.advance(tag.earlier(held_back).later(most));
     }
 

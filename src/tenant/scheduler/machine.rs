@@ -7,11 +7,12 @@
 //!    its reservation is due for longest; then the one that has the smallest part of its reserved seats; then the one
 //!    of the earliest start tag. A seat is never left free that somebody may take.
 //! 3. *Charge of a tier.* A seat costs what the request is taken to need, divided by the weight, on whatever ground it
-//!    was given; when it is given back, the rest of what it took. A tier that has no work lays nothing by. One that has
-//!    work and may not go on for its own limit lays by as much as one round of seats.
-//! 4. *Next tenant.* In a tier the tenant of the earliest start tag is next, of its requests the oldest. The tag is the
-//!    end of what the tenant was charged for, or how far the tier's service had come when the request *arrived*,
-//!    whichever is later. So whoever waits for its own requests to end loses nothing by it, and whoever was away gains
+//!    was given; when it is given back, the rest of what it took. A tier that has less than
+//!    it may, for want of work or for its own limit, lays by its weight's part of one round of seats and no more: a
+//!    queue that is empty for a moment costs it nothing, and whoever was away gains no more than by a moment.
+//! 4. *Next tenant.* In a tier the tenant of the earliest start tag is next, of equal tags the one whose request came
+//!    first, of its requests the oldest. The tag is the end of what the tenant was charged for, or how far the tier's
+//!    service had come when the request *arrived*, whichever is later. So whoever waits for its own requests to end loses nothing by it, and whoever was away gains
 //!    nothing. How far the service has come is the tag that was let in last, but not beyond anybody who waits for its
 //!    own requests: up to one round of a tenant's seats, which is what can be made up for.
 //! 5. *Charge of a tenant.* As rule 3, by the tenant's weight. What a request is taken to need is what it says itself,
@@ -22,7 +23,8 @@
 //!    of the longest queue, if that is longer than its own would be. One more than may wait in all pushes out one of
 //!    the tier that is shed first, unless that has no more waiting than seats reserved.
 //! 8. *Time.* A waiter is told when its time is over, at most two steps of the wheel (2 ms) later, whatever else waits,
-//!    and is never granted a seat after it. Whoever would wait for longer than it may is told so when it comes.
+//!    and is never granted a seat after it. Whoever would wait for longer than it may is told so when it comes,
+//!    by the pace of a queue that has stood for as long: no forecast reaches further than what it is made of.
 //! 9. *Memory.* A tenant is forgotten only if it has no work and owes nothing. While there is room for no more, others
 //!    share one place in their tier, with one tenant's part of it.
 //! 10. Settings and capacity change without the loss of a waiter or of a charge. Time that steps back changes nothing.
@@ -418,11 +420,19 @@ impl<T> Scheduler<T> {
         waiter: T,
         now: Tick,
     ) -> Ticket {
-        let stamp = self.lanes.get(tier.place()).map(|lane| lane.clock.now());
+        let Some(lane) = self.lanes.get_mut(tier.place()) else {
+            // There is none without a tier: `Tiers::known` gave it.
+            return Ticket {
+                slot: NONE,
+                turn: 0,
+            };
+        };
+        lane.arrivals = lane.arrivals.wrapping_add(1);
         let note = Note {
             tenant: slot,
             tier,
-            stamp: stamp.unwrap_or(super::tag::Tag::ZERO),
+            order: lane.arrivals,
+            stamp: lane.clock.now(),
             arrived: now,
             until,
             cost,
@@ -439,10 +449,9 @@ impl<T> Scheduler<T> {
         let ticket = self.waiters.join(&mut tenant.line, note, waiter);
         self.wheel.set(ticket.slot, until);
         self.queued = self.queued.saturating_add(1);
-        let lifted = self.clock.now();
         if let Some(lane) = self.lanes.get_mut(tier.place()) {
-            if lane.queued == 0 && !flawed!(self, NoLift) {
-                lane.start = lane.start.later(lifted);
+            if lane.queued == 0 {
+                lane.busy_since = now;
             }
             lane.queued = lane.queued.saturating_add(1);
         }

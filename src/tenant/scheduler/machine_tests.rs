@@ -31,6 +31,28 @@ fn trap_17_a_tier_that_there_is_not_is_the_lowest() {
 }
 
 #[test]
+fn rule_4_of_equal_tags_the_first_to_come_is_the_first_to_go() {
+    let mut pool = Scheduler::new(pool(1, [Tier::new("a")]));
+    let Arrival::Granted { seat, .. } = pool.admit(ask(0, 0), 0, at(0)) else {
+        panic!("a seat is free");
+    };
+    // Nobody of these was served before.
+    for tenant in 1..50 {
+        let Arrival::Queued { .. } = pool.admit(ask(tenant, 0), tenant, at(0)) else {
+            panic!("{tenant} may wait");
+        };
+    }
+    let mut seat = Some(seat);
+    for tenant in 1..50 {
+        pool.release(seat.take().unwrap(), at(tenant));
+        let granted = pool.grant(at(tenant)).unwrap();
+        assert_eq!(granted.waiter, tenant);
+        seat = Some(granted.seat);
+    }
+    pool.release(seat.unwrap(), at(50));
+}
+
+#[test]
 fn rule_8_whoever_has_no_time_is_refused_and_never_waits() {
     let mut pool = Scheduler::new(pool(1, [Tier::new("a")]));
     let late = ask(1, 0).deadline(at(5));
@@ -39,6 +61,33 @@ fn rule_8_whoever_has_no_time_is_refused_and_never_waits() {
     };
     assert_eq!((refused.reason, refused.waiter), (Refusal::Deadline, 'x'));
     assert_eq!((pool.waiting(), pool.tenants()), (0, 0));
+}
+
+#[test]
+fn rule_8_a_forecast_reaches_no_further_than_the_queue_has_stood() {
+    let tier = Tier::new("a").patience(Period::millis(100));
+    let mut pool = Scheduler::new(pool(1, [tier]));
+    let Arrival::Granted { seat, .. } = pool.admit(ask(0, 0), 0, at(0)) else {
+        panic!("a seat is free");
+    };
+    // Each takes two milliseconds, and there are always more who wait than can be served in a hundred.
+    let mut seat = Some(seat);
+    let mut first = None;
+    for step in 1..150 {
+        let now = at(step * 2);
+        while pool.handle_timeout(now).is_some() {}
+        for tenant in 1..20 {
+            let arrival = pool.admit(ask(tenant, 0), 0, now);
+            if let Arrival::Refused(refused) = arrival {
+                assert_eq!(refused.reason, Refusal::Predicted);
+                first = first.or(Some(step * 2));
+            }
+        }
+        pool.release(seat.take().unwrap(), now);
+        seat = Some(pool.grant(now).unwrap().seat);
+    }
+    pool.release(seat.unwrap(), at(300));
+    assert!(first.is_some_and(|first| first >= 102), "{first:?}");
 }
 
 #[test]

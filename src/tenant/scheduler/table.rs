@@ -198,12 +198,13 @@ impl Hasher for Mix {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tenant::scheduler::heap::Entry;
 
     #[test]
     fn a_tenant_takes_less_than_300_bytes() {
         // Its place, the index at its emptiest, the heap, the list of idle ones, the queues by length.
         let index = (size_of::<(Key, u32)>() + 1) * 16 / 7;
-        let heaps = 2 * size_of::<(Tag, u32)>() + 3 * 2 * 4;
+        let heaps = 2 * size_of::<Entry>() + 3 * 2 * 4;
         let bytes = size_of::<Tenant>() + index + heaps + 2 * 4 + 2 * 4;
         assert!(bytes <= 220, "{bytes}");
     }

@@ -13,6 +13,8 @@ pub(super) struct Note {
     pub(super) tenant: u32,
     /// Its own, since the tenant may be forgotten before one that is overdue is handed back.
     pub(super) tier: TierId,
+    /// The how many of its tier it is.
+    pub(super) order: u32,
     /// How far its tier's service had come when it arrived.
     pub(super) stamp: Tag,
     pub(super) arrived: Tick,

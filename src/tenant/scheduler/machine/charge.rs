@@ -47,7 +47,7 @@ impl<T> Scheduler<T> {
         self.config.tiers.tier(tier).share_weight()
     }
 
-    /// A tier's start tag: no further back than one round of seats.
+    /// A tier's start tag: no further back than its weight's part of one round of seats.
     pub(super) fn start_of(&self, tier: TierId) -> Tag {
         let Some(lane) = self.lanes.get(tier.place()) else {
             return Tag::ZERO;
@@ -59,8 +59,13 @@ impl<T> Scheduler<T> {
             0 => nanos(self.config.guess.get()),
             known => known,
         };
-        let one = charge(estimate, self.tier_weight(tier));
-        let round = one.saturating_mul(u64::from(self.seating.capacity()));
+        // Of a round of so many seats it has its weight's part, and a tag is by weight.
+        let tiers = self.config.tiers.iter();
+        let all: u64 = tiers
+            .map(|(_, it)| u64::from(it.share_weight().get()))
+            .sum();
+        let one = charge(estimate, Weight::ONE);
+        let round = one.saturating_mul(u64::from(self.seating.capacity())) / all.max(1);
         let earliest = self.clock.now().minus(round.min(FAR));
         lane.start.later(earliest)
     }
@@ -155,9 +160,9 @@ impl<T> Scheduler<T> {
         let took = took.min(MOST);
         self.learn(tier, slot, took);
         let weight = self.weight_of(slot);
-        let now = self.clock.now();
+        let start = self.start_of(tier);
         if let Some(lane) = self.lanes.get_mut(tier.place()) {
-            lane.start = lane.start.later(now);
+            lane.start = start;
             if let Some(tenant) = self.table.get_mut(slot) {
                 let finish = lane.clock.read(tenant.finish, tenant.era);
                 tenant.finish = finish.later(lane.clock.now());

@@ -2,6 +2,7 @@
 
 use super::{Scheduler, flawed, place};
 use crate::tenant::scheduler::ask::{Granted, Seat, TenantId};
+use crate::tenant::scheduler::heap::Turn;
 use crate::tenant::scheduler::tag::Tag;
 use crate::tenant::scheduler::waiters::NONE;
 use crate::tenant::tier::TierId;
@@ -135,7 +136,7 @@ impl<T> Scheduler<T> {
             let Some(lane) = self.lanes.get_mut(tier.place()) else {
                 return false;
             };
-            let Some((tag, slot)) = lane.heap.top() else {
+            let Some((turn, slot)) = lane.heap.top() else {
                 return false;
             };
             let first = self.table.get(slot).map_or(NONE, |it| it.line.first);
@@ -152,8 +153,8 @@ impl<T> Scheduler<T> {
                 self.park(tier, slot);
                 continue;
             }
-            let due = self.tag_of(tier, slot);
-            if tag.is_before(due) {
+            let due = self.turn_of(tier, slot);
+            if turn.is_before(due) {
                 if let Some(lane) = self.lanes.get_mut(tier.place()) {
                     lane.heap.retag(due, slot);
                 }
@@ -192,34 +193,43 @@ impl<T> Scheduler<T> {
         finish.later(stamp)
     }
 
+    /// When a tenant's next request has its turn.
+    fn turn_of(&self, tier: TierId, slot: u32) -> Turn {
+        let first = self.table.get(slot).map_or(NONE, |it| it.line.first);
+        Turn {
+            tag: self.tag_of(tier, slot),
+            order: self.waiters.note(first).map_or(0, |note| note.order),
+        }
+    }
+
     /// Puts a tenant that waits, and stands nowhere, where it belongs.
     pub(super) fn line_up(&mut self, tier: TierId, slot: u32) {
-        let tag = self.tag_of(tier, slot);
+        let turn = self.turn_of(tier, slot);
         let is_at_limit = self.is_at_limit(tier, slot);
         if let Some(lane) = self.lanes.get_mut(tier.place()) {
             if is_at_limit {
-                lane.parked.push(tag, slot);
+                lane.parked.push(turn, slot);
             } else {
-                lane.heap.push(tag, slot);
+                lane.heap.push(turn, slot);
             }
         }
     }
 
     /// One who may have a seat no more.
     fn park(&mut self, tier: TierId, slot: u32) {
-        let tag = self.tag_of(tier, slot);
+        let turn = self.turn_of(tier, slot);
         if let Some(lane) = self.lanes.get_mut(tier.place())
             && lane.heap.remove(slot)
         {
-            lane.parked.push(tag, slot);
+            lane.parked.push(turn, slot);
         }
     }
 
     /// A tenant's tag has become earlier.
     pub(super) fn retag(&mut self, tier: TierId, slot: u32) {
-        let tag = self.tag_of(tier, slot);
+        let turn = self.turn_of(tier, slot);
         if let Some(lane) = self.lanes.get_mut(tier.place()) {
-            lane.heap.retag(tag, slot);
+            lane.heap.retag(turn, slot);
         }
     }
 
@@ -301,13 +311,6 @@ impl<T> Scheduler<T> {
             Case::Reserved { .. } => Ground::Reserved,
             Case::Weight(_) => Ground::Weight,
         };
-        let lifted = self.clock.now();
-        if let Some(lane) = self.lanes.get_mut(tier.place())
-            && lane.queued == 0
-            && !flawed!(self, NoLift)
-        {
-            lane.start = lane.start.later(lifted);
-        }
         let tag = self.tag_of(tier, slot);
         let tag = self
             .lanes

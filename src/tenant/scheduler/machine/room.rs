@@ -23,8 +23,12 @@ impl<T> Scheduler<T> {
         if len >= of_tenant {
             return Err(Refusal::TenantFull);
         }
-        let left = nanos(until.since(now));
-        if self.forecast(tier, slot).is_some_and(|wait| wait > left) {
+        // A queue that comes and goes says nothing of a wait that is longer than it ever stood.
+        let left = until.since(now);
+        let has_stood = self.lanes.get(tier.place());
+        let has_stood = has_stood.is_some_and(|lane| lane.stood(now) >= left);
+        let wait = self.forecast(tier, slot).filter(|_| has_stood);
+        if wait.is_some_and(|wait| wait > nanos(left)) {
             return Err(Refusal::Predicted);
         }
         let lane = self.lanes.get(tier.place());
