@@ -113,14 +113,6 @@ impl Field {
         self
     }
 
-    pub(super) fn waiting(&self) -> usize {
-        self.waiting
-    }
-
-    pub(super) fn running(&self) -> usize {
-        self.running.len()
-    }
-
     pub(super) fn waiting_of(&self, tier: u8, tenant: u64) -> usize {
         self.queues.get(&(tier, tenant)).map_or(0, VecDeque::len)
     }
