@@ -92,7 +92,8 @@ fn metric(any: AnyMetric) -> Metric {
     match any {
         AnyMetric::Container(of) => Metric::new(Source::container("c0", "cpu"), target(of)),
         AnyMetric::External(of, fallback) => {
-            let fallback = fallback.and_then(|(replicas, seconds)| Fallback::new(replicas, seconds).ok());
+            let fallback =
+                fallback.and_then(|(replicas, seconds)| Fallback::new(replicas, seconds).ok());
             let source = Source::External {
                 name: "queue".to_owned(),
                 selector: None,
@@ -100,10 +101,18 @@ fn metric(any: AnyMetric) -> Metric {
             };
             Metric::new(source, target(of))
         }
-        AnyMetric::Object(of) => Metric::new(Source::object(ObjectRef::new("Ingress", "main"), "rate"), target(of)),
+        AnyMetric::Object(of) => Metric::new(
+            Source::object(ObjectRef::new("Ingress", "main"), "rate"),
+            target(of),
+        ),
         AnyMetric::Pods(of) => Metric::new(Source::pods("depth"), target(of)),
-        AnyMetric::Resource(cpu, of) => Metric::new(Source::resource(if cpu { "cpu" } else { "memory" }), target(of)),
-        AnyMetric::Unknown => Metric::new(Source::Unknown("odd".to_owned()), Target::Utilization(1)),
+        AnyMetric::Resource(cpu, of) => Metric::new(
+            Source::resource(if cpu { "cpu" } else { "memory" }),
+            target(of),
+        ),
+        AnyMetric::Unknown => {
+            Metric::new(Source::Unknown("odd".to_owned()), Target::Utilization(1))
+        }
     }
 }
 
@@ -112,18 +121,31 @@ fn rules(any: AnyRules, mut rules: Rules) -> Rules {
         rules = rules.window(window % 3_601).expect("in range");
     }
     let policy = |(pods, value, period)| {
-        let kind = if pods { PolicyKind::Pods } else { PolicyKind::Percent };
+        let kind = if pods {
+            PolicyKind::Pods
+        } else {
+            PolicyKind::Percent
+        };
         Policy::new(kind, value, period).ok()
     };
     rules = rules.policies(any.policies.into_iter().filter_map(policy));
-    if let Some(tolerance) = any.tolerance.and_then(|share| Tolerance::new("tolerance", share).ok()) {
+    if let Some(tolerance) = any
+        .tolerance
+        .and_then(|share| Tolerance::new("tolerance", share).ok())
+    {
         rules = rules.tolerance(tolerance);
     }
     rules.select([Select::Disabled, Select::Max, Select::Min][usize::from(any.select % 3)])
 }
 
 fn pod(any: &AnyPod) -> Pod {
-    let phases = [Phase::Failed, Phase::Pending, Phase::Running, Phase::Succeeded, Phase::Unknown];
+    let phases = [
+        Phase::Failed,
+        Phase::Pending,
+        Phase::Running,
+        Phase::Succeeded,
+        Phase::Unknown,
+    ];
     let mut pod = Pod::new(name(any.name))
         .phase(phases[usize::from(any.phase % 5)])
         .deleting(any.deleting);
@@ -150,10 +172,21 @@ fuzz_target!(|case: Case| {
     };
     let share = |share: f64| Tolerance::new("tolerance", share).unwrap_or(Tolerance::TENTH);
     let controller = Controller::new()
-        .tolerance(Tolerances::new(share(case.tolerance.0), share(case.tolerance.1)))
-        .timing(Timing::default().cpu_initialization(case.cpu_initialization).initial_readiness_delay(case.readiness_delay))
+        .tolerance(Tolerances::new(
+            share(case.tolerance.0),
+            share(case.tolerance.1),
+        ))
+        .timing(
+            Timing::default()
+                .cpu_initialization(case.cpu_initialization)
+                .initial_readiness_delay(case.readiness_delay),
+        )
         .growth(Growth::new(case.growth.0, case.growth.1).unwrap_or_default())
-        .zero(if case.always { FromZero::Always } else { FromZero::Owned })
+        .zero(if case.always {
+            FromZero::Always
+        } else {
+            FromZero::Owned
+        })
         .external_fallback(case.fallback)
         .pod_level_requests(case.pod_level)
         .down_window(case.window % 3_601)
@@ -163,7 +196,11 @@ fuzz_target!(|case: Case| {
         hpa = hpa.metric(metric(any));
     }
     if let Some((up, down)) = case.behavior {
-        hpa = hpa.behavior(Behavior::new().up(rules(up, Rules::up())).down(rules(down, Rules::down())));
+        hpa = hpa.behavior(
+            Behavior::new()
+                .up(rules(up, Rules::up()))
+                .down(rules(down, Rules::down())),
+        );
     }
     let mut state = State::unknown().scaled_to_zero(case.zero_is_ours);
     for tick in case.ticks {
@@ -178,7 +215,10 @@ fuzz_target!(|case: Case| {
             _ => Reading::Pods(&samples),
         };
         let readings: Vec<_> = hpa.metrics().iter().enumerate().map(reading).collect();
-        let seen = Observation::new(tick.spec).status(tick.status).pods(&pods).readings(&readings);
+        let seen = Observation::new(tick.spec)
+            .status(tick.status)
+            .pods(&pods)
+            .readings(&readings);
         let now = Timestamp::from_millis(tick.now);
         let written = serde_json::to_string(&state).expect("a state is JSON");
         let read: State = serde_json::from_str(&written).expect("what is written can be read");
@@ -188,8 +228,15 @@ fuzz_target!(|case: Case| {
             assert_eq!(decision, hpa.decide(read, &seen, now));
         }
         let inside = (bounds.min()..=bounds.max()).contains(&decision.replicas());
-        assert!(inside || (tick.spec == 0 && decision.replicas() == 0), "{decision}");
-        state = if tick.applies { decision.applied() } else { decision.refused() };
+        assert!(
+            inside || (tick.spec == 0 && decision.replicas() == 0),
+            "{decision}"
+        );
+        state = if tick.applies {
+            decision.applied()
+        } else {
+            decision.refused()
+        };
         assert!(state.history().is_some_and(|log| log.len() <= 1_024));
         assert!(state.up_events().len() <= 1_024 && state.down_events().len() <= 1_024);
     }
