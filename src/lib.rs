@@ -1,7 +1,7 @@
 //! Resilience for Rust services: what keeps a business running while the services it calls are not.
 //!
-//! mainstay is one crate that a service links. It wraps tonic, reqwest and axum with tower layers, and runs business
-//! transactions as durable sagas.
+//! mainstay is one crate that a service links. It wraps tonic, reqwest and axum with tower layers, admits tenants fairly,
+//! runs business transactions as durable sagas, knows what may still be served, and decides how many replicas should run.
 //!
 //! | you want to | look at |
 //! |---|---|
@@ -12,9 +12,9 @@
 //! | have a worse answer rather than none | [`fallback`] |
 //! | bound how much may pass | [`limit`] |
 //! | share a service among tenants, so that none hurts another | [`tenant`] |
-//! | share it fairly among tenants | [`tenant`] |
 //! | run several effects in several services, all or none | `saga`, on a `journal` |
 //! | apply an effect once, however often it is asked for | [`effect_guard`] |
+//! | know whether it is up | [`health`] |
 //! | know how degraded the system is, and what may still be served | [`degrade`] |
 //! | know how many replicas should run | [`autoscale`] |
 //! | say what counts as a failure | [`outcome`] |
