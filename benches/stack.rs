@@ -17,13 +17,15 @@ use mainstay::deadline::{DeadlineLayer, TimeoutLayer};
 use mainstay::fallback::{FallbackConfig, FallbackLayer};
 use mainstay::limit::adaptive::{AdaptiveConfig, AdaptiveLayer};
 use mainstay::limit::concurrency::{ConcurrencyConfig, ConcurrencyLayer};
-use mainstay::num::{Attempts, Period, Ratio};
+use mainstay::num::{Attempts, Period, Ratio, count};
 use mainstay::outcome::Outcome;
+use mainstay::presets;
 use mainstay::retry::{RetryConfig, RetryLayer};
 use mainstay::standard::Stack;
+use mainstay::tenant::{Always, TenantConfig, TenantLayer, TenantPool};
 use mainstay::time::Tick;
 use mainstay_test_support::{Counting, allocations};
-use tower::{BoxError, Service, ServiceBuilder, ServiceExt, service_fn};
+use tower::{BoxError, Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -109,6 +111,15 @@ async fn layers(effort: &Effort) {
         "concurrency limit",
         effort,
         ServiceBuilder::new().layer(concurrency).service(up),
+    )
+    .await;
+    let tenants = TenantConfig::new(count(1_000), presets::erp::tiers());
+    let pool = TenantPool::new("bench", tenants).expect("a preset of three tiers");
+    let always = Always::new(pool.tenant("acme", "enterprise"));
+    measure(
+        "tenants, a slot at hand",
+        effort,
+        TenantLayer::identify(&pool, always).layer(up),
     )
     .await;
     let adaptive = AdaptiveLayer::new("bench", AdaptiveConfig::new());

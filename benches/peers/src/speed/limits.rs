@@ -13,6 +13,8 @@ use mainstay::limit::adaptive::{AdaptiveConfig, AdaptiveLayer};
 use mainstay::limit::concurrency::{ConcurrencyConfig, ConcurrencyLayer};
 use mainstay::limit::rate::{KeyedRate, Rate, RateLayer, RateLimiter};
 use mainstay::num::Period;
+use mainstay::presets;
+use mainstay::tenant::{Always, TenantConfig, TenantLayer, TenantPool};
 use tokio::sync::Semaphore;
 use tower::limit::GlobalConcurrencyLimitLayer;
 use tower::{Layer as _, ServiceBuilder};
@@ -31,6 +33,7 @@ const CALLS: u32 = 4_000_000_000;
 pub fn groups() -> Vec<Group> {
     vec![
         concurrency(),
+        tenants(),
         adaptive(),
         rate(),
         rate_layer(),
@@ -64,6 +67,25 @@ fn concurrency() -> Group {
             Row::service(Who::Peer, "tower", tower.layer(up())).remark("waits without a bound"),
             Row::service(Who::Peer, "tower, load shed", shed).remark("errors are boxed"),
             Row::service(Who::Peer, "tower-resilience bulkhead", peer.layer(up())),
+        ],
+    }
+}
+
+/// Admission by tier and tenant, with the tenant's slot at hand. No peer knows tenants: theirs are limits alone.
+fn tenants() -> Group {
+    let places = NonZeroU32::new(PLACES).expect("a thousand is not zero");
+    let config = TenantConfig::new(places, presets::erp::tiers());
+    let pool = TenantPool::new("peers", config).expect("a preset of three tiers");
+    let always = Always::new(pool.tenant("acme", "enterprise"));
+    let service = TenantLayer::identify(&pool, always).layer(up());
+    let permits = Arc::new(Semaphore::new(PLACES as usize));
+    let tower = GlobalConcurrencyLimitLayer::with_semaphore(permits);
+    Group {
+        title: "tenants",
+        bare: bare(),
+        rows: vec![
+            Row::service(Who::Ours, "mainstay", service),
+            Row::service(Who::Less, "tower", tower.layer(up())).remark("a limit without tenants"),
         ],
     }
 }
