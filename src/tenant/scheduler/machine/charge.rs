@@ -4,6 +4,7 @@ use super::next::Ground;
 use super::{Scheduler, flawed};
 use crate::num::Period;
 use crate::tenant::scheduler::ask::Seat;
+use crate::tenant::scheduler::lane::Lane;
 use crate::tenant::scheduler::tag::{FAR, MOST, Tag, charge};
 use crate::tenant::tier::{TierId, Weight};
 use crate::time::{Tick, nanos};
@@ -47,27 +48,83 @@ impl<T> Scheduler<T> {
         self.config.tiers.tier(tier).share_weight()
     }
 
-    /// A tier's start tag: no further back than its weight's part of one round of seats.
+    /// What is compared of tiers: what one has used, and what its running requests are taken to need; but no less than
+    /// its part of one round of seats behind the clock, so far a tier may be that had no work for a while.
+    ///
+    /// A round is the time in which all seats come back: as long as what is left of the requests that run.
     pub(super) fn start_of(&self, tier: TierId) -> Tag {
         let Some(lane) = self.lanes.get(tier.place()) else {
             return Tag::ZERO;
         };
+        let start = self.used(lane).plus(self.under_way(tier));
         if flawed!(self, NoLift) {
-            return lane.start;
+            return start;
         }
-        let estimate = match lane.estimate {
-            0 => nanos(self.config.guess.get()),
-            known => known,
-        };
+        let rest = lane.moments.rest();
+        let rest = rest.unwrap_or_else(|| nanos(self.config.guess.get()));
         // Of a round of so many seats it has its weight's part, and a tag is by weight.
         let tiers = self.config.tiers.iter();
         let all: u64 = tiers
             .map(|(_, it)| u64::from(it.share_weight().get()))
             .sum();
-        let one = charge(estimate, Weight::ONE);
+        let one = charge(rest, Weight::ONE);
         let round = one.saturating_mul(u64::from(self.seating.capacity())) / all.max(1);
-        let earliest = self.clock.now().minus(round.min(FAR));
-        lane.start.later(earliest)
+        let earliest = self.clock.now().minus(round.min(FAR / 2));
+        start.later(earliest)
+    }
+
+    /// What a tier was charged, as it is to be read now.
+    const fn used(&self, lane: &Lane) -> Tag {
+        self.clock.read(lane.start, lane.era)
+    }
+
+    /// What the running requests of a tier are taken to need. It stays while they run, however long they have: what is
+    /// charged meanwhile comes on top, so who was underestimated falls behind as it runs and not in one go at its end.
+    fn under_way(&self, tier: TierId) -> u64 {
+        let Some(lane) = self.lanes.get(tier.place()) else {
+            return 0;
+        };
+        let mean = lane.moments.mean();
+        let mean = mean.unwrap_or_else(|| nanos(self.config.guess.get()));
+        let one = charge(mean, self.tier_weight(tier));
+        one.saturating_mul(u64::from(lane.seats())).min(FAR / 2)
+    }
+
+    /// Lets a tier that is further behind than it may be start from where it may: see [`start_of`](Self::start_of).
+    pub(super) fn lift(&mut self, tier: TierId) {
+        let start = self.start_of(tier).minus(self.under_way(tier));
+        if let Some(lane) = self.lanes.get_mut(tier.place()) {
+            lane.start = self.clock.bounded(start);
+            lane.era = self.clock.era();
+        }
+    }
+
+    /// Charges a tier for the time that its seats were taken until now, before their number or its weight changes and
+    /// before it is compared with others. Those from outside apart: they are charged when they come back.
+    pub(super) fn bring_up_to(&mut self, tier: TierId, now: Tick) {
+        let Some(lane) = self.lanes.get_mut(tier.place()) else {
+            return;
+        };
+        let passed = nanos(now.since(lane.charged_until));
+        lane.charged_until = lane.charged_until.max(now);
+        let seats = u64::from(lane.in_flight);
+        if passed > 0 && seats > 0 {
+            let used = charge(passed, self.tier_weight(tier)).saturating_mul(seats);
+            self.add_to_tier(tier, used);
+        }
+    }
+
+    /// Charges a tier so much more, up to the bound of debts: what is beyond it already stays.
+    fn add_to_tier(&mut self, tier: TierId, more: u64) {
+        let weight = self.tier_weight(tier);
+        let debt = most_debt(self.config.debt, self.seating.capacity(), weight);
+        let most = self.clock.now().plus(debt);
+        if let Some(lane) = self.lanes.get_mut(tier.place()) {
+            let start = self.clock.read(lane.start, lane.era);
+            let more = start.plus(more.min(FAR));
+            lane.start = more.earlier(start.later(most));
+            lane.era = self.clock.era();
+        }
     }
 
     /// A seat is taken by a request whose start tag is `tag`.
@@ -87,17 +144,15 @@ impl<T> Scheduler<T> {
             cost
         };
         let weight = self.weight_of(slot);
-        let tier_weight = self.tier_weight(tier);
-        let start = self.start_of(tier);
+        self.bring_up_to(tier, now);
+        self.lift(tier);
         if ground == Ground::Weight {
-            self.clock.advance(start);
+            self.clock.advance(self.start_of(tier));
         }
         let claimed = self.seating.claim(tier);
         let round = self.seating.tenant_limit(tier);
         if let Some(lane) = self.lanes.get_mut(tier.place()) {
             lane.in_flight = lane.in_flight.saturating_add(1);
-            let start = start.plus(charge(cost, tier_weight));
-            lane.start = self.clock.bounded(start);
             if ground == Ground::Claim {
                 // A seat is seldom free when a claim falls due: what is lost by that, of one claim, is made up for.
                 let one = claim_time(cost, claimed);
@@ -135,14 +190,12 @@ impl<T> Scheduler<T> {
             self.add(tier, seat.tenant, seat.weight, more);
         } else {
             let less = seat.charged - took;
-            let tier_weight = self.tier_weight(tier);
-            if let Some(lane) = self.lanes.get_mut(tier.place()) {
-                lane.start = lane.start.minus(charge(less, tier_weight));
-                if let Some(tenant) = self.table.get_mut(seat.tenant) {
-                    let finish = lane.clock.read(tenant.finish, tenant.era);
-                    tenant.finish = finish.minus(charge(less, seat.weight));
-                    tenant.era = lane.clock.era();
-                }
+            if let Some(lane) = self.lanes.get(tier.place())
+                && let Some(tenant) = self.table.get_mut(seat.tenant)
+            {
+                let finish = lane.clock.read(tenant.finish, tenant.era);
+                tenant.finish = finish.minus(charge(less, seat.weight));
+                tenant.era = lane.clock.era();
             }
             self.retag(tier, seat.tenant);
         }
@@ -155,20 +208,19 @@ impl<T> Scheduler<T> {
         }
     }
 
-    /// A seat that was not charged when it was taken is given back after so long.
+    /// A seat that was not charged while it was taken was given back after so long.
     pub(super) fn charge_outside(&mut self, tier: TierId, slot: u32, took: u64) {
         let took = took.min(MOST);
         self.learn(tier, slot, took);
         let weight = self.weight_of(slot);
-        let start = self.start_of(tier);
-        if let Some(lane) = self.lanes.get_mut(tier.place()) {
-            lane.start = start;
-            if let Some(tenant) = self.table.get_mut(slot) {
-                let finish = lane.clock.read(tenant.finish, tenant.era);
-                tenant.finish = finish.later(lane.clock.now());
-                tenant.era = lane.clock.era();
-            }
+        if let Some(lane) = self.lanes.get(tier.place())
+            && let Some(tenant) = self.table.get_mut(slot)
+        {
+            let finish = lane.clock.read(tenant.finish, tenant.era);
+            tenant.finish = finish.later(lane.clock.now());
+            tenant.era = lane.clock.era();
         }
+        self.add_to_tier(tier, charge(took, self.tier_weight(tier)));
         self.add(tier, slot, weight, took);
     }
 
@@ -178,25 +230,16 @@ impl<T> Scheduler<T> {
         }
         if let Some(lane) = self.lanes.get_mut(tier.place()) {
             lane.estimate = learn(lane.estimate, took, 4 * LEARN);
+            lane.moments.learn(took);
         }
     }
 
-    /// Charges more than was, up to the bound of debts: what is beyond it already stays.
+    /// Charges a tenant more than was, up to the bound of debts: what is beyond it already stays.
     fn add(&mut self, tier: TierId, slot: u32, weight: Weight, nanos: u64) {
         let debt = most_debt(self.config.debt, 1, weight);
-        let tier_debt = most_debt(
-            self.config.debt,
-            self.seating.capacity(),
-            self.tier_weight(tier),
-        );
-        let tier_weight = self.tier_weight(tier);
-        let clock = self.clock;
-        let Some(lane) = self.lanes.get_mut(tier.place()) else {
+        let Some(lane) = self.lanes.get(tier.place()) else {
             return;
         };
-        let most = clock.now().plus(tier_debt);
-        let more = lane.start.plus(charge(nanos, tier_weight));
-        lane.start = more.earlier(lane.start.later(most));
         let Some(tenant) = self.table.get_mut(slot) else {
             return;
         };
@@ -226,6 +269,7 @@ impl<T> Scheduler<T> {
     pub(super) fn charge_dropped(&mut self, tier: TierId, slot: u32) {
         let weight = self.weight_of(slot);
         let cost = self.estimate(tier, slot);
+        self.add_to_tier(tier, charge(cost, self.tier_weight(tier)));
         self.add(tier, slot, weight, cost);
     }
 }

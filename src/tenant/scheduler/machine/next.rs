@@ -68,6 +68,7 @@ impl<T> Scheduler<T> {
             {
                 continue;
             }
+            self.bring_up_to(tier, now);
             let case = self.case(tier, now);
             if best.as_ref().is_none_or(|(_, other)| case.is_better(other)) {
                 best = Some((tier, case));
