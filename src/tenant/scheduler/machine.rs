@@ -105,7 +105,7 @@ impl<T> Scheduler<T> {
     #[must_use]
     pub fn new(config: SchedulerConfig) -> Self {
         let seating = Seating::new(config.tiers(), config.capacity());
-        Self {
+        let mut pool = Self {
             seating,
             lanes: config.tiers.iter().map(|_| Lane::new()).collect(),
             seats: [0; Tiers::MOST],
@@ -118,7 +118,9 @@ impl<T> Scheduler<T> {
             config,
             #[cfg(test)]
             flaw: None,
-        }
+        };
+        pool.reseat();
+        pool
     }
 
     /// A request comes. Afterwards [`grant`](Self::grant) until it says none.

@@ -4,7 +4,7 @@ use super::next::Ground;
 use super::{Scheduler, flawed};
 use crate::num::Period;
 use crate::tenant::scheduler::ask::Seat;
-use crate::tenant::scheduler::lane::Lane;
+use crate::tenant::scheduler::lane::Scale;
 use crate::tenant::scheduler::tag::{FAR, MOST, Tag, charge};
 use crate::tenant::tier::{TierId, Weight};
 use crate::time::{Tick, nanos};
@@ -48,55 +48,53 @@ impl<T> Scheduler<T> {
         self.config.tiers.tier(tier).share_weight()
     }
 
-    /// What is compared of tiers: what one has used, and what its running requests are taken to need; but no less than
-    /// its part of one round of seats behind the clock, so far a tier may be that had no work for a while.
-    ///
-    /// A round is the time in which all seats come back: as long as what is left of the requests that run.
-    pub(super) fn start_of(&self, tier: TierId) -> Tag {
-        let Some(lane) = self.lanes.get(tier.place()) else {
-            return Tag::ZERO;
-        };
-        let start = self.used(lane).plus(self.under_way(tier));
-        if flawed!(self, NoLift) {
-            return start;
-        }
-        let rest = lane.moments.rest();
-        let rest = rest.unwrap_or_else(|| nanos(self.config.guess.get()));
-        // Of a round of so many seats it has its weight's part, and a tag is by weight.
+    /// What a tier is charged by from now on: what its requests took, its weight or the capacity is another.
+    pub(super) fn rescale(&mut self, tier: TierId) {
+        let weight = self.tier_weight(tier);
+        let capacity = self.seating.capacity();
         let tiers = self.config.tiers.iter();
         let all: u64 = tiers
             .map(|(_, it)| u64::from(it.share_weight().get()))
             .sum();
-        let one = charge(rest, Weight::ONE);
-        let round = one.saturating_mul(u64::from(self.seating.capacity())) / all.max(1);
-        let earliest = self.clock.now().minus(round.min(FAR / 2));
-        start.later(earliest)
-    }
-
-    /// What a tier was charged, as it is to be read now.
-    const fn used(&self, lane: &Lane) -> Tag {
-        self.clock.read(lane.start, lane.era)
-    }
-
-    /// What the running requests of a tier are taken to need. It stays while they run, however long they have: what is
-    /// charged meanwhile comes on top, so who was underestimated falls behind as it runs and not in one go at its end.
-    fn under_way(&self, tier: TierId) -> u64 {
-        let Some(lane) = self.lanes.get(tier.place()) else {
-            return 0;
-        };
-        let mean = lane.moments.mean();
-        let mean = mean.unwrap_or_else(|| nanos(self.config.guess.get()));
-        let one = charge(mean, self.tier_weight(tier));
-        one.saturating_mul(u64::from(lane.seats())).min(FAR / 2)
-    }
-
-    /// Lets a tier that is further behind than it may be start from where it may: see [`start_of`](Self::start_of).
-    pub(super) fn lift(&mut self, tier: TierId) {
-        let start = self.start_of(tier).minus(self.under_way(tier));
+        let guess = nanos(self.config.guess.get());
+        let debt = most_debt(self.config.debt, capacity, weight);
         if let Some(lane) = self.lanes.get_mut(tier.place()) {
-            lane.start = self.clock.bounded(start);
+            let (mean, rest) = lane.moments.get().unwrap_or((guess, guess));
+            // A round is the time in which all seats come back: as long as what is left of the requests that run. Of
+            // one of so many seats a tier has its weight's part, and a tag is by weight.
+            let round = charge(rest, Weight::ONE).saturating_mul(u64::from(capacity));
+            lane.scale = Scale {
+                weight,
+                one: charge(mean, weight),
+                behind: (round / all.max(1)).min(FAR / 2),
+                debt,
+            };
+        }
+    }
+
+    /// What is compared of tiers: what one has used, and what its running requests are taken to need; but no less than
+    /// its part of one round of seats behind the clock, so far a tier may be that had no work for a while.
+    pub(super) fn start_of(&self, tier: TierId) -> Tag {
+        let Some(lane) = self.lanes.get(tier.place()) else {
+            return Tag::ZERO;
+        };
+        let used = self.clock.read(lane.start, lane.era);
+        let start = used.plus(lane.under_way());
+        if flawed!(self, NoLift) {
+            return start;
+        }
+        start.later(self.clock.now().minus(lane.scale.behind))
+    }
+
+    /// Lets a tier that is further behind than it may be start from where it may: [`start_of`](Self::start_of), which is
+    /// handed back.
+    pub(super) fn lift(&mut self, tier: TierId) -> Tag {
+        let start = self.start_of(tier);
+        if let Some(lane) = self.lanes.get_mut(tier.place()) {
+            lane.start = self.clock.bounded(start.minus(lane.under_way()));
             lane.era = self.clock.era();
         }
+        start
     }
 
     /// Charges a tier for the time that its seats were taken until now, before their number or its weight changes and
@@ -109,18 +107,16 @@ impl<T> Scheduler<T> {
         lane.charged_until = lane.charged_until.max(now);
         let seats = u64::from(lane.in_flight);
         if passed > 0 && seats > 0 {
-            let used = charge(passed, self.tier_weight(tier)).saturating_mul(seats);
+            let used = charge(passed, lane.scale.weight).saturating_mul(seats);
             self.add_to_tier(tier, used);
         }
     }
 
     /// Charges a tier so much more, up to the bound of debts: what is beyond it already stays.
     fn add_to_tier(&mut self, tier: TierId, more: u64) {
-        let weight = self.tier_weight(tier);
-        let debt = most_debt(self.config.debt, self.seating.capacity(), weight);
-        let most = self.clock.now().plus(debt);
         if let Some(lane) = self.lanes.get_mut(tier.place()) {
             let start = self.clock.read(lane.start, lane.era);
+            let most = self.clock.now().plus(lane.scale.debt);
             let more = start.plus(more.min(FAR));
             lane.start = more.earlier(start.later(most));
             lane.era = self.clock.era();
@@ -145,9 +141,9 @@ impl<T> Scheduler<T> {
         };
         let weight = self.weight_of(slot);
         self.bring_up_to(tier, now);
-        self.lift(tier);
+        let start = self.lift(tier);
         if ground == Ground::Weight {
-            self.clock.advance(self.start_of(tier));
+            self.clock.advance(start);
         }
         let claimed = self.seating.claim(tier);
         let round = self.seating.tenant_limit(tier);
@@ -232,6 +228,7 @@ impl<T> Scheduler<T> {
             lane.estimate = learn(lane.estimate, took, 4 * LEARN);
             lane.moments.learn(took);
         }
+        self.rescale(tier);
     }
 
     /// Charges a tenant more than was, up to the bound of debts: what is beyond it already stays.

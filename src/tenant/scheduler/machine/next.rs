@@ -367,6 +367,7 @@ impl<T> Scheduler<T> {
         use crate::tenant::scheduler::seating::Seating;
         self.seating = Seating::new(&self.config.tiers, self.config.capacity);
         for (tier, _) in self.config.tiers.clone().iter() {
+            self.rescale(tier);
             let parked = match self.lanes.get_mut(tier.place()) {
                 Some(lane) => std::mem::take(&mut lane.parked),
                 None => continue,
