@@ -204,7 +204,8 @@ impl Run {
             Op::Reload(settings) => {
                 let n = self.pool.config().tiers().count();
                 let tiers = tiers(&settings, n);
-                self.pool.reload(tiers).expect("of the same names");
+                let reloaded = self.pool.reload(tiers, self.now);
+                reloaded.expect("of the same names");
             }
             Op::Outside(tier, seats) => {
                 self.outside = true;

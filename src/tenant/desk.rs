@@ -443,9 +443,9 @@ impl Desk {
     }
 
     /// The tiers have other settings. Afterwards [`pass_on`](Self::pass_on).
-    pub(super) fn reload(&self, tiers: Tiers) -> Result<(), ConfigError> {
+    pub(super) fn reload(&self, tiers: Tiers, now: Tick) -> Result<(), ConfigError> {
         let mut line = lock(&self.line);
-        line.scheduler.reload(tiers)?;
+        line.scheduler.reload(tiers, now)?;
         self.rules.publish(line.scheduler.seating());
         Ok(())
     }

@@ -364,7 +364,7 @@ impl Pool {
             return Err(ConfigError::new("adaptive", given, expected));
         }
         let now = rt::now();
-        self.desk.reload(config.tiers().clone())?;
+        self.desk.reload(config.tiers().clone(), now)?;
         match (&self.drive, config.adaptive) {
             (Some(drive), Some(limit)) => drive.reload(self, limit),
             _ => self.desk.resize(config.scheduler.capacity()),

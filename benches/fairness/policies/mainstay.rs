@@ -147,7 +147,7 @@ impl Policy for Fair {
 
     fn reload(&mut self, tiers: &[Tier], now: Nanos, out: &mut Vec<Action>) {
         let tiers = settings(tiers, &self.limits, self.patience);
-        let reloaded = self.scheduler.reload(tiers);
+        let reloaded = self.scheduler.reload(tiers, Tick::from_nanos(now));
         reloaded.expect("the same tiers by name");
         self.grant(now, out);
     }

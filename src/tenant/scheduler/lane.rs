@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::heap::Heap;
-use super::tag::{Clock, FAR, Tag};
+use super::tag::{Clock, FAR, MOST, Tag};
 use super::waiters::NONE;
+use crate::tenant::tier::Weight;
 use crate::time::Tick;
 
 #[derive(Debug)]
@@ -33,6 +34,13 @@ pub(super) struct Lane {
     pub(super) busy_since: Tick,
     /// The end of what the tier was charged for, beside other tiers.
     pub(super) start: Tag,
+    /// The era of the tiers' clock in which that was written.
+    pub(super) era: u32,
+    /// Until when its running requests have been charged to it.
+    pub(super) charged_until: Tick,
+    /// What requests took lately, slower than `estimate`.
+    pub(super) moments: Moments,
+    pub(super) scale: Scale,
     /// What requests took lately, in nanoseconds; 0 before any ended.
     pub(super) estimate: u64,
     /// From when it may claim what rounding took of its reservation.
@@ -59,6 +67,15 @@ impl Lane {
             quiet_since: Tick::ZERO,
             busy_since: Tick::ZERO,
             start: Tag::ZERO,
+            era: 0,
+            charged_until: Tick::ZERO,
+            moments: Moments::new(),
+            scale: Scale {
+                weight: Weight::ONE,
+                one: 0,
+                behind: 0,
+                debt: 0,
+            },
             estimate: 0,
             claim: Tick::ZERO,
             pace: Pace::new(),
@@ -68,6 +85,13 @@ impl Lane {
 
     pub(super) const fn seats(&self) -> u32 {
         self.in_flight.saturating_add(self.outside)
+    }
+
+    /// What its running requests are taken to need. It stays while they run, however long they have: what is charged
+    /// meanwhile comes on top, so that who was underestimated falls behind as it runs and not in one go at its end.
+    pub(super) fn under_way(&self) -> u64 {
+        let seats = u64::from(self.seats());
+        self.scale.one.saturating_mul(seats).min(FAR / 2)
     }
 
     /// For how long somebody has been waiting without a break.
@@ -93,6 +117,76 @@ impl Lane {
     pub(super) fn most_behind(&self, round: u32) -> u64 {
         self.widest.saturating_mul(u64::from(round)).min(FAR)
     }
+}
+
+/// What a tier is charged by, beside other tiers: on the scale of tags, so that no turn has to work it out.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Scale {
+    pub(super) weight: Weight,
+    /// What each running request is taken to need.
+    pub(super) one: u64,
+    /// How far behind the clock it may be.
+    pub(super) behind: u64,
+    /// How far ahead of it.
+    pub(super) debt: u64,
+}
+
+/// What requests took lately, and how uneven that was.
+///
+/// Floating-point numbers, since squares of nanoseconds do not fit otherwise, and exact enough: what is learned is a
+/// whole number from 1 to [`MOST`], so both are averages of what lies from 1 to 2^93, finite and never zero; and what
+/// is rounded off is less than a part in 2^52 each time, and forgotten with what it was part of.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Moments {
+    /// Of so many, up to [`MOMENTS`].
+    seen: u16,
+    /// In nanoseconds; 0 before any ended.
+    mean: f64,
+    square: f64,
+}
+
+/// They are averages of about so many.
+const MOMENTS: u16 = 256;
+
+impl Moments {
+    pub(super) const fn new() -> Self {
+        Self {
+            seen: 0,
+            mean: 0.0,
+            square: 0.0,
+        }
+    }
+
+    /// One more ended. Of the first alone it is not known how even they are: they are taken to be exponential.
+    #[expect(clippy::cast_precision_loss, reason = "it is exact up to 2^53")]
+    pub(super) fn learn(&mut self, took: u64) {
+        let took = took.clamp(1, MOST) as f64;
+        self.seen = self.seen.saturating_add(1).min(MOMENTS);
+        if self.seen > 1 {
+            let by = f64::from(self.seen);
+            self.mean += (took - self.mean) / by;
+            self.square += (took * took - self.square) / by;
+        } else {
+            self.mean = took;
+            self.square = 2.0 * took * took;
+        }
+    }
+
+    /// What a request takes, and what is left of one that is found running, in nanoseconds; where any ended. That is the
+    /// mean square by twice the mean: the longer a request takes the more of the time it is the one that runs.
+    pub(super) fn get(&self) -> Option<(u64, u64)> {
+        (self.seen > 0).then(|| (whole(self.mean), whole(self.square / (2.0 * self.mean))))
+    }
+}
+
+/// An average, in whole nanoseconds.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "it is not negative, and the conversion saturates"
+)]
+fn whole(nanos: f64) -> u64 {
+    (nanos as u64).clamp(1, MOST)
 }
 
 /// A great request is forgotten over about so many.
@@ -238,5 +332,31 @@ impl Pace {
     )]
     pub(super) fn step(&self) -> Option<u64> {
         (self.step > 0.0).then_some(self.step as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_of_anything_are_finite_and_bounded() {
+        let mut moments = Moments::new();
+        assert_eq!(moments.get(), None);
+        for took in [0, 1, u64::MAX, MOST, 0, 7, 1 << 40] {
+            for _ in 0..3_000 {
+                moments.learn(took);
+                let (mean, rest) = moments.get().unwrap();
+                assert!((1..=MOST).contains(&mean) && (1..=MOST).contains(&rest));
+                // Never less than of requests that all take the same.
+                assert!(rest >= mean / 2, "{mean} and {rest}");
+            }
+            let seen = took.clamp(1, MOST);
+            let (mean, _) = moments.get().unwrap();
+            assert!(
+                mean.abs_diff(seen) <= 1 + seen / 1_000 + (MOST >> 16),
+                "{mean} after {seen}"
+            );
+        }
     }
 }

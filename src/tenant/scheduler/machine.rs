@@ -5,19 +5,23 @@
 //!    smaller those who run finish, and nobody is let in until they are fewer.
 //! 2. *Next tier.* Of the tiers that have somebody to let in: first the one whose claim on a seat that rounding took of
 //!    its reservation is due for longest; then the one that has the smallest part of its reserved seats; then the one
-//!    of the earliest start tag. A seat is never left free that somebody may take.
-//! 3. *Charge of a tier.* A seat costs what the request is taken to need, divided by the weight, on whatever ground it
-//!    was given; when it is given back, the rest of what it took. A tier that has less than
-//!    it may, for want of work or for its own limit, lays by its weight's part of one round of seats and no more: a
-//!    queue that is empty for a moment costs it nothing, and whoever was away gains no more than by a moment.
+//!    that has been charged least, with what its running requests are taken to need on top: as much for each as one of
+//!    its tier took on average lately. A seat is never left free that somebody may take.
+//! 3. *Charge of a tier.* A tier is charged for its seats while they are taken, by the time and its weight, on whatever
+//!    ground they were given: so that a long request weighs as it runs, and not when it ends. A seat from outside is
+//!    charged when it comes back. What is more than others were charged is held against it up to the bound of debts
+//!    for each seat of the pool, and no further. A tier that has less than it may, for want of work or for its own
+//!    limit, lays by its weight's part of one round of seats and no more: a queue that is empty for a moment costs it
+//!    nothing, and whoever was away gains no more than by a moment.
 //! 4. *Next tenant.* In a tier the tenant of the earliest start tag is next, of equal tags the one whose request came
 //!    first, of its requests the oldest. The tag is the end of what the tenant was charged for, or how far the tier's
-//!    service had come when the request *arrived*, whichever is later. So whoever waits for its own requests to end loses nothing by it, and whoever was away gains
-//!    nothing. How far the service has come is the tag that was let in last, but not beyond anybody who waits for its
+//!    service had come when the request *arrived*, whichever is later. So whoever waits for its own requests to end
+//!    loses nothing by it, and whoever was away gains nothing. How far the service has come is the tag that was let in last, but not beyond anybody who waits for its
 //!    own requests: up to one round of a tenant's seats, which is what can be made up for.
-//! 5. *Charge of a tenant.* As rule 3, by the tenant's weight. What a request is taken to need is what it says itself,
-//!    else what its tenant's took lately, else its tier's, else a guess. What was underestimated is held against it up
-//!    to the bound of debts, and no further. While nobody of a tier waits, debts go down with time.
+//! 5. *Charge of a tenant.* A seat costs what the request is taken to need, divided by the tenant's weight; when it is
+//!    given back, the rest of what it took. What a request is taken to need is what it says itself, else what its
+//!    tenant's took lately, else its tier's, else a guess. What was underestimated is held against it up to the bound of
+//!    debts, and no further. While nobody of a tier waits, debts go down with time.
 //! 6. What never had a seat is never charged: refused, shed, late or left.
 //! 7. *Bounds.* One more than may wait of a tenant is refused. One more than may wait of a tier pushes out the youngest
 //!    of the longest queue, if that is longer than its own would be. One more than may wait in all pushes out one of
@@ -101,7 +105,7 @@ impl<T> Scheduler<T> {
     #[must_use]
     pub fn new(config: SchedulerConfig) -> Self {
         let seating = Seating::new(config.tiers(), config.capacity());
-        Self {
+        let mut pool = Self {
             seating,
             lanes: config.tiers.iter().map(|_| Lane::new()).collect(),
             seats: [0; Tiers::MOST],
@@ -114,7 +118,9 @@ impl<T> Scheduler<T> {
             config,
             #[cfg(test)]
             flaw: None,
-        }
+        };
+        pool.reseat();
+        pool
     }
 
     /// A request comes. Afterwards [`grant`](Self::grant) until it says none.
@@ -183,6 +189,7 @@ impl<T> Scheduler<T> {
     #[expect(clippy::needless_pass_by_value, reason = "a seat is given back once")]
     pub fn release(&mut self, seat: Seat, now: Tick) {
         let tier = self.config.tiers.known(seat.tier);
+        self.bring_up_to(tier, now);
         if let Some(lane) = self.lanes.get_mut(tier.place()) {
             lane.in_flight = lane.in_flight.saturating_sub(1);
         }
@@ -248,7 +255,7 @@ impl<T> Scheduler<T> {
     /// # Errors
     ///
     /// When these are not the tiers of this pool by number and name: then nothing changes.
-    pub fn reload(&mut self, tiers: Tiers) -> Result<(), ConfigError> {
+    pub fn reload(&mut self, tiers: Tiers, now: Tick) -> Result<(), ConfigError> {
         let names = |tiers: &Tiers| -> Vec<String> {
             let names = tiers.iter().map(|(_, tier)| tier.name().to_owned());
             names.collect()
@@ -257,6 +264,11 @@ impl<T> Scheduler<T> {
         if new != old {
             let expected = format!("the tiers of the pool in their order, {}", old.join(", "));
             return Err(ConfigError::new("tiers", new.join(", "), expected));
+        }
+        // What was used until now was used by the weights of then.
+        for which in 0..self.lanes.len() {
+            let tier = TierId::new(u8::try_from(which).unwrap_or(u8::MAX));
+            self.bring_up_to(tier, now);
         }
         self.config.tiers = tiers;
         self.reseat();
@@ -286,6 +298,8 @@ impl<T> Scheduler<T> {
         now: Tick,
     ) {
         let tier = self.config.tiers.known(tier);
+        self.bring_up_to(tier, now);
+        self.lift(tier);
         if let Some(lane) = self.lanes.get_mut(tier.place()) {
             lane.outside = lane.outside.saturating_sub(1);
         }
@@ -387,6 +401,7 @@ impl<T> Scheduler<T> {
             lane.clock.set(to);
             lane.front = lane.clock.now();
             lane.start = self.clock.now();
+            lane.era = self.clock.era();
         }
     }
 
@@ -400,6 +415,11 @@ impl<T> Scheduler<T> {
     pub(super) fn clock_of(&self, tier: TierId) -> super::tag::Tag {
         let lane = self.lanes.get(tier.place());
         lane.map_or(super::tag::Tag::ZERO, |lane| lane.clock.now())
+    }
+
+    #[cfg(test)]
+    pub(super) fn charged_of(&self, tier: TierId) -> super::tag::Tag {
+        self.start_of(tier)
     }
 
     fn recount(&mut self, tier: TierId) {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Arrival, Ask, Refusal, Scheduler, SchedulerConfig, TenantId};
+use super::{Arrival, Ask, Refusal, Scheduler, SchedulerConfig, Seat, TenantId};
 use crate::num::{Period, Ratio, count};
 use crate::tenant::tier::{Tier, TierId, Tiers, Weight};
 use crate::time::Tick;
@@ -28,6 +28,77 @@ fn trap_17_a_tier_that_there_is_not_is_the_lowest() {
     };
     assert_eq!(seat.tier(), TierId::new(1));
     pool.release(seat, at(1));
+}
+
+fn seat_of<T>(arrival: Arrival<T>) -> Seat {
+    match arrival {
+        Arrival::Granted { seat, .. } => seat,
+        _ => panic!("a seat is free"),
+    }
+}
+
+fn waits<T>(arrival: &Arrival<T>) {
+    assert!(matches!(arrival, Arrival::Queued { .. }), "it waits");
+}
+
+#[test]
+fn rule_3_a_seat_is_charged_while_it_is_taken_and_never_twice() {
+    let (a, b) = (TierId::new(0), TierId::new(1));
+    let mut pool = Scheduler::new(pool(2, [Tier::new("a"), Tier::new("b")]));
+    let first = seat_of(pool.admit(ask(1, 0), 'a', at(0)));
+    let second = seat_of(pool.admit(ask(2, 0), 'a', at(0)));
+    waits(&pool.admit(ask(3, 0), 'a', at(0)));
+    waits(&pool.admit(ask(4, 1), 'b', at(0)));
+    pool.release(first, at(100));
+    let after = pool.charged_of(a);
+    // Time that steps back changes nothing, and the same time again as little.
+    for millis in [50, 0, 100] {
+        pool.release_outside(TenantId::new(9), b, 0, at(millis), at(millis));
+        pool.reload(pool.config().tiers().clone(), at(millis))
+            .unwrap();
+        assert_eq!(pool.charged_of(a), after);
+    }
+    // It runs yet, and counts already.
+    let granted = pool.grant(at(900)).unwrap();
+    assert_eq!(granted.waiter, 'b');
+    assert!(after.is_before(pool.charged_of(a)));
+    pool.release(second, at(900));
+    pool.release(granted.seat, at(900));
+}
+
+#[test]
+fn rule_3_a_seat_from_outside_is_charged_when_it_comes_back() {
+    let mut pool = Scheduler::new(pool(1, [Tier::new("a"), Tier::new("b")]));
+    // Nobody was there for long.
+    pool.outside(TierId::new(0), 1);
+    waits(&pool.admit(ask(1, 0), 'a', at(100_000)));
+    waits(&pool.admit(ask(2, 1), 'b', at(100_000)));
+    let tier = TierId::new(0);
+    pool.release_outside(TenantId::new(1), tier, 0, at(100_000), at(100_500));
+    let granted = pool.grant(at(100_500)).unwrap();
+    assert_eq!(granted.waiter, 'b');
+    pool.release(granted.seat, at(100_500));
+}
+
+#[test]
+fn rule_10_what_was_used_was_used_by_the_weights_of_then() {
+    let patient = |name| Tier::new(name).patience(Period::secs(60));
+    let mut pool = Scheduler::new(pool(2, [patient("a"), patient("b")]));
+    let seats = [1, 2].map(|tenant| seat_of(pool.admit(ask(tenant, 0), 'a', at(0))));
+    for tenant in 3..20 {
+        waits(&pool.admit(ask(tenant, 0), 'a', at(0)));
+        waits(&pool.admit(ask(tenant, 1), 'b', at(0)));
+    }
+    let tiers = [patient("a").weight(Weight::of(100)), patient("b")];
+    pool.reload(Tiers::new(tiers).unwrap(), at(5_000)).unwrap();
+    for seat in seats {
+        pool.release(seat, at(5_000));
+    }
+    for step in 0..10 {
+        let granted = pool.grant(at(5_000 + step)).unwrap();
+        assert_eq!(granted.waiter, 'b', "grant {step}");
+        pool.release(granted.seat, at(5_001 + step));
+    }
 }
 
 #[test]
@@ -121,12 +192,12 @@ fn rule_10_other_tiers_are_refused_and_change_nothing() {
     let mut pool = Scheduler::<()>::new(pool(4, [Tier::new("a"), Tier::new("b")]));
     let before = pool.config().clone();
     let others = Tiers::new([Tier::new("b"), Tier::new("a")]).unwrap();
-    let error = pool.reload(others).unwrap_err();
+    let error = pool.reload(others, at(0)).unwrap_err();
     assert_eq!(error.field(), "tiers");
     assert_eq!(pool.config(), &before);
 
     let same = [Tier::new("a").weight(Weight::of(3)), Tier::new("b")];
-    pool.reload(Tiers::new(same).unwrap()).unwrap();
+    pool.reload(Tiers::new(same).unwrap(), at(0)).unwrap();
     assert_eq!(
         pool.config()
             .tiers()

@@ -4,6 +4,7 @@ use super::next::Ground;
 use super::{Scheduler, flawed};
 use crate::num::Period;
 use crate::tenant::scheduler::ask::Seat;
+use crate::tenant::scheduler::lane::Scale;
 use crate::tenant::scheduler::tag::{FAR, MOST, Tag, charge};
 use crate::tenant::tier::{TierId, Weight};
 use crate::time::{Tick, nanos};
@@ -47,27 +48,79 @@ impl<T> Scheduler<T> {
         self.config.tiers.tier(tier).share_weight()
     }
 
-    /// A tier's start tag: no further back than its weight's part of one round of seats.
-    pub(super) fn start_of(&self, tier: TierId) -> Tag {
-        let Some(lane) = self.lanes.get(tier.place()) else {
-            return Tag::ZERO;
-        };
-        if flawed!(self, NoLift) {
-            return lane.start;
-        }
-        let estimate = match lane.estimate {
-            0 => nanos(self.config.guess.get()),
-            known => known,
-        };
-        // Of a round of so many seats it has its weight's part, and a tag is by weight.
+    /// What a tier is charged by from now on: what its requests took, its weight or the capacity is another.
+    pub(super) fn rescale(&mut self, tier: TierId) {
+        let weight = self.tier_weight(tier);
+        let capacity = self.seating.capacity();
         let tiers = self.config.tiers.iter();
         let all: u64 = tiers
             .map(|(_, it)| u64::from(it.share_weight().get()))
             .sum();
-        let one = charge(estimate, Weight::ONE);
-        let round = one.saturating_mul(u64::from(self.seating.capacity())) / all.max(1);
-        let earliest = self.clock.now().minus(round.min(FAR));
-        lane.start.later(earliest)
+        let guess = nanos(self.config.guess.get());
+        let debt = most_debt(self.config.debt, capacity, weight);
+        if let Some(lane) = self.lanes.get_mut(tier.place()) {
+            let (mean, rest) = lane.moments.get().unwrap_or((guess, guess));
+            // A round is the time in which all seats come back: as long as what is left of the requests that run. Of
+            // one of so many seats a tier has its weight's part, and a tag is by weight.
+            let round = charge(rest, Weight::ONE).saturating_mul(u64::from(capacity));
+            lane.scale = Scale {
+                weight,
+                one: charge(mean, weight),
+                behind: (round / all.max(1)).min(FAR / 2),
+                debt,
+            };
+        }
+    }
+
+    /// What is compared of tiers: what one has used, and what its running requests are taken to need; but no less than
+    /// its part of one round of seats behind the clock, so far a tier may be that had no work for a while.
+    pub(super) fn start_of(&self, tier: TierId) -> Tag {
+        let Some(lane) = self.lanes.get(tier.place()) else {
+            return Tag::ZERO;
+        };
+        let used = self.clock.read(lane.start, lane.era);
+        let start = used.plus(lane.under_way());
+        if flawed!(self, NoLift) {
+            return start;
+        }
+        start.later(self.clock.now().minus(lane.scale.behind))
+    }
+
+    /// Lets a tier that is further behind than it may be start from where it may: [`start_of`](Self::start_of), which is
+    /// handed back.
+    pub(super) fn lift(&mut self, tier: TierId) -> Tag {
+        let start = self.start_of(tier);
+        if let Some(lane) = self.lanes.get_mut(tier.place()) {
+            lane.start = self.clock.bounded(start.minus(lane.under_way()));
+            lane.era = self.clock.era();
+        }
+        start
+    }
+
+    /// Charges a tier for the time that its seats were taken until now, before their number or its weight changes and
+    /// before it is compared with others. Those from outside apart: they are charged when they come back.
+    pub(super) fn bring_up_to(&mut self, tier: TierId, now: Tick) {
+        let Some(lane) = self.lanes.get_mut(tier.place()) else {
+            return;
+        };
+        let passed = nanos(now.since(lane.charged_until));
+        lane.charged_until = lane.charged_until.max(now);
+        let seats = u64::from(lane.in_flight);
+        if passed > 0 && seats > 0 {
+            let used = charge(passed, lane.scale.weight).saturating_mul(seats);
+            self.add_to_tier(tier, used);
+        }
+    }
+
+    /// Charges a tier so much more, up to the bound of debts: what is beyond it already stays.
+    fn add_to_tier(&mut self, tier: TierId, more: u64) {
+        if let Some(lane) = self.lanes.get_mut(tier.place()) {
+            let start = self.clock.read(lane.start, lane.era);
+            let most = self.clock.now().plus(lane.scale.debt);
+            let more = start.plus(more.min(FAR));
+            lane.start = more.earlier(start.later(most));
+            lane.era = self.clock.era();
+        }
     }
 
     /// A seat is taken by a request whose start tag is `tag`.
@@ -87,8 +140,8 @@ impl<T> Scheduler<T> {
             cost
         };
         let weight = self.weight_of(slot);
-        let tier_weight = self.tier_weight(tier);
-        let start = self.start_of(tier);
+        self.bring_up_to(tier, now);
+        let start = self.lift(tier);
         if ground == Ground::Weight {
             self.clock.advance(start);
         }
@@ -96,8 +149,6 @@ impl<T> Scheduler<T> {
         let round = self.seating.tenant_limit(tier);
         if let Some(lane) = self.lanes.get_mut(tier.place()) {
             lane.in_flight = lane.in_flight.saturating_add(1);
-            let start = start.plus(charge(cost, tier_weight));
-            lane.start = self.clock.bounded(start);
             if ground == Ground::Claim {
                 // A seat is seldom free when a claim falls due: what is lost by that, of one claim, is made up for.
                 let one = claim_time(cost, claimed);
@@ -135,14 +186,12 @@ impl<T> Scheduler<T> {
             self.add(tier, seat.tenant, seat.weight, more);
         } else {
             let less = seat.charged - took;
-            let tier_weight = self.tier_weight(tier);
-            if let Some(lane) = self.lanes.get_mut(tier.place()) {
-                lane.start = lane.start.minus(charge(less, tier_weight));
-                if let Some(tenant) = self.table.get_mut(seat.tenant) {
-                    let finish = lane.clock.read(tenant.finish, tenant.era);
-                    tenant.finish = finish.minus(charge(less, seat.weight));
-                    tenant.era = lane.clock.era();
-                }
+            if let Some(lane) = self.lanes.get(tier.place())
+                && let Some(tenant) = self.table.get_mut(seat.tenant)
+            {
+                let finish = lane.clock.read(tenant.finish, tenant.era);
+                tenant.finish = finish.minus(charge(less, seat.weight));
+                tenant.era = lane.clock.era();
             }
             self.retag(tier, seat.tenant);
         }
@@ -155,20 +204,19 @@ impl<T> Scheduler<T> {
         }
     }
 
-    /// A seat that was not charged when it was taken is given back after so long.
+    /// A seat that was not charged while it was taken was given back after so long.
     pub(super) fn charge_outside(&mut self, tier: TierId, slot: u32, took: u64) {
         let took = took.min(MOST);
         self.learn(tier, slot, took);
         let weight = self.weight_of(slot);
-        let start = self.start_of(tier);
-        if let Some(lane) = self.lanes.get_mut(tier.place()) {
-            lane.start = start;
-            if let Some(tenant) = self.table.get_mut(slot) {
-                let finish = lane.clock.read(tenant.finish, tenant.era);
-                tenant.finish = finish.later(lane.clock.now());
-                tenant.era = lane.clock.era();
-            }
+        if let Some(lane) = self.lanes.get(tier.place())
+            && let Some(tenant) = self.table.get_mut(slot)
+        {
+            let finish = lane.clock.read(tenant.finish, tenant.era);
+            tenant.finish = finish.later(lane.clock.now());
+            tenant.era = lane.clock.era();
         }
+        self.add_to_tier(tier, charge(took, self.tier_weight(tier)));
         self.add(tier, slot, weight, took);
     }
 
@@ -178,25 +226,17 @@ impl<T> Scheduler<T> {
         }
         if let Some(lane) = self.lanes.get_mut(tier.place()) {
             lane.estimate = learn(lane.estimate, took, 4 * LEARN);
+            lane.moments.learn(took);
         }
+        self.rescale(tier);
     }
 
-    /// Charges more than was, up to the bound of debts: what is beyond it already stays.
+    /// Charges a tenant more than was, up to the bound of debts: what is beyond it already stays.
     fn add(&mut self, tier: TierId, slot: u32, weight: Weight, nanos: u64) {
         let debt = most_debt(self.config.debt, 1, weight);
-        let tier_debt = most_debt(
-            self.config.debt,
-            self.seating.capacity(),
-            self.tier_weight(tier),
-        );
-        let tier_weight = self.tier_weight(tier);
-        let clock = self.clock;
-        let Some(lane) = self.lanes.get_mut(tier.place()) else {
+        let Some(lane) = self.lanes.get(tier.place()) else {
             return;
         };
-        let most = clock.now().plus(tier_debt);
-        let more = lane.start.plus(charge(nanos, tier_weight));
-        lane.start = more.earlier(lane.start.later(most));
         let Some(tenant) = self.table.get_mut(slot) else {
             return;
         };
@@ -226,6 +266,7 @@ impl<T> Scheduler<T> {
     pub(super) fn charge_dropped(&mut self, tier: TierId, slot: u32) {
         let weight = self.weight_of(slot);
         let cost = self.estimate(tier, slot);
+        self.add_to_tier(tier, charge(cost, self.tier_weight(tier)));
         self.add(tier, slot, weight, cost);
     }
 }

@@ -68,6 +68,7 @@ impl<T> Scheduler<T> {
             {
                 continue;
             }
+            self.bring_up_to(tier, now);
             let case = self.case(tier, now);
             if best.as_ref().is_none_or(|(_, other)| case.is_better(other)) {
                 best = Some((tier, case));
@@ -366,6 +367,7 @@ impl<T> Scheduler<T> {
         use crate::tenant::scheduler::seating::Seating;
         self.seating = Seating::new(&self.config.tiers, self.config.capacity);
         for (tier, _) in self.config.tiers.clone().iter() {
+            self.rescale(tier);
             let parked = match self.lanes.get_mut(tier.place()) {
                 Some(lane) => std::mem::take(&mut lane.parked),
                 None => continue,

@@ -473,7 +473,8 @@ impl Field {
     }
 
     pub(super) fn reload(&mut self, tiers: Tiers) -> Verdict {
-        self.pool.reload(tiers).map_err(|error| error.to_string())?;
+        let reloaded = self.pool.reload(tiers, self.now);
+        reloaded.map_err(|error| error.to_string())?;
         self.drain()
     }
 

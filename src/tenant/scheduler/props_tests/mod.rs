@@ -29,6 +29,7 @@ mod field;
 mod lags;
 mod loads;
 mod outside;
+mod overload;
 mod queues;
 mod rivals;
 mod shares;
