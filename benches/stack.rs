@@ -14,7 +14,11 @@ use std::time::{Duration, Instant};
 
 use mainstay::breaker::{Breaker, BreakerLayer, State, Trip};
 use mainstay::deadline::{DeadlineLayer, TimeoutLayer};
+use mainstay::degrade::{
+    Component, Degradation, Degrade, Fact, GateLayer, Ladder, Level, Mode, When,
+};
 use mainstay::fallback::{FallbackConfig, FallbackLayer};
+use mainstay::health::Verdict;
 use mainstay::limit::adaptive::{AdaptiveConfig, AdaptiveLayer};
 use mainstay::limit::concurrency::{ConcurrencyConfig, ConcurrencyLayer};
 use mainstay::num::{Attempts, Period, Ratio, count};
@@ -50,6 +54,7 @@ fn main() {
     };
     println!("{:32} {:>9} {:>12}", "", "ns/call", "allocs/call");
     machine(&effort);
+    assessment(&effort);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build()
@@ -74,6 +79,41 @@ fn machine(effort: &Effort) {
         }
     });
     print("breaker, the machine alone", nanos, count, effort);
+}
+
+/// Fifty components, a fact about each, and one of them told anew.
+fn ladder() -> Degradation {
+    let mut ladder = Ladder::new("bench").level(Level::new("well"));
+    ladder = ladder.level(Level::new("badly").cell("x", Mode::Disabled));
+    for n in 0..50 {
+        let part = format!("part {n}");
+        let fact = Fact::new(format!("fact {n}"), When::down(&*part), "badly");
+        ladder = ladder.component(Component::new(part)).fact(fact);
+    }
+    Degradation::new(ladder.build().expect("names of their own"))
+}
+
+fn assessment(effort: &Effort) {
+    let mut system = ladder();
+    let mut now = Tick::ZERO;
+    let mut nanos = f64::INFINITY;
+    let calls = effort.calls / 10;
+    let (count, ()) = allocations(|| {
+        for _ in 0..effort.rounds {
+            let start = Instant::now();
+            for _ in 0..calls {
+                now = now + Duration::from_micros(50);
+                let told = system.observe("part 49", Verdict::Up.into(), now);
+                black_box(told.expect("a component of the ladder"));
+            }
+            nanos = nanos.min(per_call(start.elapsed(), calls));
+        }
+    });
+    let effort = Effort {
+        rounds: effort.rounds,
+        calls,
+    };
+    print("50 components assessed", nanos, count, &effort);
 }
 
 async fn layers(effort: &Effort) {
@@ -122,6 +162,9 @@ async fn layers(effort: &Effort) {
         TenantLayer::identify(&pool, always).layer(up),
     )
     .await;
+    let degrade = Degrade::new(presets::erp::degradation());
+    let gate = degrade.gate("erp").expect("a capability of the preset");
+    measure("gate, open", effort, GateLayer::new(gate).layer(up)).await;
     let adaptive = AdaptiveLayer::new("bench", AdaptiveConfig::new());
     measure(
         "adaptive limit",
