@@ -211,3 +211,40 @@ async fn readiness_is_served_with_its_reasons() {
     assert_eq!(ask(&service, "POST", "/readyz").await.0, 405);
     assert_eq!(ask(&service, "GET", "/").await.0, 404);
 }
+
+/// Rule 5: where everything is reported and nothing is looked at the ladder still lets its facts go, and what nobody reports
+/// any more grows stale.
+#[tokio::test(start_paused = true)]
+async fn time_is_looked_at_where_everything_is_reported() {
+    let ladder = Degrade::new(erp::degradation());
+    let health = Health::builder()
+        .reported("gpu_cluster", rows())
+        .tell(ladder.clone());
+    let health = health.build().unwrap();
+    let driver = tokio::spawn(health.clone().drive());
+    for _ in 0..3 {
+        health.report("gpu_cluster", Verdict::Down).unwrap();
+    }
+    assert_eq!(ladder.status().level, 2);
+    for _ in 0..2 {
+        health.report("gpu_cluster", Verdict::Up).unwrap();
+    }
+    pass(40).await;
+    assert_eq!(ladder.status().level, 0);
+    pass(21).await;
+    assert_eq!(ladder.status().unknown.len(), 5, "stale after a minute");
+    driver.abort();
+}
+
+#[test]
+fn a_verdict_that_is_stale_before_the_next_look_is_refused() {
+    let (watch, ..) = watched("part");
+    let errors = Health::builder()
+        .watch(watch.every(Period::secs(120)))
+        .build()
+        .unwrap_err();
+    assert_eq!(
+        errors.to_string(),
+        "part.rows.stale_after: expected more than an interval and a timeout, 125s, got 60s"
+    );
+}

@@ -18,13 +18,15 @@ pub enum Cause {
         came: Vec<Arc<str>>,
         /// The names of those that went.
         went: Vec<Arc<str>>,
+        /// The pins whose time ended in the same moment.
+        expired: Vec<Order>,
     },
     /// An operator pinned the level or a capability.
     Pinned(Order),
     /// An operator took a pin away.
     Unpinned(Order),
-    /// The time of a pin is over.
-    Expired(Order),
+    /// The time of a pin is over, or of several.
+    Expired(Vec<Order>),
     /// The ladder was replaced.
     Reloaded,
 }
@@ -47,21 +49,28 @@ impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())?;
         match self {
-            Self::Facts { came, went } => {
+            Self::Facts {
+                came,
+                went,
+                expired,
+            } => {
                 for fact in came {
                     write!(f, " +{fact}")?;
                 }
                 for fact in went {
                     write!(f, " -{fact}")?;
                 }
-                Ok(())
+                expired.iter().try_for_each(|order| signed(order, f))
             }
-            Self::Pinned(order) | Self::Unpinned(order) | Self::Expired(order) => {
-                write!(f, " ({}: {})", order.actor(), order.reason())
-            }
+            Self::Pinned(order) | Self::Unpinned(order) => signed(order, f),
+            Self::Expired(orders) => orders.iter().try_for_each(|order| signed(order, f)),
             Self::Reloaded => Ok(()),
         }
     }
+}
+
+fn signed(order: &Order, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    write!(f, " ({}: {})", order.actor(), order.reason())
 }
 
 /// A level, as a change tells of it.

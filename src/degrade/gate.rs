@@ -103,8 +103,17 @@ impl Door {
 
     /// Tells what is served now. Under no lock.
     pub(super) fn tell(&self) {
-        let kind = lock(&self.mode).kind();
-        observe::capability_mode(&self.ladder, &self.capability, kind);
+        let kind = || lock(&self.mode).kind();
+        let mut told = kind();
+        loop {
+            observe::capability_mode(&self.ladder, &self.capability, told);
+            // Another thread may have told in between what was served before.
+            let now = kind();
+            if now == told {
+                return;
+            }
+            told = now;
+        }
     }
 }
 

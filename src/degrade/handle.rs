@@ -65,8 +65,8 @@ struct Inner {
     machine: Degradation,
     doors: BTreeMap<Arc<str>, Arc<Door>>,
     listeners: Listeners,
-    /// Of who drives, to look again at when to look.
-    driver: Option<Waker>,
+    /// Of those who drive, to look again at when to look.
+    drivers: Vec<Waker>,
 }
 
 impl Drop for Shared {
@@ -80,11 +80,14 @@ impl Degrade {
     #[must_use]
     pub fn new(ladder: Ladder) -> Self {
         let name = ladder.name().into();
+        let mut machine = Degradation::new(ladder);
+        // From now on it waits for what is unknown.
+        machine.decide(rt::now());
         let inner = Inner {
-            machine: Degradation::new(ladder),
+            machine,
             doors: BTreeMap::new(),
             listeners: Listeners::default(),
-            driver: None,
+            drivers: Vec::new(),
         };
         observe::degradation_level(&name, 0);
         let inner = Mutex::new(inner);
@@ -132,6 +135,19 @@ impl Degrade {
         self.change(|machine, now| machine.observe_all(readings, now))
     }
 
+    /// Tells what `read` says while nothing else is told: of two who read at once the later counts. What the ladder does not
+    /// have is passed over.
+    pub(crate) fn observe_by(&self, read: impl FnOnce() -> Vec<(Arc<str>, Reading)>) {
+        drop(self.change(|machine, now| {
+            let readings = read();
+            let known = machine.ladder().components().iter().map(Component::name);
+            let known: Vec<_> = known.map(str::to_owned).collect();
+            let readings = readings.iter().map(|(name, reading)| (&**name, *reading));
+            let readings = readings.filter(|(name, _)| known.iter().any(|known| known == name));
+            machine.observe_all(readings, now)
+        }));
+    }
+
     /// Looks at the time.
     pub fn decide(&self) {
         drop(self.change(|machine, now| Ok(machine.decide(now))));
@@ -151,7 +167,10 @@ impl Degrade {
                 if inner.machine.next_timeout() != due {
                     return Poll::Ready(());
                 }
-                inner.driver = Some(cx.waker().clone());
+                let drivers = &mut inner.drivers;
+                if !drivers.iter().any(|waker| waker.will_wake(cx.waker())) {
+                    drivers.push(cx.waker().clone());
+                }
                 drop(inner);
                 sleep.as_mut().poll(cx)
             })
@@ -172,8 +191,10 @@ impl Degrade {
     ///
     /// If the ladder has no such level.
     pub fn pin_level(&self, level: &str, order: Order) -> Result<(), ConfigError> {
-        observe::degradation_commanded(&self.0.name, "pin level", level, &order);
-        self.change(|machine, now| machine.pin_level(level, order, now))
+        let told = order.clone();
+        self.change(|machine, now| machine.pin_level(level, order, now))?;
+        observe::degradation_commanded(&self.0.name, "pin level", level, "", &told);
+        Ok(())
     }
 
     /// Sets what is served of one capability.
@@ -182,13 +203,15 @@ impl Degrade {
     ///
     /// If the ladder has no such capability.
     pub fn pin(&self, capability: &str, mode: Mode, order: Order) -> Result<(), ConfigError> {
-        observe::degradation_commanded(&self.0.name, "pin", capability, &order);
-        self.change(|machine, now| machine.pin(capability, mode, order, now))
+        let (told, kind) = (order.clone(), mode.kind());
+        self.change(|machine, now| machine.pin(capability, mode, order, now))?;
+        observe::degradation_commanded(&self.0.name, "pin", capability, kind.as_str(), &told);
+        Ok(())
     }
 
     /// Takes the pin of the level away.
     pub fn unpin_level(&self, order: Order) {
-        observe::degradation_commanded(&self.0.name, "unpin level", "", &order);
+        observe::degradation_commanded(&self.0.name, "unpin level", "", "", &order);
         drop(self.change(|machine, now| Ok(machine.unpin_level(order, now))));
     }
 
@@ -198,8 +221,10 @@ impl Degrade {
     ///
     /// If the ladder has no such capability.
     pub fn unpin(&self, capability: &str, order: Order) -> Result<(), ConfigError> {
-        observe::degradation_commanded(&self.0.name, "unpin", capability, &order);
-        self.change(|machine, now| machine.unpin(capability, order, now))
+        let told = order.clone();
+        self.change(|machine, now| machine.unpin(capability, order, now))?;
+        observe::degradation_commanded(&self.0.name, "unpin", capability, "", &told);
+        Ok(())
     }
 
     /// Another ladder, under everything that is known: see [`Degradation::reload`]. A gate whose capability the new ladder
@@ -267,15 +292,30 @@ impl Degrade {
             told = Some((change, doors));
         }
         if inner.machine.next_timeout() != due {
-            wakers.extend(inner.driver.take());
+            wakers.append(&mut inner.drivers);
         }
         drop(inner);
         wakers.into_iter().for_each(Waker::wake);
         if let Some((change, doors)) = told {
             observe::degradation_changed(&self.0.name, &change);
+            self.tell_level();
             doors.iter().for_each(|door| door.tell());
         }
         decided.map(|_| ())
+    }
+
+    /// Until what was told is what holds: another thread may have told in between what held before.
+    fn tell_level(&self) {
+        let level = || lock(&self.0.inner).machine.level();
+        let mut told = level();
+        loop {
+            observe::degradation_level(&self.0.name, told);
+            let now = level();
+            if now == told {
+                return;
+            }
+            told = now;
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use crate::reject::{AsError, Refuse};
 
 /// Lets through what its capability serves now, and refuses the rest.
 ///
-/// An open gate costs one atomic load, and neither lock nor allocation. A closed one is ready and refuses in `call`, also
+/// An open gate costs an atomic load in `poll_ready` and one in `call`, and neither lock nor allocation. A closed one is ready and refuses in `call`, also
 /// while the inner service is not. To answer something else instead put a [`FallbackLayer`](crate::fallback::FallbackLayer)
 /// around it; it belongs outside of limits and retries, since a refusal needs neither.
 ///

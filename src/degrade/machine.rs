@@ -79,7 +79,7 @@ pub struct Degradation {
 #[derive(Clone, Copy, Debug)]
 struct Known {
     told: Reading,
-    /// Since when nothing is known.
+    /// Since when nothing is known, and told to the machine: `None` while something is, or before the machine was ever asked.
     unknown_since: Option<Tick>,
 }
 
@@ -107,7 +107,7 @@ impl Degradation {
     pub fn new(ladder: Ladder) -> Self {
         let known = Known {
             told: Reading::UNKNOWN,
-            unknown_since: Some(Tick::ZERO),
+            unknown_since: None,
         };
         Self {
             known: vec![known; ladder.components.len()],
@@ -193,25 +193,28 @@ impl Degradation {
     ///
     /// # Errors
     ///
-    /// If the ladder has no such component. Those before it were told.
+    /// If the ladder has no such component; then nothing was told.
     pub fn observe_all<'r>(
         &mut self,
         readings: impl IntoIterator<Item = (&'r str, Reading)>,
         now: Tick,
     ) -> Result<Option<Change>, ConfigError> {
-        let now = self.at(now);
+        let mut found = Vec::new();
         for (component, reading) in readings {
-            let at = self.ladder.component(component);
-            let Some(known) = at.and_then(|at| self.known.get_mut(at)) else {
+            let Some(at) = self.ladder.component(component) else {
                 let expected = "the name of a component of the ladder";
                 return Err(ConfigError::new("component", component, expected));
             };
-            known.told = reading;
-            known.unknown_since = match known.unknown_since {
-                _ if reading.is_known() => None,
-                None => Some(now),
-                since => since,
-            };
+            found.push((at, reading));
+        }
+        let now = self.at(now);
+        for (at, reading) in found {
+            if let Some(known) = self.known.get_mut(at) {
+                known.told = reading;
+                if reading.is_known() {
+                    known.unknown_since = None;
+                }
+            }
         }
         Ok(self.settle(now))
     }
@@ -228,17 +231,17 @@ impl Degradation {
         let facts = self.ladder.facts.iter().zip(&self.facts);
         let facts = facts.filter_map(|(fact, standing)| standing.due(fact.pace));
         let known = self.ladder.components.iter().zip(&self.known);
-        let known = known.filter_map(|(component, known)| match component.of_unknown() {
-            Unknown::After(so_long, _) => Some(known.unknown_since? + so_long.get()),
-            Unknown::Hold => None,
+        let known = known.zip(&self.counts);
+        let known = known.filter_map(|((component, known), count)| match component.of_unknown() {
+            // What counts already is not due any more.
+            Unknown::After(so_long, verdict) if *count != Reading::from(verdict) => {
+                Some(known.unknown_since? + so_long.get())
+            }
+            _ => None,
         });
         let pins = self.pins.iter().flatten().map(|pin| pin.until);
         let pins = pins.chain(self.pinned.iter().map(|pin| pin.until));
-        // What is past and has changed nothing would be due for ever.
-        let all = facts
-            .chain(known.filter(|due| *due > self.latest))
-            .chain(pins);
-        all.min().unwrap_or(Tick::NEVER)
+        facts.chain(known).chain(pins).min().unwrap_or(Tick::NEVER)
     }
 
     /// An operator sets the level, and with it what is served of every capability that is not pinned itself.
@@ -361,8 +364,8 @@ impl Degradation {
             self.pinned = at.map(|at| Pin { at, ..pin.clone() });
         }
         self.judge(now);
-        let level = before.level_name();
-        self.concluded(level, |name| before.mode(name), Cause::Reloaded, now)
+        self.expire(now);
+        self.concluded(before.level_name(), before.served(), Cause::Reloaded, now)
     }
 
     /// Rule 11.
@@ -386,14 +389,14 @@ impl Degradation {
         if came.is_empty() && went.is_empty() && expired.is_empty() {
             return None;
         }
-        let cause = match expired.into_iter().next() {
-            Some(order) if came.is_empty() && went.is_empty() => Cause::Expired(order),
-            _ => {
-                let name = |at: usize| self.ladder.facts.get(at).map(|fact| Arc::clone(&fact.name));
-                Cause::Facts {
-                    came: came.into_iter().filter_map(name).collect(),
-                    went: went.into_iter().filter_map(name).collect(),
-                }
+        let cause = if came.is_empty() && went.is_empty() {
+            Cause::Expired(expired)
+        } else {
+            let name = |at: usize| self.ladder.facts.get(at).map(|fact| Arc::clone(&fact.name));
+            Cause::Facts {
+                came: came.into_iter().filter_map(name).collect(),
+                went: went.into_iter().filter_map(name).collect(),
+                expired,
             }
         };
         self.conclude(cause, now)
@@ -402,14 +405,18 @@ impl Degradation {
     /// Rules 2 to 5. The places of the facts that came, and of those that went.
     fn judge(&mut self, now: Tick) -> (Vec<usize>, Vec<usize>) {
         let components = &self.ladder.components;
-        let counts = self.counts.iter_mut().zip(&self.known);
+        let counts = self.counts.iter_mut().zip(&mut self.known);
         for ((count, known), component) in counts.zip(components) {
-            match (known.unknown_since, component.of_unknown()) {
-                (None, _) => *count = known.told,
-                (Some(since), Unknown::After(so_long, verdict)) if now >= since + so_long.get() => {
-                    *count = Reading::from(verdict);
-                }
-                _ => {}
+            if known.told.is_known() {
+                *count = known.told;
+                continue;
+            }
+            // Since it was first told, or since the machine was first asked: before that nobody waited for it.
+            let since = *known.unknown_since.get_or_insert(now);
+            if let Unknown::After(so_long, verdict) = component.of_unknown()
+                && now >= since + so_long.get()
+            {
+                *count = Reading::from(verdict);
             }
         }
         let (mut came, mut went) = (Vec::new(), Vec::new());
@@ -453,11 +460,14 @@ impl Degradation {
 
     /// Rules 6 to 9.
     fn conclude(&mut self, cause: Cause, now: Tick) -> Option<Change> {
-        let level = self.level_name();
-        let modes = self.modes.clone();
-        let ladder = Arc::clone(&self.ladder);
-        let mode_before = |name: &str| modes.get(ladder.capability(name)?);
-        self.concluded(level, mode_before, cause, now)
+        let (level, served) = (self.level_name(), self.served());
+        self.concluded(level, served, cause, now)
+    }
+
+    /// What is served of each capability, with its name.
+    fn served(&self) -> Vec<(Arc<str>, Mode)> {
+        let names = self.ladder.capabilities.iter().cloned();
+        names.zip(self.modes.iter().cloned()).collect()
     }
 
     fn level_name(&self) -> (usize, Arc<str>) {
@@ -468,10 +478,10 @@ impl Degradation {
         )
     }
 
-    fn concluded<'m>(
+    fn concluded(
         &mut self,
         from: (usize, Arc<str>),
-        before: impl Fn(&str) -> Option<&'m Mode>,
+        before: Vec<(Arc<str>, Mode)>,
         cause: Cause,
         now: Tick,
     ) -> Option<Change> {
@@ -496,14 +506,20 @@ impl Degradation {
             }
         }
         let to = self.level_name();
-        let capabilities = self.ladder.capabilities.iter().zip(&self.modes);
-        let moved: Vec<_> = capabilities
-            .filter_map(|(name, mode)| {
-                let was = before(name).cloned().unwrap_or_default();
-                (was != *mode).then(|| Moved::new(Arc::clone(name), was, mode.clone()))
-            })
+        // A capability that one of two ladders does not have is served in full under that one.
+        let now_served = self.served().into_iter();
+        let came = now_served.filter(|(name, _)| before.iter().all(|(was, _)| was != name));
+        let came: Vec<_> = came.map(|(name, mode)| (name, Mode::Full, mode)).collect();
+        let stayed = before.into_iter().map(|(name, was)| {
+            let mode = self.mode(&name).cloned().unwrap_or_default();
+            (name, was, mode)
+        });
+        let all = stayed.chain(came);
+        let moved: Vec<_> = all
+            .filter(|(_, was, mode)| was != mode)
+            .map(|(name, was, mode)| Moved::new(name, was, mode))
             .collect();
-        if from.1 == to.1 && moved.is_empty() {
+        if from == to && moved.is_empty() {
             return None;
         }
         let readings = self

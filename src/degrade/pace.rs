@@ -75,7 +75,8 @@ impl Pace {
         self
     }
 
-    /// Once it has come `times` within `within`, it goes only after `hold` without it. Default 4 within 10 min, 5 min.
+    /// Once it has come `times` within `within`, it goes only after `hold` without it; more than
+    /// 1,000 times are taken for 1,000. Default 4 within 10 min, 5 min.
     #[must_use]
     pub const fn flaps(
         mut self,
@@ -83,7 +84,11 @@ impl Pace {
         within: Period,
         hold: Period,
     ) -> Self {
-        self.flaps = times.get();
+        self.flaps = if times.get() < 1_000 {
+            times.get()
+        } else {
+            1_000
+        };
         self.within = within;
         self.hold = hold;
         self

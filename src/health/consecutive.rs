@@ -213,7 +213,7 @@ impl Consecutive {
     }
 
     fn is_stale(&self, now: Tick) -> bool {
-        now.since(self.heard) > self.config.stale_after.get()
+        now.since(self.heard) >= self.config.stale_after.get()
     }
 }
 
@@ -312,7 +312,7 @@ mod tests {
         );
         assert_eq!(machine.stale_at(), at(64));
         assert_eq!(
-            (machine.verdict(at(64)), machine.verdict(at(65))),
+            (machine.verdict(at(63)), machine.verdict(at(64))),
             (Down, Unknown)
         );
         // Back after a silence: one good sample is enough, one bad one is not.

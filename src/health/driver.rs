@@ -1,12 +1,13 @@
 //! Looks at components, keeps what is known of each, and tells a ladder.
 //!
-//! 1. Each component is looked at in turns of its own: a look that hangs delays no other. The first look is at once, at a
-//!    moment of the first interval that chance chooses.
+//! 1. Each component is looked at in turns of its own: a look that hangs delays no other. The first look is at a moment of the
+//!    first interval that chance chooses.
 //! 2. A look that takes longer than its time, or panics, is a bad sample.
 //! 3. An observer whose own timers jump abstains: while it is tilted a bad sample is none.
 //! 4. What is reported from elsewhere counts as a sample does.
 //! 5. Verdicts that change are told to the ladder together with all others, so that no fact comes because one was told
-//!    before another; and again at every turn, so that time is looked at.
+//!    before another; and again at every turn, when a verdict grows stale, and at least every 5 s, so that time is looked
+//!    at also where everything is reported and nothing is looked at.
 
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -103,6 +104,7 @@ impl Health {
         let mut each: Vec<Pin<Box<dyn Future<Output = ()> + Send + '_>>> = each
             .map(|(at, watch)| Box::pin(self.turns(at, watch, rng.fork())) as _)
             .collect();
+        each.push(Box::pin(self.watches_time()));
         poll_fn(|cx| {
             for turns in &mut each {
                 // None of them ends.
@@ -223,21 +225,33 @@ impl Health {
         let Some(ladder) = &self.0.ladder else {
             return;
         };
-        let verdicts = self.verdicts();
-        let readings = verdicts
-            .iter()
-            .map(|(name, verdict)| (&**name, Reading::from(*verdict)));
-        // All of them are components of the ladder, or `build` would have refused, unless it was reloaded since.
-        if ladder.observe_all(readings).is_err() {
-            let known = ladder.components();
-            let readings = verdicts
-                .iter()
-                .filter(|(name, _)| known.iter().any(|known| **known == **name));
-            let readings = readings.map(|(name, verdict)| (&**name, Reading::from(*verdict)));
-            drop(ladder.observe_all(readings));
+        // Read while the ladder is told nothing else: who reads later tells later.
+        ladder.observe_by(|| {
+            let verdicts = self.verdicts().into_iter();
+            verdicts
+                .map(|(name, verdict)| (name, Reading::from(verdict)))
+                .collect()
+        });
+    }
+
+    /// Looks at the time: what grows stale is told, and the ladder lets its facts go.
+    async fn watches_time(&self) {
+        loop {
+            let now = rt::now();
+            let stale = {
+                let rows = lock(&self.0.rows);
+                let due = rows.iter().map(Consecutive::stale_at);
+                due.filter(|due| *due > now).min()
+            };
+            let latest = now + LOOKS.get();
+            rt::sleep_until(stale.map_or(latest, |stale| stale.min(latest))).await;
+            self.tell();
         }
     }
 }
+
+/// How often the time is looked at, at least.
+const LOOKS: Period = Period::secs(5);
 
 impl HealthBuilder {
     /// A component that is looked at.
@@ -271,11 +285,12 @@ impl HealthBuilder {
         self
     }
 
-    /// Checks the names.
+    /// Checks the names and times.
     ///
     /// # Errors
     ///
-    /// With each name that is there twice, or that the ladder does not have.
+    /// With each name that is there twice, or that the ladder does not have, and each watch whose verdict would be stale before
+    /// the next look.
     pub fn build(self) -> Result<Health, ConfigErrors> {
         let watched = self
             .watches
@@ -293,6 +308,15 @@ impl HealthBuilder {
             {
                 let expected = format!("a component of the ladder: {}", known.join(", "));
                 errors.push(ConfigError::new("components", name, expected));
+            }
+        }
+        for watch in &self.watches {
+            let least = watch.every.get().saturating_add(watch.timeout.get());
+            let stale = watch.rows.stale().get();
+            if stale <= least {
+                let expected = format!("more than an interval and a timeout, {least:?}");
+                let field = format!("{}.rows.stale_after", watch.name());
+                errors.push(ConfigError::new(field, format!("{stale:?}"), expected));
             }
         }
         let mut needed = Vec::new();

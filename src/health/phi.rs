@@ -5,8 +5,10 @@
 //!    are normally distributed with the mean and deviation of those remembered: 1 is a tenth, 8 is one in 10^8.
 //! 3. The deviation is at least a quarter of the mean and 10 ms, or a heartbeat that was punctual for an hour would be
 //!    suspected after a hiccup.
-//! 4. A time longer than ten means is an outage and not a habit: it is not remembered.
-//! 5. While nothing is known, and after the watcher's own clock jumped (see [`Tilt`](super::Tilt)), phi is zero.
+//! 4. A time longer than ten means is an outage and not a habit: it is not remembered. The third such in a row is a new
+//!    habit: what was remembered is forgotten, and the time is the first of the new ones.
+//! 5. While nothing is known phi is zero. After the watcher's own clock jumped (see [`Tilt`](super::Tilt)) whoever drives it
+//!    calls [`forget`](Phi::forget).
 
 use std::collections::VecDeque;
 
@@ -47,6 +49,8 @@ pub struct Phi {
     suspect: f64,
     down: f64,
     times: VecDeque<u64>,
+    /// Times in a row that were no habit.
+    strange: u8,
     last: Option<Tick>,
 }
 
@@ -68,6 +72,7 @@ impl Phi {
             suspect,
             down,
             times: VecDeque::new(),
+            strange: 0,
             last: None,
         })
     }
@@ -82,7 +87,13 @@ impl Phi {
             let (mean, _) = self.habit();
             #[expect(clippy::cast_precision_loss, reason = "an estimate")]
             let is_habit = self.times.len() < 2 || (took as f64) <= mean * 10.0;
-            if is_habit {
+            self.strange = if is_habit { 0 } else { self.strange + 1 };
+            let is_new = self.strange >= 3;
+            if is_new {
+                self.strange = 0;
+                self.times.clear();
+            }
+            if is_habit || is_new {
                 if self.times.len() == REMEMBERED {
                     self.times.pop_front();
                 }
@@ -90,6 +101,13 @@ impl Phi {
             }
         }
         self.last = Some(now);
+    }
+
+    /// Begins anew: what was heard says nothing about what comes.
+    pub fn forget(&mut self) {
+        self.times.clear();
+        self.strange = 0;
+        self.last = None;
     }
 
     /// The suspicion at this time, 0 to some hundreds.
@@ -209,6 +227,21 @@ mod tests {
         let after = phi.phi(at(3_603_000));
         assert!((before - after).abs() < 0.1, "{before} {after}");
         assert_eq!(phi.times.len(), 50);
+    }
+
+    /// Rule 4: what beats a hundred times slower from some moment on is suspected for three beats, and not for ever.
+    #[test]
+    fn a_new_habit_is_learned() {
+        let mut phi = steady(100, 50);
+        let mut now = 4_900;
+        for _ in 0..8 {
+            now += 10_000;
+            phi.heartbeat(at(now));
+        }
+        assert_eq!(phi.verdict(at(now + 10_100)), Verdict::Up);
+        assert_eq!(phi.verdict(at(now + 60_000)), Verdict::Down);
+        phi.forget();
+        assert_eq!(phi.verdict(at(now + 60_000)), Verdict::Unknown);
     }
 
     /// Memory is bounded, and a slower habit is learned.

@@ -4,7 +4,7 @@ use std::future::{Ready, ready};
 use std::marker::PhantomData;
 use std::task::{Context, Poll};
 
-use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use tower::Service;
 
@@ -91,6 +91,10 @@ impl<B: From<String>, ReqBody> Service<Request<ReqBody>> for HealthService<B> {
         };
         let mut response = Response::new(B::from(text));
         *response.status_mut() = status;
+        if status == StatusCode::METHOD_NOT_ALLOWED {
+            let allowed = HeaderValue::from_static("GET, HEAD");
+            response.headers_mut().insert(ALLOW, allowed);
+        }
         let text = HeaderValue::from_static("text/plain; charset=utf-8");
         response.headers_mut().insert(CONTENT_TYPE, text);
         let never = HeaderValue::from_static("no-store");

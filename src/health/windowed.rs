@@ -5,7 +5,8 @@
 //! 3. Down when the share of errors, or the percentile of the durations, is above its limit; degraded when above its lower
 //!    limit, where there is one.
 //! 4. Durations are kept in steps of at most 1/16 of themselves; a percentile is the upper end of its step, and so never
-//!    less than what was measured nor more than 1/16 above it. From 2^36 ns (68 s) on all are one.
+//!    less than what was measured nor more than 1/16 above it. Up to 2^20 ns (1 ms) all are one, and from 2^36 ns (68 s) on.
+//!    A limit is taken for the end of its step, so what is below a limit is never above it.
 //! 5. Time that steps back counts as the latest.
 
 use std::num::NonZeroU32;
@@ -112,12 +113,26 @@ impl WindowedConfig {
         self.window
     }
 
-    /// Whether the limits agree: what is degraded is not worse than what is down.
+    /// Whether the limits agree: what is degraded is not worse than what is down, and durations can be told apart there.
     ///
     /// # Errors
     ///
     /// With the limit that does not.
     pub fn check(&self) -> Result<(), ConfigError> {
+        for (field, limit) in [
+            ("slower", self.slower),
+            ("slower_degraded", self.slower_degraded),
+        ] {
+            if let Some(limit) = limit
+                && !(1 << LEAST..=1 << 36).contains(&nanos(limit))
+            {
+                return Err(ConfigError::new(
+                    field,
+                    format!("{limit:?}"),
+                    "from 1.05 ms to 68.7 s",
+                ));
+            }
+        }
         if let Some(degraded) = self.errors_degraded
             && degraded.get() > self.errors.get()
         {
@@ -227,7 +242,7 @@ impl Windowed {
             share_limit.is_some_and(|limit| share > limit.get())
                 || took_limit
                     .zip(took)
-                    .is_some_and(|(limit, took)| took > limit)
+                    .is_some_and(|(limit, took)| took > upper(step(limit)))
         };
         if above(Some(self.config.errors), self.config.slower) {
             Verdict::Down
@@ -389,6 +404,14 @@ mod tests {
         assert_eq!(verdict(51, 0, sec(0)), Verdict::Down);
         assert_eq!(verdict(0, 6, sec(3)), Verdict::Degraded);
         assert_eq!(verdict(0, 6, sec(11)), Verdict::Down);
+        // Just below a limit is not above it, however wide the steps are.
+        assert_eq!(
+            verdict(0, 6, Duration::from_millis(9_990)),
+            Verdict::Degraded
+        );
+        assert_eq!(verdict(0, 6, Duration::from_millis(1_960)), Verdict::Up);
+        let wrong = config.slower(Ratio::percent(95), sec(120));
+        assert_eq!(wrong.check().unwrap_err().field(), "slower");
         let wrong = config.errors_degraded(Ratio::percent(60));
         assert_eq!(wrong.check().unwrap_err().field(), "errors_degraded");
         let wrong = config.slower_degraded(sec(11));

@@ -17,7 +17,6 @@ pub(crate) fn degradation_level(policy: &Name, level: usize) {
 
 /// The level or what is served has changed.
 pub(crate) fn degradation_changed(policy: &Name, change: &Change) {
-    degradation_level(policy, change.to().index());
     let cause = change.cause();
     metrics::counter!(
         "mainstay_degradation_changes_total",
@@ -39,13 +38,20 @@ pub(crate) fn capability_mode(policy: &Name, capability: &Name, kind: Kind) {
 }
 
 /// An operator pins, or takes a pin away.
-pub(crate) fn degradation_commanded(policy: &Name, command: &'static str, of: &str, order: &Order) {
+pub(crate) fn degradation_commanded(
+    policy: &Name,
+    command: &'static str,
+    of: &str,
+    mode: &str,
+    order: &Order,
+) {
     let (policy, actor, reason) = (&**policy, order.actor(), order.reason());
     let lasting = order.duration();
     tracing::warn!(
         policy,
         command,
         of,
+        mode,
         actor,
         reason,
         ?lasting,

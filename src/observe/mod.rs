@@ -68,7 +68,7 @@
 //! | `waits for its turn` | debug | `policy`, `wait` |
 //! | `rate changed` | info | `policy`, `config` |
 //! | `degradation changed` | warn | `policy`, `from`, `to`, `cause` |
-//! | `degradation commanded` | warn | `policy`, `command`, `of`, `actor`, `reason`, `lasting` |
+//! | `degradation commanded` | warn | `policy`, `command`, `of`, `mode`, `actor`, `reason`, `lasting` |
 //! | `saga started` | debug | `saga`, `id` |
 //! | `saga ended` | debug | `saga`, `id`, `end` |
 //! | `saga waits for an operator` | error | `saga`, `id`, `class`, `step`, `allowed` |

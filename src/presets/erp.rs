@@ -156,7 +156,7 @@ fn retry(attempts: u32, initial: Duration, max: Duration) -> RetryConfig {
 /// - at level 3 documents are done by hand, as agents and reports are disabled; at level 4 also, for nothing can be
 ///   filed, and reports read what there is; at level 5 all of it is over there.
 /// - `writes` are done at once at levels 0 to 3 and are queued at 4, where the platform says so.
-/// - without the event store nothing new can be written for good: level 4, and writes are queued; without the vector
+/// - without the event store nothing new can be written for good: level 4, modules only read and writes are queued; without the vector
 ///   database AI has no context: level 1, inference and documents are limited and agents wait.
 ///
 /// # Panics
@@ -265,6 +265,7 @@ pub fn degradation() -> Ladder {
                 When::down("event_store"),
                 "database primary down",
             )
+            .ours("erp", Mode::ReadOnly)
             .ours("writes", Mode::Queued)
             .ours("agents", Mode::Disabled),
         )

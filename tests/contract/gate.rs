@@ -202,8 +202,20 @@ async fn a_reload_reaches_the_gates() {
         .fact(fact);
     degrade.reload(gentler.build().unwrap());
     assert_eq!(gate.kind(), Kind::ReadOnly);
-    let other = part().capability("y").build().unwrap();
-    degrade.reload(other);
+    let other = || part().capability("y").build().unwrap();
+    degrade.reload(other());
     assert_eq!(gate.kind(), Kind::Full);
     assert!(degrade.gate("x").is_err());
+
+    // Also where the level keeps its name: a pin of what the new ladder does not have.
+    let with_x = || part().capability("x").build().unwrap();
+    degrade.reload(with_x());
+    degrade
+        .pin("x", Mode::Disabled, Order::new("alice", "test"))
+        .unwrap();
+    assert_eq!(gate.kind(), Kind::Disabled);
+    degrade.reload(other());
+    assert_eq!(gate.kind(), Kind::Full);
+    degrade.reload(with_x());
+    assert_eq!(degrade.gate("x").unwrap().kind(), Kind::Full);
 }
