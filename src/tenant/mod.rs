@@ -48,6 +48,8 @@ mod settings;
 mod count;
 #[cfg(feature = "tower")]
 mod desk;
+#[cfg(all(test, feature = "tower", not(mainstay_loom)))]
+mod desk_tests;
 #[cfg(feature = "tower")]
 mod entries;
 #[cfg(feature = "tower")]

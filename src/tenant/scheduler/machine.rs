@@ -123,7 +123,8 @@ impl<T> Scheduler<T> {
         pool
     }
 
-    /// A request comes. Afterwards [`grant`](Self::grant) until it says none.
+    /// A request comes. Afterwards [`grant`](Self::grant) until it says none, also where it is refused: what it says of
+    /// the seats [outside](Ask::outside) may let others on.
     ///
     /// It is granted a seat at once if there is one and nobody who waits may have it. Whoever it pushes out of a queue
     /// is handed back beside it.
@@ -140,6 +141,9 @@ impl<T> Scheduler<T> {
                 waiter,
             })
         };
+        if let Some(outside) = ask.outside {
+            self.counted(ask.tenant, tier, outside);
+        }
         if until <= now {
             return refused(Refusal::Deadline, None, waiter);
         }
@@ -283,6 +287,15 @@ impl<T> Scheduler<T> {
             lane.outside = seats;
         }
         self.recount(tier);
+    }
+
+    /// So many seats of a tenant are taken that the scheduler did not give, if it is known: whoever is not waits for
+    /// nothing. Afterwards [`grant`](Self::grant) until it says none.
+    pub(in crate::tenant) fn counted(&mut self, tenant: TenantId, tier: TierId, seats: u32) {
+        let tier = self.config.tiers.known(tier);
+        if let Some(slot) = self.table.find(tenant, place(tier)) {
+            self.set_outside(slot, seats);
+        }
     }
 
     /// A seat that the scheduler did not give is given back while somebody waits: its tier has one less of them, its
