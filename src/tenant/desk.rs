@@ -190,7 +190,7 @@ impl Desk {
     pub(super) fn new(config: SchedulerConfig) -> Self {
         let shape = Shape::new(config.tiers());
         let slots = Slots::new(config.most_tenants());
-        let scheduler = Scheduler::new(config);
+        let scheduler = Scheduler::new(config).tenant_at_most(Slot::MOST);
         Self {
             word: Apart(AtomicU64::new(0)),
             rules: Rules::new(shape, scheduler.seating()),

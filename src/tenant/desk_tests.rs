@@ -117,3 +117,30 @@ fn rule_6_who_looked_in_lets_others_on_though_no_more_can_be_counted() {
     desk.release(seated(&desk, waiter), NOW, || NOW);
     is_empty(&desk);
 }
+
+/// Rule 4 of the slots.
+#[test]
+fn a_count_of_one_tenant_does_not_run_over() {
+    let desk = desk(20_000, Tier::new("only").tenant_share(Ratio::ONE));
+    let whose = whose(&desk);
+    let mut seats = Vec::new();
+    while desk.admit(&whose).is_ok() {
+        seats.push(Taken::outside(&whose));
+        assert!(seats.len() <= 20_000, "no more than there are");
+    }
+    // Also through the scheduler, and after a change of capacity.
+    for capacity in [30_000, 40_000] {
+        let place = waits(desk.join(&whose, Tick::NEVER, NOW));
+        desk.resize(count(capacity));
+        desk.pass_on(NOW);
+        assert!(poll(&desk, place).is_pending());
+        let taken = (slot(&desk).calls(), slot(&desk).waiting());
+        assert_eq!(taken, (Slot::MOST.get(), 1));
+        desk.leave(place, NOW);
+    }
+    assert_eq!(seats.len(), 8_000);
+    for taken in seats {
+        desk.release(taken, NOW, || NOW);
+    }
+    is_empty(&desk);
+}

@@ -47,6 +47,8 @@ pub struct TenantPool {
 impl TenantPool {
     /// A pool named `name`, which is its label in metrics and logs. The process remembers the names of its tiers.
     ///
+    /// A tenant has at most 8,000 seats of a tier, however many there are and whatever its share of them.
+    ///
     /// # Errors
     ///
     /// When a tier has a name that fits no header and no label, and when the capacity is more than can be counted in one
