@@ -21,6 +21,7 @@ use crate::observe::{Name, Rejections};
 use crate::rt;
 use crate::scope::{Scope, TierName};
 use crate::sync::{Mutex, lock};
+use crate::time::Tick;
 
 /// A number of seats that tenants share, by tier and fairly within each.
 ///
@@ -353,7 +354,6 @@ impl Pool {
 
     /// Replaces the settings, as far as they can be: see [`TenantHandle::reload`].
     pub(super) fn reload(&self, config: TenantConfig) -> Result<(), ConfigError> {
-        // Held throughout, so that of two reloads one is in force and not half of each.
         let mut current = lock(&self.config);
         fits(&self.desk, config.scheduler.capacity())?;
         if current.adaptive.is_some() != config.adaptive.is_some() {
@@ -367,14 +367,30 @@ impl Pool {
         }
         let now = rt::now();
         self.desk.reload(config.tiers().clone(), now)?;
-        match (&self.drive, config.adaptive) {
-            (Some(drive), Some(limit)) => drive.reload(self, limit),
-            _ => self.desk.resize(config.scheduler.capacity()),
+        if self.drive.is_none() {
+            self.desk.resize(config.scheduler.capacity());
         }
-        self.desk.pass_on(now);
-        self.quotas.reload(self.name(), &config);
-        *current = config;
+        *current = config.clone();
+        drop(current);
+        self.put_in_force(config, now);
         Ok(())
+    }
+
+    /// What wakes somebody or is told to whoever listens, and so without the lock: they may ask for the settings. Of two
+    /// reloads at a time the later is in force afterwards, and not half of each: whoever was overtaken does it again.
+    fn put_in_force(&self, mut config: TenantConfig, now: Tick) {
+        loop {
+            if let (Some(drive), Some(limit)) = (&self.drive, config.adaptive) {
+                drive.reload(self, limit);
+            }
+            self.desk.pass_on(now);
+            self.quotas.reload(self.name(), &config);
+            let newest = lock(&self.config).clone();
+            if newest == config {
+                return;
+            }
+            config = newest;
+        }
     }
 
     pub(super) fn resize(&self, capacity: NonZeroU32) {

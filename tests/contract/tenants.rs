@@ -673,6 +673,41 @@ async fn a_tenant_whose_slot_was_given_away_is_found_again() {
     is_empty(&handle);
 }
 
+/// Asks for the settings when it is woken, from another thread and not for long.
+struct Asks(TenantHandle, AtomicU32);
+
+impl std::task::Wake for Asks {
+    fn wake(self: Arc<Self>) {
+        let (told, hears) = std::sync::mpsc::channel();
+        let handle = self.0.clone();
+        std::thread::spawn(move || told.send(handle.config().scheduler().capacity().get()));
+        let capacity = hears.recv_timeout(Duration::from_secs(5));
+        self.1.store(capacity.unwrap_or(0), Ordering::SeqCst);
+    }
+}
+
+/// Whoever is woken by new settings may ask for them.
+#[tokio::test(start_paused = true)]
+async fn a_reload_wakes_nobody_under_a_lock() {
+    let pool = pool(1);
+    let (probe, handle) = (Probe::new(Mode::Answer), pool.handle());
+    let service = layer(&pool).layer(probe.clone());
+    let holder = holds(&service, &probe, of("a", "least"));
+    let mut waiter = call(&service, of("b", "least"));
+    let asks = Arc::new(Asks(handle.clone(), AtomicU32::new(0)));
+    let waker = Waker::from(Arc::clone(&asks));
+    assert!(
+        waiter
+            .as_mut()
+            .poll(&mut Context::from_waker(&waker))
+            .is_pending()
+    );
+    handle.reload(TenantConfig::new(count(2), tiers())).unwrap();
+    assert_eq!(asks.1.load(Ordering::SeqCst), 2);
+    drop((holder, waiter));
+    is_empty(&handle);
+}
+
 #[tokio::test(start_paused = true)]
 async fn seats_follow_a_limit_that_moves() {
     let limit = AdaptiveConfig::new()
