@@ -13,6 +13,7 @@ use super::quota::Quotas;
 use super::scheduler::Refusal;
 use super::seat::{TenantSeat, Wait};
 use super::slot::TenantSlot;
+use super::slots::Closed;
 use super::tier::{TierId, Tiers, Weight};
 use crate::error::{ConfigError, LayerKind, Reason, Rejected};
 use crate::limit::adaptive::Driver;
@@ -200,7 +201,10 @@ impl Pool {
     pub(super) fn whose(&self, caller: &Caller<'_>, scope: Scope) -> Whose {
         if let Caller::At(slot) = caller
             && slot.token == self.token
-            && scope.tier().is_none_or(|tier| tier == slot.whose.name)
+            && !slot.whose.at.is_shared()
+            && scope.tier().is_none_or(|tier| {
+                tier == slot.whose.name || self.known(tier).is_none_or(|t| t >= slot.whose.tier)
+            })
         {
             return slot.whose;
         }
@@ -254,16 +258,29 @@ impl Pool {
 
     /// A seat, if one is free and nobody waits.
     #[inline(always)]
-    pub(super) fn admit(self: &Arc<Self>, whose: &Whose) -> Option<TenantSeat> {
-        self.desk.admit(whose).ok()?;
-        Some(TenantSeat::taken(self, Taken::outside(whose)))
+    pub(super) fn admit(self: &Arc<Self>, whose: &Whose) -> Result<TenantSeat, Closed> {
+        self.desk.admit(whose)?;
+        Ok(TenantSeat::taken(self, Taken::outside(whose)))
     }
 
     /// What becomes of a newcomer who found none.
     #[cold]
-    pub(super) fn hold_back(self: &Arc<Self>, caller: &Caller<'_>, whose: &Whose) -> Entry {
+    pub(super) fn hold_back(
+        self: &Arc<Self>,
+        caller: &Caller<'_>,
+        whose: &Whose,
+        closed: Closed,
+    ) -> Entry {
         let scope = Scope::current();
-        let (mut whose, now) = (*whose, rt::now());
+        let mut whose = *whose;
+        if closed == Closed::Stale {
+            // The slot at hand is another's: the tenant's own may be entered without the lock, now and each time.
+            whose = self.look_up(caller, scope);
+            if let Ok(seat) = self.admit(&whose) {
+                return Entry::Seated(seat);
+            }
+        }
+        let now = rt::now();
         for _ in 0..LOOKS {
             match self.desk.join(&whose, scope.ends(), now) {
                 Arrived::Seated(taken) => return Entry::Seated(TenantSeat::taken(self, taken)),
@@ -419,5 +436,44 @@ impl Moves for Pool {
 
     fn pass_on(&self) {
         self.desk.pass_on(rt::now());
+    }
+}
+
+#[cfg(all(test, not(mainstay_loom)))]
+mod tests {
+    use super::*;
+    use crate::num::count;
+    use crate::tenant::scheduler::SchedulerConfig;
+    use crate::tenant::tier::Tier;
+
+    /// A slot that was given away tells a look-up, which finds another, from the slot at hand.
+    #[test]
+    fn a_slot_is_at_hand_unless_the_call_is_within_a_higher_tier() {
+        let tiers = Tiers::new([
+            Tier::new("whose-high"),
+            Tier::new("whose"),
+            Tier::new("whose-low"),
+        ]);
+        let config = SchedulerConfig::new(count(4), tiers.unwrap()).tenants(count(16));
+        let pool = TenantPool::new("whose", config).unwrap();
+        let slot = pool.tenant("acme", "whose");
+        for n in 0..1_000_u64 {
+            drop(pool.tenant(n, "whose"));
+        }
+        let whose = |tier: Option<&str>| {
+            let scope = Scope::current();
+            let scope = tier.map_or(scope, |tier| scope.in_tier(TierName::new(tier).unwrap()));
+            let whose = pool.pool.whose(&Caller::At(&slot), scope);
+            (whose.at == slot.whose.at, whose.name.as_str())
+        };
+        for tier in [
+            None,
+            Some("whose"),
+            Some("whose-low"),
+            Some("whose-elsewhere"),
+        ] {
+            assert_eq!(whose(tier), (true, "whose"), "{tier:?}");
+        }
+        assert_eq!(whose(Some("whose-high")), (false, "whose-high"));
     }
 }

@@ -223,6 +223,15 @@ pub(super) struct SlotAt {
     pub(super) generation: u32,
 }
 
+impl SlotAt {
+    /// Whether it is one that those share who are not known, or found no room. Nobody is given it in another's place, so
+    /// its generation does not tell when there is room again.
+    #[inline]
+    pub(super) const fn is_shared(self) -> bool {
+        (self.number as usize) < Tiers::MOST
+    }
+}
+
 /// All slots of a pool.
 pub(super) struct Slots {
     /// Each made when it is needed: a slot never moves. The first slots of the first are those of the tiers, for whoever is
