@@ -57,7 +57,8 @@ pub fn wall() -> Timestamp {
 /// A seed that differs between processes and policies.
 #[must_use]
 pub(crate) fn entropy() -> u64 {
-    // A system without entropy still gets jitter that differs over time; nothing here guards a secret.
+    // A system without entropy still gets jitter that differs over time. What is drawn here guards little: by the token of a
+    // pool of tenants, where one can be guessed, somebody who is trusted takes no seat.
     SysRng
         .try_next_u64()
         .unwrap_or_else(|_| wall().as_millis().unsigned_abs() ^ now().as_nanos())

@@ -16,7 +16,8 @@ use crate::scope::{self, Held, Scope, TierName};
 ///
 /// A second header of the same name with `-seats` at its end names the pools that hold a seat for this call, by numbers
 /// that nobody can guess. So a call that comes back to a process by way of another one takes no second seat there, and a
-/// circle of services cannot wait for itself. It is believed as the tier is.
+/// circle of services cannot wait for itself. It is believed as the tier is, and taken out of every request; it is marked as
+/// sensitive, so that whoever prints headers does not print it.
 ///
 /// # Example
 ///
@@ -90,8 +91,10 @@ impl TierHeader {
             seats.push_str(&format!("{token:016x}"));
         }
         if !seats.is_empty()
-            && let Ok(seats) = HeaderValue::from_str(&seats)
+            && let Ok(mut seats) = HeaderValue::from_str(&seats)
         {
+            // Whoever is believed and knows a number takes no seat: it is not for logs, nor for a compressor's table.
+            seats.set_sensitive(true);
             headers.insert(self.seats.clone(), seats);
         }
     }
@@ -247,7 +250,10 @@ where
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let HonourTierLayer { header, trust } = &self.layer;
         let (scope, held) = if trust.trusts(request.extensions()) {
-            header.read(request.headers())
+            let told = header.read(request.headers());
+            // They are in the scope from here on, and nobody's business within.
+            request.headers_mut().remove(&header.seats);
+            told
         } else {
             header.take_out(request.headers_mut());
             (Scope::current(), scope::held())
@@ -316,8 +322,42 @@ mod tests {
         header.write(&mut headers);
         drop(within);
         assert_eq!(headers["x-tenant-tier"], tier.as_str());
+        assert!(headers["x-tenant-tier-seats"].is_sensitive());
+        assert!(!format!("{headers:?}").contains("0000000000000007"));
         let (scope, read) = header.read(&headers);
         assert_eq!((scope.tier(), read), (Some(tier), held));
+    }
+
+    #[test]
+    fn what_is_believed_goes_into_the_scope_and_the_seats_out_of_the_request() {
+        let tier = TierName::new("tier-of-the-header-test").unwrap();
+        for is_believed in [true, false] {
+            let honour = TierHeader::default().honour();
+            let layer = honour.trust(move |_: &Extensions| is_believed);
+            let mut service = layer.layer(tower::service_fn(|request: Request<()>| {
+                let told = (Scope::current().tier(), scope::held());
+                assert!(!request.headers().contains_key("x-tenant-tier-seats"));
+                std::future::ready(Ok::<_, ()>((told, request.headers().len())))
+            }));
+            let mut request = Request::new(());
+            let held = Held::NONE.with(7);
+            let within = scope::within(Scope::current().in_tier(tier), held);
+            TierHeader::default().write(request.headers_mut());
+            drop(within);
+            assert_eq!(request.headers().len(), 2);
+            let future = std::pin::pin!(service.call(request));
+            let Poll::Ready(answer) =
+                future.poll(&mut Context::from_waker(std::task::Waker::noop()))
+            else {
+                panic!("it is ready");
+            };
+            let told = if is_believed {
+                (Some(tier), held)
+            } else {
+                (None, Held::NONE)
+            };
+            assert_eq!(answer, Ok((told, usize::from(is_believed))));
+        }
     }
 
     #[test]

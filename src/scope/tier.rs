@@ -144,7 +144,8 @@ impl Held {
     #[inline]
     #[must_use]
     pub(crate) fn with(mut self, token: u64) -> Self {
-        if let Some(free) = self.0.iter_mut().find(|held| **held == 0) {
+        // A caller that says the same twice must not fill the places of others.
+        if let Some(free) = self.0.iter_mut().find(|held| [0, token].contains(*held)) {
             *free = token;
         }
         self
@@ -184,5 +185,11 @@ mod tests {
             [true, true, true, true, false]
         );
         assert!(!Held::NONE.has(1));
+        let held = [7, 7, 1, 7, 2, 7, 3].into_iter();
+        let held = held.fold(Held::NONE, |held, token| held.with(token));
+        assert!(
+            [7, 1, 2, 3].iter().all(|token| held.has(*token)),
+            "once each"
+        );
     }
 }

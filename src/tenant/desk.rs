@@ -10,6 +10,10 @@
 //! 4. A waiter is an entry that its ticket names. Granted or turned away, it stays until the waiter looks or goes; whoever
 //!    has a seat of the scheduler keeps its entry until it gives it back.
 //! 5. Nobody is woken and nothing is dropped under the lock that could come back here.
+//! 6. A call that counted itself in its tenant's slot and then found no seat, or the bit, takes that back and comes to the
+//!    lock. In between it looks like a seat that is taken, and one of its tenant who is told so waits for it. So whoever
+//!    comes to the lock first tells the scheduler what the slot reads, and passes on what that makes free, even if it is
+//!    then refused.
 
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64 as Counter, Ordering::Relaxed};
@@ -186,7 +190,7 @@ impl Desk {
     pub(super) fn new(config: SchedulerConfig) -> Self {
         let shape = Shape::new(config.tiers());
         let slots = Slots::new(config.most_tenants());
-        let scheduler = Scheduler::new(config);
+        let scheduler = Scheduler::new(config).tenant_at_most(Slot::MOST);
         Self {
             word: Apart(AtomicU64::new(0)),
             rules: Rules::new(shape, scheduler.seating()),
@@ -249,21 +253,28 @@ impl Desk {
         let mut calls = Calls::new();
         let mut line = lock(&self.line);
         // Counted as waiting before anything else, so that the slot stays its tenant's.
-        match slot.wait(at.generation) {
-            Ok(()) => {}
+        let is_counted = match slot.wait(at.generation) {
+            Ok(()) => true,
             Err(Closed::Stale) => return Arrived::Stale,
-            Err(Closed::Full) => {
-                return Arrived::Refused(No {
-                    why: Why::Said(Refusal::TenantFull),
-                    after: None,
-                });
-            }
-        }
+            // As many as can be counted wait already, and keep the slot.
+            Err(Closed::Full) => false,
+        };
         self.open(&mut line, now);
+        // Rule 6: whatever becomes of this call, it may have been what held others back.
+        let outside = slot.outside(at.generation);
+        line.scheduler.counted(slot.tenant(), tier, outside);
+        self.grant(&mut line, now, &mut calls);
+        if !is_counted {
+            self.close(line, calls, now);
+            return Arrived::Refused(No {
+                why: Why::Said(Refusal::TenantFull),
+                after: None,
+            });
+        }
         let ask = Ask::new(slot.tenant(), tier)
             .weight(weight)
             .deadline(deadline)
-            .outside(slot.outside(at.generation));
+            .outside(outside);
         let owner = Owner { at, tier, name };
         let place = line.entries.add(owner);
         let arrived = match line.scheduler.admit(ask, place, now) {
@@ -289,6 +300,7 @@ impl Desk {
             Arrival::Refused(refused) => {
                 line.entries.remove(place);
                 slot.end_wait();
+                self.grant(&mut line, now, &mut calls);
                 Arrived::Refused(No::from(&refused))
             }
         };

@@ -193,6 +193,9 @@ impl TenantHandle {
     /// Sets the number of seats. Nobody who waits is sent away: a greater number lets waiters in at once, under a smaller
     /// one nobody is let in until fewer are under way.
     ///
+    /// More than the pool can count, which depends on [how many tiers](super::TenantPool::new) it has, is as many as it can:
+    /// [`capacity`](Self::capacity) says how many there are then.
+    ///
     /// Where the capacity follows an adaptive limit, it is the limit's again when that next moves.
     pub fn resize(&self, capacity: NonZeroU32) {
         self.pool.resize(capacity);

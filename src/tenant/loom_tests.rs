@@ -252,3 +252,90 @@ fn loom_a_desk_lets_a_tenant_at_its_limit_wait_for_its_own_and_no_longer() {
         assert_eq!(desk.slots.shared_slots().next().unwrap().calls(), 0);
     });
 }
+
+/// Four seats, of which a tenant has one; one call of it may wait.
+fn narrow() -> Arc<Desk> {
+    let tier = Tier::new("only").tenant_share(Ratio::percent(25));
+    let tiers = Tiers::new([tier.tenant_queue(1)]).unwrap();
+    Arc::new(Desk::new(
+        SchedulerConfig::new(count(4), tiers).tenants(count(16)),
+    ))
+}
+
+fn is_left(desk: &Desk) {
+    assert_eq!(in_flight(desk), 0);
+    let slot = desk.slots.shared_slots().next().unwrap();
+    assert_eq!((slot.calls(), slot.waiting()), (0, 0));
+    release(desk, first(desk, 0));
+}
+
+#[test]
+fn loom_a_desk_lets_nobody_wait_for_who_only_looked_in() {
+    model(3, || {
+        let desk = narrow();
+        // Neither is refused: of two one has the seat, and one the place in the line.
+        let work = |desk: &Desk| {
+            let taken = enter(desk, &whose(desk, 0));
+            release(desk, taken);
+        };
+        let other = {
+            let desk = Arc::clone(&desk);
+            thread::spawn(move || work(&desk))
+        };
+        work(&desk);
+        other.join().unwrap();
+        is_left(&desk);
+    });
+}
+
+#[test]
+fn loom_a_desk_lets_nobody_wait_for_who_only_looked_in_and_is_late() {
+    model(3, || {
+        let desk = narrow();
+        let late = {
+            let desk = Arc::clone(&desk);
+            thread::spawn(move || {
+                let whose = whose(&desk, 0);
+                match desk.admit(&whose) {
+                    Ok(()) => release(&desk, Taken::outside(&whose)),
+                    Err(_) => assert!(matches!(desk.join(&whose, NOW, NOW), Arrived::Refused(_))),
+                }
+            })
+        };
+        let taken = enter(&desk, &whose(&desk, 0));
+        release(&desk, taken);
+        late.join().unwrap();
+        is_left(&desk);
+    });
+}
+
+#[test]
+fn loom_a_desk_lets_nobody_wait_when_one_of_three_is_refused() {
+    model(1, || {
+        let desk = narrow();
+        let work = |desk: &Desk| {
+            let whose = whose(desk, 0);
+            let taken = match desk.admit(&whose) {
+                Ok(()) => Taken::outside(&whose),
+                Err(_) => match desk.join(&whose, Tick::NEVER, NOW) {
+                    Arrived::Seated(taken) => taken,
+                    Arrived::Waits(place, _) => wait(desk, place),
+                    Arrived::Refused(_) => return,
+                    Arrived::Stale => panic!("nobody else's"),
+                },
+            };
+            release(desk, taken);
+        };
+        let others: Vec<_> = (0..2)
+            .map(|_| {
+                let desk = Arc::clone(&desk);
+                thread::spawn(move || work(&desk))
+            })
+            .collect();
+        work(&desk);
+        for other in others {
+            other.join().unwrap();
+        }
+        is_left(&desk);
+    });
+}

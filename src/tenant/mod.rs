@@ -48,6 +48,9 @@ mod settings;
 mod count;
 #[cfg(feature = "tower")]
 mod desk;
+#[cfg(all(test, feature = "tower", not(mainstay_loom)))]
+#[expect(clippy::unwrap_used, reason = "a test panics to fail")]
+mod desk_tests;
 #[cfg(feature = "tower")]
 mod entries;
 #[cfg(feature = "tower")]

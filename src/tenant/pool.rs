@@ -13,6 +13,7 @@ use super::quota::Quotas;
 use super::scheduler::Refusal;
 use super::seat::{TenantSeat, Wait};
 use super::slot::TenantSlot;
+use super::slots::Closed;
 use super::tier::{TierId, Tiers, Weight};
 use crate::error::{ConfigError, LayerKind, Reason, Rejected};
 use crate::limit::adaptive::Driver;
@@ -21,6 +22,7 @@ use crate::observe::{Name, Rejections};
 use crate::rt;
 use crate::scope::{Scope, TierName};
 use crate::sync::{Mutex, lock};
+use crate::time::Tick;
 
 /// A number of seats that tenants share, by tier and fairly within each.
 ///
@@ -46,6 +48,8 @@ pub struct TenantPool {
 
 impl TenantPool {
     /// A pool named `name`, which is its label in metrics and logs. The process remembers the names of its tiers.
+    ///
+    /// A tenant has at most 8,000 seats of a tier, however many there are and whatever its share of them.
     ///
     /// # Errors
     ///
@@ -197,7 +201,10 @@ impl Pool {
     pub(super) fn whose(&self, caller: &Caller<'_>, scope: Scope) -> Whose {
         if let Caller::At(slot) = caller
             && slot.token == self.token
-            && scope.tier().is_none_or(|tier| tier == slot.whose.name)
+            && !slot.whose.at.is_shared()
+            && scope.tier().is_none_or(|tier| {
+                tier == slot.whose.name || self.known(tier).is_none_or(|t| t >= slot.whose.tier)
+            })
         {
             return slot.whose;
         }
@@ -251,16 +258,29 @@ impl Pool {
 
     /// A seat, if one is free and nobody waits.
     #[inline(always)]
-    pub(super) fn admit(self: &Arc<Self>, whose: &Whose) -> Option<TenantSeat> {
-        self.desk.admit(whose).ok()?;
-        Some(TenantSeat::taken(self, Taken::outside(whose)))
+    pub(super) fn admit(self: &Arc<Self>, whose: &Whose) -> Result<TenantSeat, Closed> {
+        self.desk.admit(whose)?;
+        Ok(TenantSeat::taken(self, Taken::outside(whose)))
     }
 
     /// What becomes of a newcomer who found none.
     #[cold]
-    pub(super) fn hold_back(self: &Arc<Self>, caller: &Caller<'_>, whose: &Whose) -> Entry {
+    pub(super) fn hold_back(
+        self: &Arc<Self>,
+        caller: &Caller<'_>,
+        whose: &Whose,
+        closed: Closed,
+    ) -> Entry {
         let scope = Scope::current();
-        let (mut whose, now) = (*whose, rt::now());
+        let mut whose = *whose;
+        if closed == Closed::Stale {
+            // The slot at hand is another's: the tenant's own may be entered without the lock, now and each time.
+            whose = self.look_up(caller, scope);
+            if let Ok(seat) = self.admit(&whose) {
+                return Entry::Seated(seat);
+            }
+        }
+        let now = rt::now();
         for _ in 0..LOOKS {
             match self.desk.join(&whose, scope.ends(), now) {
                 Arrived::Seated(taken) => return Entry::Seated(TenantSeat::taken(self, taken)),
@@ -351,7 +371,6 @@ impl Pool {
 
     /// Replaces the settings, as far as they can be: see [`TenantHandle::reload`].
     pub(super) fn reload(&self, config: TenantConfig) -> Result<(), ConfigError> {
-        // Held throughout, so that of two reloads one is in force and not half of each.
         let mut current = lock(&self.config);
         fits(&self.desk, config.scheduler.capacity())?;
         if current.adaptive.is_some() != config.adaptive.is_some() {
@@ -365,14 +384,30 @@ impl Pool {
         }
         let now = rt::now();
         self.desk.reload(config.tiers().clone(), now)?;
-        match (&self.drive, config.adaptive) {
-            (Some(drive), Some(limit)) => drive.reload(self, limit),
-            _ => self.desk.resize(config.scheduler.capacity()),
+        if self.drive.is_none() {
+            self.desk.resize(config.scheduler.capacity());
         }
-        self.desk.pass_on(now);
-        self.quotas.reload(self.name(), &config);
-        *current = config;
+        *current = config.clone();
+        drop(current);
+        self.put_in_force(config, now);
         Ok(())
+    }
+
+    /// What wakes somebody or is told to whoever listens, and so without the lock: they may ask for the settings. Of two
+    /// reloads at a time the later is in force afterwards, and not half of each: whoever was overtaken does it again.
+    fn put_in_force(&self, mut config: TenantConfig, now: Tick) {
+        loop {
+            if let (Some(drive), Some(limit)) = (&self.drive, config.adaptive) {
+                drive.reload(self, limit);
+            }
+            self.desk.pass_on(now);
+            self.quotas.reload(self.name(), &config);
+            let newest = lock(&self.config).clone();
+            if newest == config {
+                return;
+            }
+            config = newest;
+        }
     }
 
     pub(super) fn resize(&self, capacity: NonZeroU32) {
@@ -401,5 +436,44 @@ impl Moves for Pool {
 
     fn pass_on(&self) {
         self.desk.pass_on(rt::now());
+    }
+}
+
+#[cfg(all(test, not(mainstay_loom)))]
+mod tests {
+    use super::*;
+    use crate::num::count;
+    use crate::tenant::scheduler::SchedulerConfig;
+    use crate::tenant::tier::Tier;
+
+    /// A slot that was given away tells a look-up, which finds another, from the slot at hand.
+    #[test]
+    fn a_slot_is_at_hand_unless_the_call_is_within_a_higher_tier() {
+        let tiers = Tiers::new([
+            Tier::new("whose-high"),
+            Tier::new("whose"),
+            Tier::new("whose-low"),
+        ]);
+        let config = SchedulerConfig::new(count(4), tiers.unwrap()).tenants(count(16));
+        let pool = TenantPool::new("whose", config).unwrap();
+        let slot = pool.tenant("acme", "whose");
+        for n in 0..1_000_u64 {
+            drop(pool.tenant(n, "whose"));
+        }
+        let whose = |tier: Option<&str>| {
+            let scope = Scope::current();
+            let scope = tier.map_or(scope, |tier| scope.in_tier(TierName::new(tier).unwrap()));
+            let whose = pool.pool.whose(&Caller::At(&slot), scope);
+            (whose.at == slot.whose.at, whose.name.as_str())
+        };
+        for tier in [
+            None,
+            Some("whose"),
+            Some("whose-low"),
+            Some("whose-elsewhere"),
+        ] {
+            assert_eq!(whose(tier), (true, "whose"), "{tier:?}");
+        }
+        assert_eq!(whose(Some("whose-high")), (false, "whose-high"));
     }
 }

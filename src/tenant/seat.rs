@@ -156,11 +156,13 @@ impl Wait {
         let Some(pool) = self.pool.take() else {
             return Ok(TenantSeat::EMPTY);
         };
+        // First of all: whoever listens may panic, and the seat must be somebody's then.
+        let seat = answer.map(|taken| TenantSeat::taken(&pool, taken));
         pool.held_back();
-        match answer {
-            Ok(taken) => {
+        match seat {
+            Ok(seat) => {
                 self.span.end(|| Ended::well("admitted"));
-                Ok(TenantSeat::taken(&pool, taken))
+                Ok(seat)
             }
             Err(no) => {
                 let rejected = pool.refusal(&self.whose, no);

@@ -64,11 +64,14 @@ where
         let entry = match self.pool.check_quota(&caller, &whose) {
             Err(rejected) => Entry::Refused(rejected),
             Ok(()) => {
-                if let Some(seat) = self.pool.admit(&whose) {
-                    drop(caller);
-                    return self.call_with(request, seat);
-                }
-                self.pool.hold_back(&caller, &whose)
+                let closed = match self.pool.admit(&whose) {
+                    Ok(seat) => {
+                        drop(caller);
+                        return self.call_with(request, seat);
+                    }
+                    Err(closed) => closed,
+                };
+                self.pool.hold_back(&caller, &whose, closed)
             }
         };
         drop(caller);

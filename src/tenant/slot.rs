@@ -7,7 +7,8 @@ use super::identity::TenantKey;
 ///
 /// [`TenantPool::tenant`](super::TenantPool::tenant) gives it out. It is cheap to clone and keeps nothing alive: put it
 /// into what authentication remembers of a session, and from there into the extensions of each request. When the pool has
-/// given the place to another tenant in the meantime, or when it is another pool's, the tenant is looked for by its key.
+/// given the place to another tenant in the meantime, when it had none to give, or when it is another pool's, the tenant
+/// is looked for by its key.
 #[derive(Clone)]
 pub struct TenantSlot {
     /// Which pool's.

@@ -6,6 +6,9 @@
 //!    its generation moves on then, so that whoever still has its number notices.
 //! 3. A tenant for whom there is no room shares one slot with the others of its tier that found none, as do all whose
 //!    name is not known: together they are one tenant.
+//! 4. A tenant has no more than [`Slot::MOST`] seats in a tier, whatever its share of them: its count must not run over. Half
+//!    of what fits, and a little less: a tenant that the scheduler has forgotten shares a place there with others, up to
+//!    the limit of one tenant beside those seats that the scheduler did not give; and whoever looks in counts for a moment.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -57,6 +60,9 @@ pub(super) enum Closed {
 }
 
 impl Slot {
+    /// Rule 4.
+    pub(super) const MOST: NonZeroU32 = NonZeroU32::new(8_000).unwrap();
+
     fn new() -> Self {
         Self {
             word: AtomicU64::new(0),
@@ -215,6 +221,15 @@ const fn generation_of(word: u64) -> u32 {
 pub(super) struct SlotAt {
     pub(super) number: u32,
     pub(super) generation: u32,
+}
+
+impl SlotAt {
+    /// Whether it is one that those share who are not known, or found no room. Nobody is given it in another's place, so
+    /// its generation does not tell when there is room again.
+    #[inline]
+    pub(super) const fn is_shared(self) -> bool {
+        (self.number as usize) < Tiers::MOST
+    }
 }
 
 /// All slots of a pool.

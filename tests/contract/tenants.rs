@@ -673,6 +673,87 @@ async fn a_tenant_whose_slot_was_given_away_is_found_again() {
     is_empty(&handle);
 }
 
+/// Once it is found again it needs no lock, as others: the scheduler does not hear of it.
+#[tokio::test(start_paused = true)]
+async fn a_slot_that_was_given_away_costs_no_lock_when_it_is_free_again() {
+    let config = SchedulerConfig::new(count(4), tiers()).tenants(count(16));
+    let pool = TenantPool::new("contract", config).unwrap();
+    let (probe, handle) = (Probe::new(Mode::Answer), pool.handle());
+    let old = pool.tenant("acme", "best");
+    for n in 0..1_000_u64 {
+        drop(pool.tenant(n, "least"));
+    }
+    let service = TenantLayer::identify(&pool, Always::new(old)).layer(probe.clone());
+    for _ in 0..2 {
+        let held = holds(&service, &probe, request());
+        assert_eq!((counts(&handle), handle.scheduled_tenants()), ((1, 0), 0));
+        drop(held);
+    }
+    is_empty(&handle);
+}
+
+/// A slot that was made while there was no room is its tenant's own as soon as there is.
+#[tokio::test(start_paused = true)]
+async fn who_found_no_room_does_not_share_for_ever() {
+    let config = SchedulerConfig::new(count(40), tiers()).tenants(count(16));
+    let pool = TenantPool::new("contract", config).unwrap();
+    let (probe, handle) = (Probe::new(Mode::Answer), pool.handle());
+    let service = layer(&pool).layer(probe.clone());
+    let busy: Vec<_> = (0..200_u64)
+        .map(|n| pool.tenant(n, "least"))
+        .take_while(|_| handle.in_flight() < 40)
+        .map(|slot| {
+            let mut request = request();
+            request.extensions_mut().insert(slot);
+            holds(&service, &probe, request)
+        })
+        .collect();
+    let late = pool.tenant("late", "best");
+    let mine = TenantLayer::identify(&pool, Always::new(late)).layer(probe.clone());
+    drop(busy);
+    let held = holds(&mine, &probe, request());
+    let top = handle.top(RankBy::InFlight, 5);
+    let keys: Vec<_> = top.iter().map(|tenant| tenant.key.is_some()).collect();
+    assert_eq!(keys, [true], "{top:?}");
+    drop(held);
+    is_empty(&handle);
+}
+
+/// Asks for the settings when it is woken, from another thread and not for long.
+struct Asks(TenantHandle, AtomicU32);
+
+impl std::task::Wake for Asks {
+    fn wake(self: Arc<Self>) {
+        let (told, hears) = std::sync::mpsc::channel();
+        let handle = self.0.clone();
+        std::thread::spawn(move || told.send(handle.config().scheduler().capacity().get()));
+        let capacity = hears.recv_timeout(Duration::from_secs(5));
+        self.1.store(capacity.unwrap_or(0), Ordering::SeqCst);
+    }
+}
+
+/// Whoever is woken by new settings may ask for them.
+#[tokio::test(start_paused = true)]
+async fn a_reload_wakes_nobody_under_a_lock() {
+    let pool = pool(1);
+    let (probe, handle) = (Probe::new(Mode::Answer), pool.handle());
+    let service = layer(&pool).layer(probe.clone());
+    let holder = holds(&service, &probe, of("a", "least"));
+    let mut waiter = call(&service, of("b", "least"));
+    let asks = Arc::new(Asks(handle.clone(), AtomicU32::new(0)));
+    let waker = Waker::from(Arc::clone(&asks));
+    assert!(
+        waiter
+            .as_mut()
+            .poll(&mut Context::from_waker(&waker))
+            .is_pending()
+    );
+    handle.reload(TenantConfig::new(count(2), tiers())).unwrap();
+    assert_eq!(asks.1.load(Ordering::SeqCst), 2);
+    drop((holder, waiter));
+    is_empty(&handle);
+}
+
 #[tokio::test(start_paused = true)]
 async fn seats_follow_a_limit_that_moves() {
     let limit = AdaptiveConfig::new()

@@ -20,9 +20,11 @@ use mainstay::deadline::DeadlineLayer;
 use mainstay::fallback::{FallbackConfig, FallbackLayer, Outcomes};
 use mainstay::limit::concurrency::{ConcurrencyConfig, ConcurrencyLayer};
 use mainstay::limit::rate::{Rate, RateConfig, RateLayer};
-use mainstay::num::{Attempts, Period, count};
+use mainstay::num::{Attempts, Period, Ratio, count};
 use mainstay::retry::{Backoff, Jitter, RetryConfig, RetryLayer};
 use mainstay::standard::Stack;
+use mainstay::tenant::tier::{Tier, Tiers};
+use mainstay::tenant::{Caller, TenantConfig, TenantLayer, TenantPool};
 use tower::{BoxError, Layer, Service, ServiceExt, service_fn};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
@@ -442,4 +444,81 @@ fn a_fallback_that_takes_time_has_a_span() {
     let value = FallbackLayer::value("test", all, 7);
     let (_, scribe) = Scribe::hears(|_| wait(value.layer(callee(&[Err("down")])).oneshot(1)));
     assert_eq!(scribe.tree(), ["callee"]);
+}
+
+/// Panics when a span is told its end.
+struct Panics;
+
+impl Subscriber for Panics {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        metadata.target().starts_with("mainstay")
+    }
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+    fn record(&self, _: &Id, _: &Record<'_>) {
+        panic!("it cannot be written down");
+    }
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+    fn event(&self, _: &Event<'_>) {}
+    fn enter(&self, _: &Id) {}
+    fn exit(&self, _: &Id) {}
+}
+
+/// A call that waits is let in and whoever listens panics, or leaves: then
+/// nothing of it is in use.
+fn panics_at_the_end_of_a_wait<S>(service: &S, in_use: impl Fn() -> (u32, u32), is_let_in: bool)
+where
+    S: Service<u32, Response = u32, Error = BoxError> + Clone,
+{
+    let call = |n| {
+        let mut service = service.clone();
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(service.poll_ready(&mut cx).is_ready());
+        Box::pin(service.call(n))
+    };
+    let poll = |future: &mut std::pin::Pin<Box<S::Future>>| {
+        future
+            .as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()))
+            .is_ready()
+    };
+    let mut holder = call(0);
+    assert!(!poll(&mut holder));
+    tracing::subscriber::with_default(Panics, || {
+        let mut waiter = call(1);
+        assert!(!poll(&mut waiter));
+        assert_eq!(in_use(), (1, 1));
+        if is_let_in {
+            drop(holder);
+        }
+        let panicked = catch_unwind(AssertUnwindSafe(|| poll(&mut waiter)));
+        assert_eq!(panicked.is_err(), is_let_in);
+        drop(catch_unwind(AssertUnwindSafe(|| drop(waiter))));
+    });
+    assert_eq!(in_use(), (0, 0), "is let in: {is_let_in}");
+}
+
+#[test]
+fn a_listener_that_panics_when_a_wait_ends_costs_no_seat() {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_time().start_paused(true).build().unwrap();
+    let _guard = runtime.enter();
+    let hangs = || service_fn(|_: u32| std::future::pending::<Result<u32, BoxError>>());
+    for is_let_in in [false, true] {
+        let tier = Tier::new("only").tenant_share(Ratio::ONE);
+        let config = TenantConfig::new(count(1), Tiers::new([tier]).unwrap());
+        let pool = TenantPool::new("panics", config).unwrap();
+        let (layer, handle) = (
+            TenantLayer::by(&pool, |_: &u32| Caller::Unknown),
+            pool.handle(),
+        );
+        let in_use = || (handle.in_flight(), handle.waiting());
+        panics_at_the_end_of_a_wait(&layer.layer(hangs()), in_use, is_let_in);
+        let config = ConcurrencyConfig::new(count(1)).queue(1);
+        let layer = ConcurrencyLayer::new("panics", config);
+        let handle = layer.handle();
+        let in_use = || (handle.in_flight(), handle.waiting());
+        panics_at_the_end_of_a_wait(&layer.layer(hangs()), in_use, is_let_in);
+    }
 }

@@ -261,12 +261,16 @@ impl Place {
         }
         match self.gate.take() {
             Some(gate) => {
-                gate.occupancy.went();
-                self.span.end(|| Ended::well("admitted"));
-                if gate.seats.count().waiting() > 0 {
-                    gate.still_holds_back();
+                // First of all: whoever listens may panic, and the place must be somebody's then.
+                let seat = Seat::taken(gate);
+                if let Some(gate) = &seat.gate {
+                    gate.occupancy.went();
+                    self.span.end(|| Ended::well("admitted"));
+                    if gate.seats.count().waiting() > 0 {
+                        gate.still_holds_back();
+                    }
                 }
-                Poll::Ready(Seat::taken(gate))
+                Poll::Ready(seat)
             }
             None => Poll::Pending,
         }
@@ -275,12 +279,17 @@ impl Place {
     /// Its time is over: leaves with the seat that was granted at the last moment, or empty.
     pub(super) fn give_up(&mut self) -> Option<Result<Seat, Rejected>> {
         let gate = self.gate.take()?;
-        gate.occupancy.went();
-        gate.still_holds_back();
         Some(if gate.seats.leave(self.ticket) {
+            let seat = Seat::taken(gate);
+            if let Some(gate) = &seat.gate {
+                gate.occupancy.went();
+                gate.still_holds_back();
+            }
             self.span.end(|| Ended::well("admitted"));
-            Ok(Seat::taken(gate))
+            Ok(seat)
         } else {
+            gate.occupancy.went();
+            gate.still_holds_back();
             let rejected = gate.refusal(Reason::QueueTimeout);
             self.span.end(|| Ended::rejected(rejected.reason()));
             Err(rejected)
@@ -293,9 +302,9 @@ impl Drop for Place {
         let Some(gate) = self.gate.take() else {
             return;
         };
-        gate.occupancy.went();
         if gate.seats.leave(self.ticket) {
             gate.seats.release();
         }
+        gate.occupancy.went();
     }
 }

@@ -85,6 +85,8 @@ pub struct TenantCount {
 pub struct Scheduler<T> {
     config: SchedulerConfig,
     seating: Seating,
+    /// No tenant has more seats, whatever its share comes to.
+    tenant_most: u32,
     lanes: Vec<Lane>,
     /// Seats taken by each tier, and in all.
     seats: [u32; Tiers::MOST],
@@ -107,6 +109,7 @@ impl<T> Scheduler<T> {
         let seating = Seating::new(config.tiers(), config.capacity());
         let mut pool = Self {
             seating,
+            tenant_most: u32::MAX,
             lanes: config.tiers.iter().map(|_| Lane::new()).collect(),
             seats: [0; Tiers::MOST],
             table: Table::new(config.tenants.get()),
@@ -123,7 +126,16 @@ impl<T> Scheduler<T> {
         pool
     }
 
-    /// A request comes. Afterwards [`grant`](Self::grant) until it says none.
+    /// No tenant has more seats than that, whatever its share comes to.
+    #[cfg(feature = "tower")]
+    pub(in crate::tenant) fn tenant_at_most(mut self, most: NonZeroU32) -> Self {
+        self.tenant_most = most.get();
+        self.reseat();
+        self
+    }
+
+    /// A request comes. Afterwards [`grant`](Self::grant) until it says none, also where it is refused: what it says of
+    /// the seats [outside](Ask::outside) may let others on.
     ///
     /// It is granted a seat at once if there is one and nobody who waits may have it. Whoever it pushes out of a queue
     /// is handed back beside it.
@@ -140,6 +152,9 @@ impl<T> Scheduler<T> {
                 waiter,
             })
         };
+        if let Some(outside) = ask.outside {
+            self.counted(ask.tenant, tier, outside);
+        }
         if until <= now {
             return refused(Refusal::Deadline, None, waiter);
         }
@@ -283,6 +298,18 @@ impl<T> Scheduler<T> {
             lane.outside = seats;
         }
         self.recount(tier);
+    }
+
+    /// So many seats of a tenant are taken that the scheduler did not give, if it is known: whoever is not waits for
+    /// nothing. Afterwards [`grant`](Self::grant) until it says none.
+    ///
+    /// [`admit`](Self::admit) says the same; this lets a shell grant before it asks for the newcomer, who is then judged by
+    /// what is left.
+    pub(in crate::tenant) fn counted(&mut self, tenant: TenantId, tier: TierId, seats: u32) {
+        let tier = self.config.tiers.known(tier);
+        if let Some(slot) = self.table.find(tenant, place(tier)) {
+            self.set_outside(slot, seats);
+        }
     }
 
     /// A seat that the scheduler did not give is given back while somebody waits: its tier has one less of them, its

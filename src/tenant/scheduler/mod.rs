@@ -62,7 +62,8 @@
 //!    how many each tier has; numbers are absolute, so saying them twice does no harm.
 //! 2. [`Ask::outside`] says what the tenant's counter reads. That may be one too many for a moment, when somebody of
 //!    the same tenant counted itself and then met the bit: it takes it back, and asks under the lock with what the
-//!    counter reads then.
+//!    counter reads then. It does so even if its time is over, and whatever it is told, seats are granted afterwards:
+//!    one of its tenant may wait for the seat that it never had.
 //! 3. A release of an outside seat counts the tenant down, then the word, by an exchange that expects no bit. If there
 //!    is one it takes the lock and calls [`release_outside`](Scheduler::release_outside) with what the tenant's counter
 //!    reads. What it took is charged as a whole, since nothing was charged when it entered.

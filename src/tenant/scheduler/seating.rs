@@ -85,6 +85,15 @@ impl Seating {
         seating
     }
 
+    /// The same, but for a tenant no more than so many: what whoever keeps the books of tenants can count.
+    #[must_use]
+    pub(super) fn tenant_at_most(mut self, most: u32) -> Self {
+        for tenant in &mut self.tenant {
+            *tenant = (*tenant).min(most);
+        }
+        self
+    }
+
     /// How many seats there are.
     #[must_use]
     pub const fn capacity(&self) -> u32 {

@@ -365,7 +365,8 @@ impl<T> Scheduler<T> {
     /// Only whoever has as many seats as it may is looked at, and there are no more of them than seats.
     pub(super) fn reseat(&mut self) {
         use crate::tenant::scheduler::seating::Seating;
-        self.seating = Seating::new(&self.config.tiers, self.config.capacity);
+        self.seating =
+            Seating::new(&self.config.tiers, self.config.capacity).tenant_at_most(self.tenant_most);
         for (tier, _) in self.config.tiers.clone().iter() {
             self.rescale(tier);
             let parked = match self.lanes.get_mut(tier.place()) {
