@@ -19,7 +19,7 @@ use mainstay::autoscale::driver::{
 };
 use mainstay::autoscale::gpu::{Gpu, GpuConfig};
 use mainstay::autoscale::tracking::{Tracking, TrackingConfig};
-use mainstay::autoscale::{Amount, Bounds, Fleet, Reading, Sample, Signal};
+use mainstay::autoscale::{Amount, Bounds, Fleet, PaceState, Reading, Sample, Signal};
 use mainstay::num::Period;
 use mainstay::time::Timestamp;
 use tower::BoxError;
@@ -77,7 +77,7 @@ async fn rule_2_without_metrics() {
     for (missing, asked) in [
         (Missing::Hold, vec![6]),
         (Missing::Fixed(9), vec![6, 9, 9]),
-        (Missing::LastGood, vec![6, 6, 6]),
+        (Missing::LastGood, vec![6]),
     ] {
         let notes = Notes::default();
         let mut driver = driver(&[Some((4, 0.9)), None], &notes).missing(missing);
@@ -90,6 +90,53 @@ async fn rule_2_without_metrics() {
         assert_eq!(begun.elapsed(), Duration::from_secs(5));
         assert_eq!(notes.0.lock().unwrap().0, asked);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn rule_2_a_raise_is_asked_for_until_it_was_applied() {
+    let notes = Notes::default();
+    notes.0.lock().unwrap().1 = 2;
+    let script = [Some((4, 0.9)), None, None, None, None];
+    let mut driver = driver(&script, &notes).missing(Missing::LastGood);
+    for _ in script {
+        driver.turn().await;
+    }
+    assert_eq!(notes.0.lock().unwrap().0, [6, 6, 6]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn rule_2_the_last_good_count_takes_nothing_away() {
+    let notes = Notes::default();
+    // As many as there should be; and fewer, which could not be applied.
+    for (cpu, refusals, asked) in [(0.6, 0, vec![]), (0.1, 1, vec![2])] {
+        notes.0.lock().unwrap().0.clear();
+        notes.0.lock().unwrap().1 = refusals;
+        let config = TrackingConfig::new(Bounds::between(2, 20), Signal::Cpu, Amount::percent(60));
+        let script = Script([Some((10, cpu)), None, None].into());
+        let policy = Tracking::resume(config, PaceState::empty());
+        let mut driver = Driver::new(policy, script, notes.clone()).missing(Missing::LastGood);
+        for _ in 0..3 {
+            driver.turn().await;
+        }
+        assert_eq!(notes.0.lock().unwrap().0, asked, "{cpu}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn rule_2_after_an_outage_nothing_is_taken_away_at_once() {
+    let notes = Notes::default();
+    // A cooldown of seeing nothing is none.
+    let script: Vec<_> = [Some((9, 0.6))]
+        .into_iter()
+        .chain([None; 40])
+        .chain([Some((9, 0.1)); 2])
+        .collect();
+    let mut driver = driver(&script, &notes);
+    for _ in script {
+        driver.turn().await;
+        tokio::time::advance(Duration::from_secs(15)).await;
+    }
+    assert!(notes.0.lock().unwrap().0.is_empty());
 }
 
 #[tokio::test(start_paused = true)]

@@ -19,7 +19,7 @@ pub enum Missing {
     Hold,
     /// This count.
     Fixed(u32),
-    /// What was decided last, or what the fleet had then if that is more.
+    /// What was decided last, where that was more than the fleet had and could not be applied yet; once it could, nothing.
     LastGood,
 }
 
@@ -93,8 +93,8 @@ pub struct Driver<A, M, T> {
     dry: bool,
     /// The wall clock and the monotonic one at the same moment: turns are as far apart as the latter says.
     begun: (Timestamp, Tick),
-    good: Option<u32>,
-    ordered: Option<u32>,
+    /// A raise that was decided and is not applied yet.
+    raise: Option<u32>,
 }
 
 impl<A: Autoscaler, M: Metrics, T: Target> Driver<A, M, T> {
@@ -110,8 +110,7 @@ impl<A: Autoscaler, M: Metrics, T: Target> Driver<A, M, T> {
             missing: Missing::Hold,
             dry: false,
             begun: (rt::wall(), rt::now()),
-            good: None,
-            ordered: None,
+            raise: None,
         }
     }
 
@@ -161,8 +160,8 @@ impl<A: Autoscaler, M: Metrics, T: Target> Driver<A, M, T> {
         let (decision, count) = match sample {
             Ok(sample) => {
                 let decision = self.policy.decide(&sample, at);
-                self.good = Some(decision.target());
-                self.ordered = Some(sample.fleet().ordered());
+                let raises = decision.target() > sample.fleet().ordered();
+                self.raise = raises.then(|| decision.target());
                 let count = decision.is_change().then(|| decision.target());
                 (Ok(decision), count)
             }
@@ -174,7 +173,10 @@ impl<A: Autoscaler, M: Metrics, T: Target> Driver<A, M, T> {
             Some(count) => {
                 let until = rt::now() + self.patience.get();
                 match within(self.target.apply(count), until, "the target").await {
-                    Ok(()) => Applied::Done(count),
+                    Ok(()) => {
+                        self.raise = None;
+                        Applied::Done(count)
+                    }
                     Err(error) => Applied::Failed(count, error),
                 }
             }
@@ -205,7 +207,7 @@ impl<A: Autoscaler, M: Metrics, T: Target> Driver<A, M, T> {
         match self.missing {
             Missing::Hold => None,
             Missing::Fixed(count) => Some(count),
-            Missing::LastGood => Some(self.good?.max(self.ordered.unwrap_or(0))),
+            Missing::LastGood => self.raise,
         }
     }
 }
