@@ -47,7 +47,8 @@ pub use turn::{Applied, Driver, Missing, Turn};
 
 /// Where samples come from.
 pub trait Metrics: Send {
-    /// Takes a sample. A signal that cannot be had is left out; without the fleet it is an error.
+    /// Takes a sample. A signal that cannot be had is left out, or [noted](Sample::failed) with why; without the fleet it is
+    /// an error.
     ///
     /// # Cancel safety
     ///

@@ -5,7 +5,7 @@ use std::task::Poll;
 use tower::BoxError;
 
 use super::{Metrics, Target};
-use crate::autoscale::{Autoscaler, Decision};
+use crate::autoscale::{Autoscaler, Decision, Signal};
 use crate::num::Period;
 use crate::rt;
 use crate::time::{Tick, Timestamp};
@@ -45,6 +45,8 @@ pub struct Turn {
     pub at: Timestamp,
     /// What the policy decided, or why it could not be asked.
     pub decision: Result<Decision, BoxError>,
+    /// The signals that the metrics could not have, and why.
+    pub failures: Vec<(Signal, String)>,
     /// What became of it.
     pub applied: Applied,
 }
@@ -157,8 +159,10 @@ impl<A: Autoscaler, M: Metrics, T: Target> Driver<A, M, T> {
         let at = wall.after(rt::now().since(tick));
         let until = rt::now() + self.patience.get();
         let sample = within(self.metrics.observe(at), until, "metrics").await;
+        let mut failures = Vec::new();
         let (decision, count) = match sample {
             Ok(sample) => {
+                failures = sample.failures().to_vec();
                 let decision = self.policy.decide(&sample, at);
                 let raises = decision.target() > sample.fleet().ordered();
                 self.raise = raises.then(|| decision.target());
@@ -184,6 +188,7 @@ impl<A: Autoscaler, M: Metrics, T: Target> Driver<A, M, T> {
         Turn {
             at,
             decision,
+            failures,
             applied,
         }
     }
@@ -213,7 +218,7 @@ impl<A: Autoscaler, M: Metrics, T: Target> Driver<A, M, T> {
 }
 
 /// The outcome of `future`, or an error when it is not there by then.
-async fn within<T>(
+pub(super) async fn within<T>(
     future: impl Future<Output = Result<T, BoxError>>,
     until: Tick,
     who: &str,
