@@ -273,6 +273,9 @@ fn replays_turn_within_the_budget() {
             "{shape:?}: {}",
             outcome.turns_an_hour()
         );
+        // Two shrinkings after growth are two hours apart, so an hour has one at most, and growth before and after it.
+        let most = outcome.most_turns();
+        assert!(most <= 3, "{shape:?}: {most} turns in an hour");
         assert_eq!(outcome.blind_removals(), 0, "{shape:?}");
         assert_eq!(
             outcome,
