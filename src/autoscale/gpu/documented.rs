@@ -5,9 +5,9 @@
 //! 2. Else a p95 above 3 s, of enough samples*: adds 2.
 //! 3. Else more than 80 % of the capacity in use: adds 1.
 //! 4. Else less than 30 % for longer than 30 min: takes 1 away, and waits again.
-//! 5. * Those that are starting count as capacity and against what is added.
-//! 6. * No decision adds more than the step, and the result is an absolute count within the bounds.
-//! 7. * A metric that is missing or stale adds nothing and takes nothing away: without rate and backlog it is not known to
+//! 5. \* Those that are starting count as capacity and against what is added.
+//! 6. \* No decision adds more than the step, and the result is an absolute count within the bounds.
+//! 7. \* A metric that is missing or stale adds nothing and takes nothing away: without rate and backlog it is not known to
 //!    be idle, nor after a gap between two decisions that is longer than a reading may be old.
 
 use crate::autoscale::reasoning::Reasoning;
