@@ -19,7 +19,7 @@ use mainstay::autoscale::driver::{
 };
 use mainstay::autoscale::gpu::{Gpu, GpuConfig};
 use mainstay::autoscale::tracking::{Tracking, TrackingConfig};
-use mainstay::autoscale::{Amount, Bounds, Fleet, Reading, Sample, Signal};
+use mainstay::autoscale::{Amount, Bounds, Fleet, PaceState, Reading, Sample, Signal};
 use mainstay::num::Period;
 use mainstay::time::Timestamp;
 use tower::BoxError;
@@ -77,7 +77,7 @@ async fn rule_2_without_metrics() {
     for (missing, asked) in [
         (Missing::Hold, vec![6]),
         (Missing::Fixed(9), vec![6, 9, 9]),
-        (Missing::LastGood, vec![6, 6, 6]),
+        (Missing::LastGood, vec![6]),
     ] {
         let notes = Notes::default();
         let mut driver = driver(&[Some((4, 0.9)), None], &notes).missing(missing);
@@ -90,6 +90,53 @@ async fn rule_2_without_metrics() {
         assert_eq!(begun.elapsed(), Duration::from_secs(5));
         assert_eq!(notes.0.lock().unwrap().0, asked);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn rule_2_a_raise_is_asked_for_until_it_was_applied() {
+    let notes = Notes::default();
+    notes.0.lock().unwrap().1 = 2;
+    let script = [Some((4, 0.9)), None, None, None, None];
+    let mut driver = driver(&script, &notes).missing(Missing::LastGood);
+    for _ in script {
+        driver.turn().await;
+    }
+    assert_eq!(notes.0.lock().unwrap().0, [6, 6, 6]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn rule_2_the_last_good_count_takes_nothing_away() {
+    let notes = Notes::default();
+    // As many as there should be; and fewer, which could not be applied.
+    for (cpu, refusals, asked) in [(0.6, 0, vec![]), (0.1, 1, vec![2])] {
+        notes.0.lock().unwrap().0.clear();
+        notes.0.lock().unwrap().1 = refusals;
+        let config = TrackingConfig::new(Bounds::between(2, 20), Signal::Cpu, Amount::percent(60));
+        let script = Script([Some((10, cpu)), None, None].into());
+        let policy = Tracking::resume(config, PaceState::empty());
+        let mut driver = Driver::new(policy, script, notes.clone()).missing(Missing::LastGood);
+        for _ in 0..3 {
+            driver.turn().await;
+        }
+        assert_eq!(notes.0.lock().unwrap().0, asked, "{cpu}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn rule_2_after_an_outage_nothing_is_taken_away_at_once() {
+    let notes = Notes::default();
+    // A cooldown of seeing nothing is none.
+    let script: Vec<_> = [Some((9, 0.6))]
+        .into_iter()
+        .chain([None; 40])
+        .chain([Some((9, 0.1)); 2])
+        .collect();
+    let mut driver = driver(&script, &notes);
+    for _ in script {
+        driver.turn().await;
+        tokio::time::advance(Duration::from_secs(15)).await;
+    }
+    assert!(notes.0.lock().unwrap().0.is_empty());
 }
 
 #[tokio::test(start_paused = true)]
@@ -135,6 +182,9 @@ async fn turns_are_an_interval_apart() {
 /// A Prometheus that knows four queries, and a cluster that takes a patch.
 async fn served(patched: Arc<Mutex<Vec<String>>>) -> String {
     async fn query(form: String) -> (StatusCode, String) {
+        if form == "query=hung" {
+            return std::future::pending().await;
+        }
         let value = match form.as_str() {
             "query=ready" => "4",
             "query=ordered" => "5",
@@ -185,4 +235,71 @@ async fn from_a_prometheus_to_a_deployment() {
     assert!(matches!(turn.applied, Applied::Done(count) if count == decision.target()));
     let wanted = format!(r#"{{"spec":{{"replicas":{}}}}}"#, decision.target());
     assert_eq!(*patched.lock().unwrap(), [wanted]);
+}
+
+#[tokio::test]
+async fn a_signal_that_hangs_or_fails_is_missing_alone() {
+    let url = served(Arc::default()).await;
+    let mut metrics = Prometheus::new(reqwest::Client::new(), &url)
+        .ready("ready")
+        .ordered("ordered")
+        .signal(Signal::Latency, "hung")
+        .signal(Signal::Cpu, "unknown")
+        .signal(Signal::Backlog, "backlog")
+        .patience(Period::millis(300));
+    let now = Timestamp::from_millis(0);
+    let sample = tokio::time::timeout(Duration::from_secs(4), metrics.observe(now));
+    let sample = sample.await.unwrap().unwrap();
+    assert_eq!((sample.fleet().ready(), sample.fleet().ordered()), (4, 5));
+    assert!(sample.reading(Signal::Backlog).is_some());
+    assert!(sample.reading(Signal::Latency).is_none());
+    let late = (
+        Signal::Latency,
+        "the query did not answer in time".to_owned(),
+    );
+    assert_eq!(sample.failures()[0], late);
+    let (signal, why) = &sample.failures()[1];
+    assert_eq!(*signal, Signal::Cpu);
+    assert!(why.contains("400 Bad Request"), "{why}");
+
+    let policy = Gpu::new(GpuConfig::new(
+        Bounds::between(4, 20),
+        Amount::of(10),
+        Period::secs(300),
+    ));
+    let turn = Driver::new(policy, metrics, Notes::default()).turn().await;
+    assert!(turn.decision.is_ok());
+    assert_eq!(turn.failures, sample.failures());
+}
+
+#[tokio::test]
+async fn what_may_be_secret_is_in_no_debug_and_in_no_error() {
+    let url = served(Arc::default()).await;
+    let mut headers = reqwest::header::HeaderMap::new();
+    headers.insert("x-key", "s3cret".parse().unwrap());
+    let client = reqwest::Client::builder().default_headers(headers);
+    let client = client.build().unwrap();
+    let is_told = |text: String| text.contains("s3cret");
+    let told_by = |error: &BoxError| {
+        let mut words = format!("{error} {error:?}");
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            words += &format!("{error} {error:?}");
+            cause = error.source();
+        }
+        is_told(words)
+    };
+    // One that answers with 404, and one that does not answer.
+    for url in [url.as_str(), "http://127.0.0.1:1"] {
+        let mut target = HttpTarget::new(client.clone(), format!("{url}/x?token=s3cret")).body(
+            "application/json",
+            r#"{"key": "s3cret", "count": {replicas}}"#,
+        );
+        assert!(!is_told(format!("{target:?}")));
+        assert!(!told_by(&target.apply(3).await.unwrap_err()));
+        let mut metrics = Prometheus::new(client.clone(), format!("{url}/s3cret"));
+        assert!(!is_told(format!("{metrics:?}")));
+        let error = metrics.observe(Timestamp::from_millis(0)).await;
+        assert!(!told_by(&error.unwrap_err()));
+    }
 }

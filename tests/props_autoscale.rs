@@ -176,12 +176,13 @@ proptest! {
         prop_assert!(fewer.target() <= more.target(), "{}\n---\n{}", fewer.why(), more.why());
     }
 
-    /// Blind, nothing is taken away: not during the outage, and not for a hold after it.
+    /// Blind, nothing is taken away, whoever ordered it: not during the outage, and not for a hold after it.
     #[test]
     fn an_outage_never_scales_in(
         rates in proptest::collection::vec(20.0..300.0_f64, 4..80),
         blind in 1..200_i64,
         after in 0.0..20.0_f64,
+        raised in 0..30_u32,
     ) {
         let mut gpu = Gpu::resume(gpu_config(), GpuState::empty());
         let mut secs = 0;
@@ -190,7 +191,9 @@ proptest! {
             secs += 15;
             target = gpu.decide(&told(Fleet::new(target), *rate, 0.0, at(secs)), at(secs)).target();
         }
-        let before = target;
+        // An operator who does not see either orders some more.
+        target += raised;
+        let before = BOUNDS.nearest(target);
         for _ in 0..blind {
             secs += 15;
             let sample = Sample::new(Fleet::new(target));
@@ -270,6 +273,9 @@ fn replays_turn_within_the_budget() {
             "{shape:?}: {}",
             outcome.turns_an_hour()
         );
+        // Two shrinkings after growth are two hours apart, so an hour has one at most, and growth before and after it.
+        let most = outcome.most_turns();
+        assert!(most <= 3, "{shape:?}: {most} turns in an hour");
         assert_eq!(outcome.blind_removals(), 0, "{shape:?}");
         assert_eq!(
             outcome,

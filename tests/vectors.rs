@@ -46,6 +46,8 @@ fn main() -> ExitCode {
         }
         return ExitCode::SUCCESS;
     }
+    case::check_is_close();
+    hpa::check_refusals();
     let mut failures = 0;
     let mut cases = 0;
     for file in files() {

@@ -12,7 +12,8 @@
 //!    stable window. While it lasts the count only grows.
 //! 3. After the last load zero replicas are wanted only when the stable window is empty of it and the grace is over.
 //! 4. Fewer are wanted only if fewer were wanted for all of the delay.
-//! 5. Without a fresh reading nothing changes.
+//! 5. Without a fresh reading nothing changes. When there has been none for longer than the stable window, nobody knows
+//!    whether there was load, nor what was wanted: grace and delay begin anew.
 //!
 //! # Source
 //!
@@ -149,6 +150,8 @@ pub struct KnativeState {
     panicked: Option<Timestamp>,
     panic_most: u32,
     loaded: Option<Timestamp>,
+    /// When there was last a reading.
+    read: Option<Timestamp>,
     /// Part of the delay, and the most that was wanted in it.
     wanted: Vec<(i64, u32)>,
 }
@@ -228,6 +231,16 @@ impl Knative {
         (mean(PARTS), mean(short))
     }
 
+    /// Rule 5, when there is a reading.
+    fn read(&mut self, ordered: u32, now: Timestamp) {
+        let last = self.state.read.replace(now);
+        if last.is_some_and(|last| now.since(last) > self.config.stable.get()) {
+            self.state.since = None;
+            self.state.loaded = None;
+            self.delayed(ordered, now);
+        }
+    }
+
     /// Rule 4.
     fn delayed(&mut self, wanted: u32, now: Timestamp) -> u32 {
         if self.config.delay.is_zero() {
@@ -271,6 +284,7 @@ impl Autoscaler for Knative {
             why.step("blind").given("ordered", ordered).gives(target);
             return Decision::new(ordered, target, why);
         };
+        self.read(ordered, now);
         if load > 0.0 {
             self.state.loaded = Some(now);
         }
@@ -358,6 +372,23 @@ mod tests {
     #[test]
     fn rule_1_shrinks_by_half_at_most() {
         assert_eq!(at(0, 40, 10.0, &mut policy()), 20);
+    }
+
+    #[test]
+    fn rule_5_after_a_gap_grace_and_delay_begin_anew() {
+        let mut one = policy();
+        assert_eq!(at(0, 1, 5.0, &mut one), 1);
+        assert_eq!(at(600, 1, 0.0, &mut one), 1);
+        assert_eq!(at(644, 1, 0.0, &mut one), 1);
+        assert_eq!(at(689, 1, 0.0, &mut one), 1);
+        assert_eq!(at(690, 1, 0.0, &mut one), 0);
+        let config = KnativeConfig::new(Bounds::between(0, 100), Amount::of(10));
+        let mut slow = Knative::new(config.delay(Duration::from_secs(120)));
+        assert_eq!(at(0, 8, 80.0, &mut slow), 8);
+        assert_eq!(at(600, 8, 40.0, &mut slow), 8);
+        assert_eq!(at(660, 8, 40.0, &mut slow), 8);
+        assert_eq!(at(719, 8, 40.0, &mut slow), 8);
+        assert_eq!(at(724, 8, 40.0, &mut slow), 4);
     }
 
     #[test]

@@ -28,6 +28,8 @@ use crate::time::Timestamp;
 pub struct PaceState {
     empty: bool,
     since: Option<Timestamp>,
+    /// When it was last asked.
+    asked: Option<Timestamp>,
     grew: Option<Timestamp>,
     shrank: Option<Timestamp>,
     /// Since when nothing has asked for more.
@@ -50,7 +52,12 @@ impl PaceState {
         }
     }
 
-    pub(super) fn see(&mut self, now: Timestamp) {
+    /// It is asked. Not to have been for longer than a reading may be old is to have been blind.
+    pub(super) fn see(&mut self, stale: Duration, now: Timestamp) {
+        if self.asked.is_some_and(|last| now.since(last) > stale) {
+            self.blind(now);
+        }
+        self.asked = Some(now);
         self.since.get_or_insert(now);
     }
 

@@ -195,6 +195,11 @@ impl Fleet {
 pub struct Sample {
     fleet: Fleet,
     readings: Vec<(Signal, Reading)>,
+    #[cfg_attr(
+        feature = "serde",
+        serde(default, skip_serializing_if = "Vec::is_empty")
+    )]
+    failures: Vec<(Signal, String)>,
 }
 
 impl Sample {
@@ -204,13 +209,14 @@ impl Sample {
         Self {
             fleet,
             readings: Vec::new(),
+            failures: Vec::new(),
         }
     }
 
     /// With this signal, in place of what was there.
     #[must_use]
     pub fn measured(mut self, signal: Signal, reading: Reading) -> Self {
-        self.readings.retain(|(there, _)| *there != signal);
+        self = self.without(signal);
         self.readings.push((signal, reading));
         self
     }
@@ -219,6 +225,15 @@ impl Sample {
     #[must_use]
     pub fn without(mut self, signal: Signal) -> Self {
         self.readings.retain(|(there, _)| *there != signal);
+        self.failures.retain(|(there, _)| *there != signal);
+        self
+    }
+
+    /// Without this signal, and with why it could not be had.
+    #[must_use]
+    pub fn failed(mut self, signal: Signal, why: impl Into<String>) -> Self {
+        self = self.without(signal);
+        self.failures.push((signal, why.into()));
         self
     }
 
@@ -226,6 +241,12 @@ impl Sample {
     #[must_use]
     pub const fn fleet(&self) -> &Fleet {
         &self.fleet
+    }
+
+    /// The signals that could not be had, and why, where that is known.
+    #[must_use]
+    pub fn failures(&self) -> &[(Signal, String)] {
+        &self.failures
     }
 
     /// The reading of a signal as it was reported.

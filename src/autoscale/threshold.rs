@@ -9,7 +9,8 @@
 //! 1. A trigger that is above its threshold adds the step, at most once in a cooldown, and no more than is not starting
 //!    already.
 //! 2. Triggers that are all below their calm share for all of the calm time take the step down, and then it begins anew.
-//! 3. A trigger whose reading is missing or stale asks for nothing, and nothing is taken away meanwhile.
+//! 3. A trigger whose reading is missing or stale asks for nothing, and nothing is taken away meanwhile. A gap between two
+//!    decisions that is longer than a reading may be old is such a time; the calm begins anew after it.
 //! 4. Of none, any load makes one; a threshold could never be reached there.
 //! 5. The target is an absolute count within the bounds.
 
@@ -144,7 +145,7 @@ impl ThresholdConfig {
         self
     }
 
-    /// How old a reading may be. Defaults to 60 s.
+    /// How old a reading may be, and how far apart two decisions, so more than the interval. Defaults to 60 s.
     #[must_use]
     pub const fn stale(mut self, age: Period) -> Self {
         self.stale = age;
@@ -213,7 +214,7 @@ impl Autoscaler for Threshold {
         let mut why = Reasoning::with_capacity(config.triggers.len() + 2, 12);
         let ordered = sample.fleet().ordered();
         let current = config.bounds.nearest(ordered);
-        state.see(now);
+        state.see(config.stale.get(), now);
         let (mut fired, mut loaded, mut calm, mut blind) = (false, false, true, false);
         for trigger in &config.triggers {
             let at = trigger.at(sample, config.stale.get(), now);
@@ -318,6 +319,18 @@ mod tests {
             assert_eq!(ask(&mut policy, Fleet::new(4), None, secs), 4);
         }
         assert_eq!(ask(&mut policy, Fleet::new(4), Some(0.0), 3_000), 4);
+    }
+
+    #[test]
+    fn rule_3_a_gap_between_decisions_is_no_calm() {
+        let mut policy = policy();
+        assert_eq!(ask(&mut policy, Fleet::new(4), Some(0.0), 0), 4);
+        let mut target = 4;
+        for secs in (600..=900).step_by(15) {
+            assert_eq!(target, 4, "{secs}");
+            target = ask(&mut policy, Fleet::new(4), Some(0.0), secs);
+        }
+        assert_eq!(target, 3);
     }
 
     #[test]

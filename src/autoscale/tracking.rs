@@ -9,7 +9,8 @@
 //!    count stays.
 //! 2. It grows at most once in its cooldown, and not for what is starting already.
 //! 3. It shrinks when neither a growth nor a shrinking lies within the other cooldown; an unknown past counts as a growth.
-//! 4. A missing or stale signal changes nothing; what is expected may still raise the count.
+//! 4. A missing or stale signal changes nothing; what is expected may still raise the count. A gap between two decisions
+//!    that is longer than a reading may be old is such a time; after it the past is unknown.
 //! 5. With a foreseen rate ([`Signal::Expected`]) and a rate for each replica, the count is never below what that needs.
 //! 6. The target is an absolute count within the bounds.
 
@@ -94,7 +95,7 @@ impl TrackingConfig {
         self
     }
 
-    /// How old a reading may be. Defaults to 60 s.
+    /// How old a reading may be, and how far apart two decisions, so more than the interval. Defaults to 60 s.
     #[must_use]
     pub const fn stale(mut self, age: Period) -> Self {
         self.stale = age;
@@ -192,7 +193,7 @@ impl Autoscaler for Tracking {
         let mut why = Reasoning::with_capacity(3, 10);
         let ordered = sample.fleet().ordered();
         let current = config.bounds.nearest(ordered);
-        self.state.see(now);
+        self.state.see(config.stale.get(), now);
         let wanted = self.wanted(sample, current, now, &mut why);
         if wanted.is_none() {
             self.state.blind(now);
@@ -230,7 +231,8 @@ mod tests {
         let target = Amount::new("cpu", 0.7).unwrap();
         let config = TrackingConfig::new(Bounds::between(2, 20), Signal::Cpu, target)
             .cooldowns(Period::secs(300), Period::secs(600))
-            .foreseen(Amount::of(10));
+            .foreseen(Amount::of(10))
+            .stale(Period::secs(600));
         Tracking::resume(config, state)
     }
 
@@ -262,6 +264,15 @@ mod tests {
     fn rule_3_an_unknown_past_holds_and_an_empty_one_does_not() {
         assert_eq!(ask(&mut policy(PaceState::unknown()), 9, 0.1, 0), 9);
         assert_eq!(ask(&mut policy(PaceState::empty()), 9, 0.1, 0), 2);
+    }
+
+    #[test]
+    fn rule_4_a_gap_between_decisions_is_blind_too() {
+        for (gap, target) in [(600, 2), (601, 9)] {
+            let mut policy = policy(PaceState::empty());
+            assert_eq!(ask(&mut policy, 9, 0.7, 0), 9);
+            assert_eq!(ask(&mut policy, 9, 0.1, gap), target, "{gap}");
+        }
     }
 
     #[test]

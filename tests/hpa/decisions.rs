@@ -58,6 +58,36 @@ fn rule_2_a_count_out_of_bounds_is_brought_in_at_once() {
 }
 
 #[test]
+fn rule_3_a_target_that_is_not_above_0_is_a_failure() {
+    let pods = pods(3);
+    let used = samples(&pods, 0, at(0));
+    let (of_pods, of_all) = (Reading::Pods(&used), Reading::Values(&[0]));
+    let none = Quantity::from_milli(0);
+    let below = Quantity::from_milli(-1);
+    let metric = |source, target| Metric::new(source, target);
+    for (metric, reading) in [
+        (cpu(0), of_pods),
+        (cpu(-50), of_pods),
+        (
+            metric(Source::pods("p"), Target::AverageValue(none)),
+            of_pods,
+        ),
+        (queue(0), of_all),
+        (queue(-1), of_all),
+        (metric(Source::external("e"), Target::Value(none)), of_all),
+        (metric(Source::external("e"), Target::Value(below)), of_all),
+    ] {
+        let hpa = Hpa::new(bounds(1, 10)).metric(metric);
+        let readings = [reading];
+        let seen = Observation::new(3).pods(&pods).readings(&readings);
+        let decision = hpa.decide(State::empty(), &seen, at(0));
+        assert_eq!(decision.replicas(), 3, "{decision}");
+        let outcome = decision.outcomes()[0].proposal.as_ref();
+        assert_eq!(outcome.unwrap_err().as_str(), "invalid_target");
+    }
+}
+
+#[test]
 fn rule_3_the_largest_count_counts_and_is_named() {
     let hpa = Hpa::new(bounds(1, 10)).metric(cpu(50)).metric(queue(1_000));
     let pods = pods(2);

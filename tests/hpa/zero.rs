@@ -77,6 +77,24 @@ fn rule_1_whoever_took_it_to_zero_brings_it_back() {
 }
 
 #[test]
+fn rule_1_a_zero_that_is_over_is_not_ours_any_more() {
+    let hpa = hpa(0, FromZero::Owned);
+    let ours = State::empty().scaled_to_zero(true);
+    // A user starts three, which are as many as there should be, and later pauses them.
+    let three = [Reading::Values(&[3_000])];
+    let decision = hpa.decide(ours, &seen(3, &three), at(0));
+    assert!(!decision.is_change());
+    let state = decision.applied();
+    assert!(!state.is_zero_ours());
+    let decision = hpa.decide(state, &seen(0, FIVE), at(15));
+    assert!(!decision.is_change());
+    assert_eq!(
+        decision.conditions().scaling_active().unwrap().reason(),
+        Reason::ScalingDisabled
+    );
+}
+
+#[test]
 fn rule_1_without_a_metric_from_outside_nothing_is_ours() {
     let controller = Controller::new().down_window(0).unwrap();
     let hpa = Hpa::new(Bounds::new(0, 10).unwrap()).controller(controller);

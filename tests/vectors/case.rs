@@ -93,6 +93,23 @@ pub(crate) fn only(what: &str, map: &Map<String, Value>, known: &[&str]) -> Resu
     }
 }
 
+/// Whether two numbers are within `tolerance`, and anything else is equal. Whole numbers are compared as such: as doubles,
+/// those near the ends of an `i64` are all the same.
+fn is_close(expected: &Value, got: &Value, tolerance: f64) -> bool {
+    let whole = |value: &Value| {
+        let signed = value.as_i64().map(i128::from);
+        signed.or_else(|| value.as_u64().map(i128::from))
+    };
+    if let (Some(expected), Some(got)) = (whole(expected), whole(got)) {
+        #[expect(clippy::cast_precision_loss, reason = "0 is 0, and 1 is 1")]
+        return expected.abs_diff(got) as f64 <= tolerance;
+    }
+    match (expected.as_f64(), got.as_f64()) {
+        (Some(expected), Some(got)) => (expected - got).abs() <= tolerance,
+        _ => expected == got,
+    }
+}
+
 /// What was expected and what came, step by step.
 #[derive(Default)]
 pub(crate) struct Checks {
@@ -109,11 +126,7 @@ impl Checks {
         got: &Value,
         tolerance: f64,
     ) {
-        let equal = match (expected.as_f64(), got.as_f64()) {
-            (Some(expected), Some(got)) => (expected - got).abs() <= tolerance,
-            _ => expected == got,
-        };
-        if !equal {
+        if !is_close(expected, got, tolerance) {
             let miss = format!("{place}: {what}: expected {expected}, got {got}");
             self.misses.push(miss);
         }
@@ -149,4 +162,15 @@ pub(crate) fn end(result: Result<Checks, String>) -> Ended {
         Ok(checks) => checks.ended(),
         Err(error) => failed(error),
     }
+}
+
+/// The runner's own test: whole numbers are compared as such.
+pub(crate) fn check_is_close() {
+    let most = i64::MAX;
+    assert!(is_close(&most.into(), &most.into(), 1e-9));
+    assert!(!is_close(&most.into(), &(most - 1).into(), 1e-9));
+    assert!(!is_close(&u64::MAX.into(), &(u64::MAX - 1).into(), 1e-9));
+    assert!(is_close(&1.into(), &2.into(), 1.0));
+    assert!(is_close(&1.into(), &1.000_000_000_1.into(), 1e-9));
+    assert!(!is_close(&1.into(), &"1".into(), 1e-9));
 }

@@ -448,6 +448,24 @@ const POD_METRIC: [&str; 8] = [
     "container",
 ];
 
+/// No case names one; should one do so, it is not to pass unread.
+fn no_container(of: &Object) -> Read<()> {
+    match maybe(of, "container") {
+        None => Ok(()),
+        Some(_) => Err("the samples of a container are its pod's here".to_owned()),
+    }
+}
+
+/// The runner's own test: a container is refused where it would not be read.
+pub(crate) fn check_refusals() {
+    let is_refused = |container: &str| {
+        let metric = json!({ "kind": "pods", "target_average_milli": 1, "container": container });
+        let metric = metric.as_object().map(Shown::read);
+        metric.is_some_and(|read| read.is_err())
+    };
+    assert!(is_refused("app"));
+}
+
 /// What both rules about pods have in common.
 fn of_pods(
     input: &Input<'_>,
@@ -456,9 +474,7 @@ fn of_pods(
 ) -> Read<Result<Proposal, MetricError>> {
     let known: Vec<_> = POD_METRIC.into_iter().chain([target]).collect();
     input.only(&known)?;
-    if maybe(input.0, "container").is_some() {
-        return Err("the samples of a container are its pod's here".to_owned());
-    }
+    no_container(input.0)?;
     let (pods, samples) = (pods(input.0)?, samples(input.0)?);
     let current = number(input.0, "current_replicas")?;
     let metric = PodMetric::new(&pods, &samples, current, tolerances(input.0)?, NOW);
@@ -710,6 +726,7 @@ impl Shown {
             "error",
         ];
         only("a metric", of, &known)?;
+        no_container(of)?;
         let cpu = of.get("cpu").is_some_and(|cpu| cpu == &Value::Bool(true));
         let resource = if cpu { "cpu" } else { "memory" };
         let source = match text(of, "kind")? {

@@ -1,5 +1,7 @@
+use std::fmt;
+
 use ::reqwest::header::CONTENT_TYPE;
-use ::reqwest::{Client, Method};
+use ::reqwest::{Client, Error, Method};
 use tower::BoxError;
 
 use super::Target;
@@ -9,7 +11,8 @@ const PLACE: &str = "{replicas}";
 
 /// A target that is scaled by a request.
 ///
-/// Any status of success is one. The client is the caller's, with its TLS and its credentials.
+/// Any status of success is one. The client is the caller's, with its TLS and its credentials. What may hold a secret, which
+/// is the client, the address and the body, is neither in its `Debug` nor in its errors.
 ///
 /// # Example
 ///
@@ -25,7 +28,6 @@ const PLACE: &str = "{replicas}";
 ///     .body("application/json", r#"{"count": {replicas}}"#);
 /// # let _ = (target, own);
 /// ```
-#[derive(Debug)]
 pub struct HttpTarget {
     client: Client,
     url: String,
@@ -63,12 +65,22 @@ impl HttpTarget {
     }
 }
 
+impl fmt::Debug for HttpTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpTarget")
+            .field("method", &self.method)
+            .field("kind", &self.kind)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Target for HttpTarget {
     async fn apply(&mut self, replicas: u32) -> Result<(), BoxError> {
         let body = self.body.replace(PLACE, &replicas.to_string());
         let request = self.client.request(self.method.clone(), &self.url);
         let request = request.header(CONTENT_TYPE, &self.kind).body(body);
-        request.send().await?.error_for_status()?;
+        let response = request.send().await.map_err(Error::without_url)?;
+        response.error_for_status().map_err(Error::without_url)?;
         Ok(())
     }
 }

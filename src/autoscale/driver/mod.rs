@@ -8,7 +8,7 @@
 //!                         │ fails, or takes too long          │ fails: the next turn says the same again
 //!                         ▼                                   ▼
 //!                    Missing: hold, a fixed count,       Turn: what was seen, decided and done, and why
-//!                    or the last good one if higher
+//!                    or a raise that is yet to be applied
 //! ```
 //!
 //! Both ends are traits. With the feature `prometheus` there is a pair: `Prometheus` asks a server's queries, `HttpTarget`
@@ -19,7 +19,9 @@
 //!
 //! 1. A count is applied when the fleet does not have it. It is absolute, so that to apply it again does no harm.
 //! 2. Metrics that fail or do not answer within the patience are missing, and the policy is not asked. What is known of the
-//!    fleet then is what was seen last; nothing is taken away but by a fixed count.
+//!    fleet then is what was seen last, which somebody may have changed since; nothing is taken away but by a fixed count,
+//!    and a raise is asked for again only until it was applied once. Afterwards a policy knows from the gap that it was not
+//!    asked.
 //! 3. A count that could not be applied is what the next turn asks for again, if that decides so.
 //! 4. A dry run applies nothing, and decides as if it did not know.
 
@@ -45,7 +47,8 @@ pub use turn::{Applied, Driver, Missing, Turn};
 
 /// Where samples come from.
 pub trait Metrics: Send {
-    /// Takes a sample. A signal that cannot be had is left out; without the fleet it is an error.
+    /// Takes a sample. A signal that cannot be had is left out, or [noted](Sample::failed) with why; without the fleet it is
+    /// an error.
     ///
     /// # Cancel safety
     ///

@@ -5,7 +5,7 @@ use std::task::Poll;
 use tower::BoxError;
 
 use super::{Metrics, Target};
-use crate::autoscale::{Autoscaler, Decision};
+use crate::autoscale::{Autoscaler, Decision, Signal};
 use crate::num::Period;
 use crate::rt;
 use crate::time::{Tick, Timestamp};
@@ -19,7 +19,7 @@ pub enum Missing {
     Hold,
     /// This count.
     Fixed(u32),
-    /// What was decided last, or what the fleet had then if that is more.
+    /// What was decided last, where that was more than the fleet had and could not be applied yet; once it could, nothing.
     LastGood,
 }
 
@@ -45,6 +45,8 @@ pub struct Turn {
     pub at: Timestamp,
     /// What the policy decided, or why it could not be asked.
     pub decision: Result<Decision, BoxError>,
+    /// The signals that the metrics could not have, and why.
+    pub failures: Vec<(Signal, String)>,
     /// What became of it.
     pub applied: Applied,
 }
@@ -93,8 +95,8 @@ pub struct Driver<A, M, T> {
     dry: bool,
     /// The wall clock and the monotonic one at the same moment: turns are as far apart as the latter says.
     begun: (Timestamp, Tick),
-    good: Option<u32>,
-    ordered: Option<u32>,
+    /// A raise that was decided and is not applied yet.
+    raise: Option<u32>,
 }
 
 impl<A: Autoscaler, M: Metrics, T: Target> Driver<A, M, T> {
@@ -110,8 +112,7 @@ impl<A: Autoscaler, M: Metrics, T: Target> Driver<A, M, T> {
             missing: Missing::Hold,
             dry: false,
             begun: (rt::wall(), rt::now()),
-            good: None,
-            ordered: None,
+            raise: None,
         }
     }
 
@@ -158,11 +159,13 @@ impl<A: Autoscaler, M: Metrics, T: Target> Driver<A, M, T> {
         let at = wall.after(rt::now().since(tick));
         let until = rt::now() + self.patience.get();
         let sample = within(self.metrics.observe(at), until, "metrics").await;
+        let mut failures = Vec::new();
         let (decision, count) = match sample {
             Ok(sample) => {
+                failures = sample.failures().to_vec();
                 let decision = self.policy.decide(&sample, at);
-                self.good = Some(decision.target());
-                self.ordered = Some(sample.fleet().ordered());
+                let raises = decision.target() > sample.fleet().ordered();
+                self.raise = raises.then(|| decision.target());
                 let count = decision.is_change().then(|| decision.target());
                 (Ok(decision), count)
             }
@@ -174,7 +177,10 @@ impl<A: Autoscaler, M: Metrics, T: Target> Driver<A, M, T> {
             Some(count) => {
                 let until = rt::now() + self.patience.get();
                 match within(self.target.apply(count), until, "the target").await {
-                    Ok(()) => Applied::Done(count),
+                    Ok(()) => {
+                        self.raise = None;
+                        Applied::Done(count)
+                    }
                     Err(error) => Applied::Failed(count, error),
                 }
             }
@@ -182,6 +188,7 @@ impl<A: Autoscaler, M: Metrics, T: Target> Driver<A, M, T> {
         Turn {
             at,
             decision,
+            failures,
             applied,
         }
     }
@@ -205,13 +212,13 @@ impl<A: Autoscaler, M: Metrics, T: Target> Driver<A, M, T> {
         match self.missing {
             Missing::Hold => None,
             Missing::Fixed(count) => Some(count),
-            Missing::LastGood => Some(self.good?.max(self.ordered.unwrap_or(0))),
+            Missing::LastGood => self.raise,
         }
     }
 }
 
 /// The outcome of `future`, or an error when it is not there by then.
-async fn within<T>(
+pub(super) async fn within<T>(
     future: impl Future<Output = Result<T, BoxError>>,
     until: Tick,
     who: &str,

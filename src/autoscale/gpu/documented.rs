@@ -5,9 +5,10 @@
 //! 2. Else a p95 above 3 s, of enough samples*: adds 2.
 //! 3. Else more than 80 % of the capacity in use: adds 1.
 //! 4. Else less than 30 % for longer than 30 min: takes 1 away, and waits again.
-//! 5. * Those that are starting count as capacity and against what is added.
-//! 6. * No decision adds more than the step, and the result is an absolute count within the bounds.
-//! 7. * A metric that is missing or stale adds nothing and takes nothing away.
+//! 5. \* Those that are starting count as capacity and against what is added.
+//! 6. \* No decision adds more than the step, and the result is an absolute count within the bounds.
+//! 7. \* A metric that is missing or stale adds nothing and takes nothing away: without rate and backlog it is not known to
+//!    be idle, nor after a gap between two decisions that is longer than a reading may be old.
 
 use crate::autoscale::reasoning::Reasoning;
 use crate::autoscale::words::ceil;
@@ -113,6 +114,9 @@ impl DocumentedConfig {
 pub struct DocumentedState {
     /// Since when less than 30 % has been in use.
     idle: Option<Timestamp>,
+    /// When it was last asked.
+    #[cfg_attr(feature = "serde", serde(default))]
+    asked: Option<Timestamp>,
 }
 
 /// The decision of the platform's document, its defects mended: for comparison, not for use.
@@ -176,8 +180,12 @@ impl Documented {
         }
     }
 
-    /// Rule 4: whether one is to be taken away.
+    /// Rules 4 and 7: whether one is to be taken away.
     fn idles(&mut self, used: Option<f64>, now: Timestamp) -> bool {
+        let last = self.state.asked.replace(now);
+        if last.is_some_and(|last| now.since(last) > self.config.stale.get()) {
+            self.state.idle = None;
+        }
         let Some(used) = used else {
             self.state.idle = None;
             return false;
@@ -204,7 +212,8 @@ impl Autoscaler for Documented {
         // Of nothing everything is in use, and of nothing used nothing.
         let used = rate.map(|rate| if rate > 0.0 { rate / capacity } else { 0.0 });
         let (add, rule) = self.adds(sample, used, now);
-        let idle = self.idles(used, now);
+        let queue = sample.fresh(Signal::Backlog, self.config.stale.get(), now);
+        let idle = self.idles(used.filter(|_| queue.is_some()), now);
         let wanted = if add > 0 {
             ordered.saturating_add(add.min(self.config.step))
         } else {
@@ -218,5 +227,49 @@ impl Autoscaler for Documented {
         let target = self.config.bounds.nearest(wanted);
         why.step("clamp").given("wanted", wanted).gives(target);
         Decision::new(ordered, target, why)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::autoscale::{Fleet, Reading};
+
+    /// Of ten with hardly any load.
+    fn ask(policy: &mut Documented, backlog: Option<f64>, secs: i64) -> u32 {
+        let now = Timestamp::from_millis(secs * 1_000);
+        let sample = Sample::new(Fleet::new(10)).measured(Signal::Rate, Reading::new(1.0, now));
+        let sample = match backlog {
+            Some(backlog) => sample.measured(Signal::Backlog, Reading::new(backlog, now)),
+            None => sample,
+        };
+        policy.decide(&sample, now).target()
+    }
+
+    #[test]
+    fn rule_4_takes_one_away_after_half_an_hour() {
+        let mut policy = Documented::new(DocumentedConfig::new());
+        for secs in (0..=1_800).step_by(15) {
+            assert_eq!(ask(&mut policy, Some(0.0), secs), 10, "{secs}");
+        }
+        assert_eq!(ask(&mut policy, Some(0.0), 1_815), 9);
+    }
+
+    #[test]
+    fn rule_7_nothing_is_taken_away_without_a_backlog() {
+        let mut policy = Documented::new(DocumentedConfig::new());
+        for secs in (0..=4_000).step_by(15) {
+            assert_eq!(ask(&mut policy, None, secs), 10, "{secs}");
+        }
+    }
+
+    #[test]
+    fn rule_7_a_gap_between_decisions_is_not_idle() {
+        let mut policy = Documented::new(DocumentedConfig::new());
+        assert_eq!(ask(&mut policy, Some(0.0), 0), 10);
+        for secs in (3_600..=5_400).step_by(15) {
+            assert_eq!(ask(&mut policy, Some(0.0), secs), 10, "{secs}");
+        }
+        assert_eq!(ask(&mut policy, Some(0.0), 5_415), 9);
     }
 }

@@ -1,6 +1,7 @@
 //! The rules:
 //!
-//! 1. The target is an absolute count within the bounds, whatever the sample holds.
+//! 1. The target is an absolute count within the bounds, whatever the sample holds. What somebody else ordered beyond the
+//!    last one is the target from then on, so that it goes by the rules that anything is taken away by.
 //! 2. Without a fresh rate and backlog nothing is taken away, and nothing for a whole hold after they are back; an
 //!    expected load may still raise the target. A gap between two decisions that is longer than a reading may be old is
 //!    such a time.
@@ -205,7 +206,7 @@ impl Autoscaler for Gpu {
         let fleet = sample.fleet();
         let mut why = Reasoning::with_capacity(6, 24);
         let bounds = self.config.bounds;
-        let current = bounds.nearest(self.state.target.unwrap_or_else(|| fleet.ordered()));
+        let current = bounds.nearest(self.state.target.unwrap_or(0).max(fleet.ordered()));
         let expected = self.expected(sample, now);
         let Some(seen) = self.see(sample, now) else {
             let target = self.blind(current, expected, &mut why);

@@ -2,9 +2,11 @@
 //!
 //! Rules:
 //!
-//! 1. A target at 0 is paused, unless 0 is allowed, or (with [`FromZero::Owned`]) the autoscaler took it there itself.
+//! 1. A target at 0 is paused, unless 0 is allowed, or (with [`FromZero::Owned`]) the autoscaler took it there itself and
+//!    has not seen it elsewhere since.
 //! 2. A count outside of the bounds is brought into them at once: metrics, windows and rates are not asked.
-//! 3. Otherwise each metric gives a count or an error, and the largest count counts, 0 at least. Where all fail, or some
+//! 3. Otherwise each metric gives a count or an error, one whose target is not above 0 an error, and the largest count
+//!    counts, 0 at least. Where all fail, or some
 //!    fail and the others ask for less than there is, nothing changes, and the first failure is the reason.
 //! 4. An external metric with a fallback that has been failing for as long as that says gives the fallback's count.
 //! 5. What the metrics ask for is held by the windows (`history.rs`), then limited (`limit.rs`).
@@ -315,6 +317,10 @@ impl Making<'_> {
         let (current, bounds) = (self.seen.spec, self.hpa.bounds());
         let initial = super::history::Recommendation::new(current, self.now);
         self.state.history.get_or_insert_with(|| vec![initial]);
+        if current > 0 {
+            // Somebody brought it back from the zero that was ours: the next one may be a pause.
+            self.state.zero_is_ours = false;
+        }
 
         let owned = self.hpa.controller_of().zero_of() == FromZero::Owned;
         let ours = owned && self.state.zero_is_ours;
@@ -490,6 +496,14 @@ impl Making<'_> {
     ) -> Result<Proposal, MetricError> {
         if let Source::Unknown(kind) = metric.source() {
             return Err(MetricError::UnknownSource(kind.clone()));
+        }
+        // Divided by 0, no load would be no number, and that a count of 0.
+        let is_above_0 = match metric.target() {
+            Target::Utilization(percent) => percent > 0,
+            Target::AverageValue(quantity) | Target::Value(quantity) => quantity.milli() > 0,
+        };
+        if !is_above_0 {
+            return Err(MetricError::InvalidTarget);
         }
         if let Some(Reading::Failed(error)) = reading {
             return Err(MetricError::Fetch(error.to_owned()));

@@ -176,7 +176,7 @@ pub fn stabilize_with_behavior(
 
 /// Adds a change to the log of its direction, once the target was really changed.
 ///
-/// An entry that is older than the longest period is dead; the last dead one gives up its place.
+/// An entry that is older than the longest period is dead; the last dead one gives up its place. A change of 0 is none.
 ///
 /// # Example
 ///
@@ -195,6 +195,9 @@ pub fn record_scale_event(
     longest_period_seconds: u16,
     now: Timestamp,
 ) {
+    if change == 0 {
+        return;
+    }
     let oldest = before(now, longest_period_seconds);
     put(log, ScaleEvent { change, at: now }, |entry| {
         entry.at < oldest
@@ -315,6 +318,13 @@ mod tests {
             change_within(&log, 1_800, Timestamp::from_millis(6_000)),
             6_000
         );
+    }
+
+    #[test]
+    fn a_change_of_nothing_is_no_change() {
+        let mut log = vec![ScaleEvent::new(7, at(0))];
+        record_scale_event(&mut log, 0, 60, at(61));
+        assert_eq!(log, [ScaleEvent::new(7, at(0))]);
     }
 
     #[test]

@@ -397,7 +397,7 @@ pub enum MetricError {
     },
     /// Whoever asked for it got no answer, and says why.
     Fetch(String),
-    /// The target does not suit the source.
+    /// The target does not suit the source, or is not above 0.
     InvalidTarget,
     /// A container of a pod does not say how much it requests.
     MissingRequest {
@@ -445,7 +445,9 @@ impl fmt::Display for MetricError {
                 write!(f, "container {container} not found in Pod {pod}")
             }
             Self::Fetch(why) => f.write_str(why),
-            Self::InvalidTarget => f.write_str("the target does not suit the metric source"),
+            Self::InvalidTarget => {
+                f.write_str("the target does not suit the metric source or is not above 0")
+            }
             Self::MissingRequest {
                 resource,
                 container,

@@ -18,7 +18,7 @@
 //!    else `⌈r · pods that run and are ready⌉`; so with pods none of which is ready, 0, however large `u` is. Without
 //!    any pod there is no count.
 //! 8. A value a pod: `r = u / (target · status)`, where `status` is the count in the target's status. Inside the
-//!    tolerance `status`, else `⌈u / target⌉`. No pod is looked at.
+//!    tolerance `status`, else `⌈u / target⌉`. Reported is `⌈u / status⌉`. No pod is looked at.
 
 use super::classify::{Class, Met, Named, Timing, class, walk};
 use super::metric::MetricError;
@@ -578,15 +578,12 @@ pub fn by_total_average(
     }
 }
 
-/// A sum that was capped is reported as it is.
+/// `⌈total / status⌉`.
 #[expect(
     clippy::cast_possible_truncation,
     reason = "`as` caps floats, which is the rule"
 )]
 fn per_pod(total: i64, status: i32) -> i64 {
-    if total == i64::MAX {
-        return total;
-    }
     (double(total) / f64::from(status)).ceil() as i64
 }
 
@@ -769,9 +766,15 @@ mod tests {
         let why = &mut Reasoning::new();
         assert_eq!(by_total_average(4_500, 1_000, 0, tenth(), why).replicas, 5);
         assert_eq!(by_total_average(0, 1_000, 0, tenth(), why).replicas, 0);
-        assert_eq!(
-            by_total_average(i64::MAX, 1, 2, tenth(), why).value,
-            i64::MAX
-        );
+    }
+
+    #[test]
+    fn rule_8_a_capped_sum_is_shared_out_too() {
+        let each = |status| {
+            let why = &mut Reasoning::new();
+            by_total_average(i64::MAX, 1, status, tenth(), why).value
+        };
+        assert_eq!(each(1), i64::MAX);
+        assert_eq!(each(2), 4_611_686_018_427_387_904);
     }
 }

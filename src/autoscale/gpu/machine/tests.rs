@@ -58,6 +58,32 @@ fn rule_2_blind_never_shrinks_and_waits_a_hold_after() {
 }
 
 #[test]
+fn rule_2_what_somebody_else_ordered_is_not_taken_away_blindly() {
+    let mut gpu = Gpu::new(config());
+    assert_eq!(calm(&mut gpu, 95.0, 0..1_200), 10);
+    for secs in (1_200..1_800).step_by(15) {
+        let raised = Sample::new(Fleet::new(12).starting((0..8).map(|_| at(1_200))));
+        assert_eq!(gpu.decide(&raised, at(secs)).target(), 20);
+    }
+    // Nor once it is seen again, for a hold.
+    assert_eq!(calm(&mut gpu, 95.0, 1_800..2_400), 20);
+    assert_eq!(calm(&mut gpu, 95.0, 2_400..2_430), 10);
+}
+
+#[test]
+fn rule_7_what_somebody_else_ordered_stays_while_turns_are_apart() {
+    let mut gpu = Gpu::resume(config(), GpuState::empty());
+    let low = calm(&mut gpu, 20.0, 0..15);
+    assert!(calm(&mut gpu, 95.0, 15..600) > low);
+    let after_a_turn = calm(&mut gpu, 20.0, 600..2_400);
+    assert!(after_a_turn < 10);
+    assert!(calm(&mut gpu, 95.0, 2_400..2_700) > after_a_turn);
+    calm(&mut gpu, 20.0, 2_700..4_500);
+    let decision = gpu.decide(&seen(Fleet::new(30), 20.0, 0.0, 4_500), at(4_500));
+    assert_eq!(decision.target(), 30, "{}", decision.why());
+}
+
+#[test]
 fn rule_2_one_blind_turn_is_enough() {
     let mut gpu = Gpu::resume(config(), GpuState::empty());
     assert_eq!(calm(&mut gpu, 95.0, 0..1_200), 10);

@@ -10,15 +10,17 @@ use yaml_rust2::scanner::TScalarStyle;
 
 use crate::settings::Given;
 
-/// So many values in all.
+/// So many values in all, a long text being several.
 const MOST_VALUES: usize = 10_000;
+/// So many bytes of a text are one value more.
+const LONG: usize = 64;
 /// So many lists and tables within each other.
 const DEEPEST: usize = 64;
 
 /// A list or table that is not yet at its end.
 struct Open {
     anchor: usize,
-    /// How many values it has, itself included.
+    /// How many values it counts for, itself included.
     values: usize,
     kind: Kind,
 }
@@ -32,7 +34,7 @@ enum Kind {
 #[derive(Default)]
 struct Reader {
     open: Vec<Open>,
-    /// What can be named again, and how many values it has.
+    /// What can be named again, and how many values it counts for.
     anchors: Vec<(usize, Given, usize)>,
     whole: Option<Given>,
     values: usize,
@@ -69,11 +71,12 @@ impl Reader {
                 if tag.is_some() {
                     return Err("a tag".into());
                 }
+                let values = (text.len() / LONG).saturating_add(1);
                 let value = match style {
                     TScalarStyle::Plain => plain(text),
                     _ => Given::Text(text),
                 };
-                self.put(value, anchor, 1)
+                self.put(value, anchor, values)
             }
             Event::SequenceStart(anchor, tag) => {
                 self.begin(anchor, tag.is_some(), Kind::List(Vec::new()))
@@ -136,7 +139,7 @@ impl Reader {
     /// A value at its end. Lists and tables were counted when they began.
     fn put(&mut self, value: Given, anchor: usize, values: usize) -> Result<(), Cow<'static, str>> {
         if !matches!(value, Given::List(_) | Given::Table(_)) {
-            self.count(1)?;
+            self.count(values)?;
         }
         if anchor != 0 {
             self.count(values)?;
@@ -266,6 +269,24 @@ mod tests {
         assert!(read(&"{a: ".repeat(100_000)).is_err());
         let many = format!("[{}]", "1,".repeat(MOST_VALUES));
         assert_eq!(words(&many), "more than 10000 values in line 1");
+    }
+
+    #[test]
+    fn texts_are_counted_by_their_length_and_so_are_their_aliases() {
+        let again = |length: usize, times: usize| {
+            let text = "x".repeat(length);
+            let aliases = vec!["*a"; times].join(", ");
+            words(&format!("a: &a {text}\nb: [{aliases}]"))
+        };
+        let too_many = "more than 10000 values in line 2";
+        assert_eq!(again(100_000, 6), too_many);
+        assert!(again(100_000, 3).starts_with("Table"));
+        assert_eq!(again(640, 1_000), too_many);
+        assert!(again(640, 800).starts_with("Table"));
+        let keys = format!("a: &a {}\n*a : b", "x".repeat(400_000));
+        assert_eq!(words(&keys), "more than 10000 values in line 1");
+        let long = "x".repeat(MOST_VALUES * LONG);
+        assert_eq!(words(&long), "more than 10000 values in line 1");
     }
 
     #[test]
