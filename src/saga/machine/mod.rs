@@ -70,7 +70,8 @@
 //! Crash loops
 //!
 //! 23. A saga over which processes died is suspected, in writing, before it runs again. After so many such runs without
-//!     anything else written it is an incident.
+//!     anything else written it is an incident. One that is carried over to another form stays suspected, and is counted
+//!     from the beginning.
 //!
 //! Operators
 //!

@@ -42,7 +42,9 @@
 //! 8. What these rules do not allow is refused: the saga goes on in its old form where that is registered as well, and
 //!    otherwise waits for an operator, as an incident of class
 //!    [`DefinitionChanged`](super::entry::Class::DefinitionChanged) that names the step, what was found and what was
-//!    expected. A saga that waits for an operator is not carried over before the operator lets it go on.
+//!    expected. A saga that waits for an operator is not carried over before the operator lets it go on. One over which
+//!    processes die while it is converted waits for an operator too, as an incident of class
+//!    [`CrashLoop`](super::entry::Class::CrashLoop).
 //!
 //! Rules 1 to 3 are why no effect is lost or done twice: a step that was begun is never run as another one, none is
 //! taken for done that was not, and none is left out of what is undone. The point of no return cannot move behind
