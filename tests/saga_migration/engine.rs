@@ -637,6 +637,36 @@ async fn an_operator_sees_the_form_that_a_saga_has_and_the_one_it_had() {
     assert_eq!(answer, mainstay::saga::CancelAnswer::TooLate);
 }
 
+/// Names may be passed on: what was done under a name in the old form is not what has that name now.
+#[tokio::test(start_paused = true)]
+async fn a_wish_to_cancel_knows_the_pivot_by_the_name_that_it_has_now() {
+    let form = |version, step: &str, pivot: &str| {
+        Saga::builder("pay")
+            .version(version)
+            .step(step, reserve::<u32, ()>)
+            .undo(release)
+            .pivot(pivot, wait(transfer))
+            .build()
+            .unwrap()
+    };
+    let (_, journal) = memory();
+    let world = Arc::new(World::default());
+    *world.shut.lock().unwrap() = Some("transfer");
+    let before = form(1, "send", "book");
+    let one = program(&journal, &world, &before).await;
+    let id = one.start(&before, "INV-1", 3).await.unwrap().id();
+    secs(1).await;
+    one.shutdown(Duration::ZERO).await;
+    let migration = Migration::from_shape(before.shape())
+        .renamed("send", "hold")
+        .renamed("book", "send");
+    let after = form(2, "hold", "send").migrate(migration).unwrap();
+    let newer = program(&journal, &world, &after).await;
+    secs(1).await;
+    let answer = newer.cancel(id, "ann", "in time").await.unwrap();
+    assert_eq!(answer, mainstay::saga::CancelAnswer::Accepted);
+}
+
 /// Held, since the chain was changed under its version; let go once there is a migration.
 #[tokio::test(start_paused = true)]
 async fn one_that_was_held_goes_on_when_an_operator_says_so() {
