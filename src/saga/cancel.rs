@@ -118,8 +118,9 @@ impl<App: Send + Sync + 'static> Sagas<App> {
             let mut steps = shape.steps.iter();
             let pivot = steps.find(|step| step.kind == Kind::Pivot);
             pivot.is_some_and(|pivot| {
-                facts
-                    .iter()
+                // What was written before it was carried over names the steps of another form.
+                let own = facts.iter().rev();
+                own.take_while(|fact| !matches!(fact, Fact::Migrated(_)))
                     .any(|fact| matches!(fact, Fact::Done { step, .. } if *step == pivot.name))
             })
         })

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures::FutureExt as _;
 
 use super::codec;
-use super::entry::Message;
+use super::entry::{Fact, Message};
 use super::error::SagaError;
 use super::machine::{Execution, Next};
 use super::run::{Leave, Run};
@@ -59,7 +59,7 @@ impl<App: Send + Sync + 'static> Run<App> {
                 let left = again.at.since(rt::wall()).min(delay);
                 (delay >= PARKED && left >= PARKED).then_some(left)
             });
-            let goes_on = matches!(facts.as_slice(), [super::entry::Fact::CancelRefused { .. }]);
+            let goes_on = matches!(facts.as_slice(), [Fact::CancelRefused { .. }]);
             let park = park.filter(|_| goes_on);
             self.record_and(execution, &facts, park).await?;
             if let Some(park) = park {
@@ -136,8 +136,8 @@ impl<App: Send + Sync + 'static> Run<App> {
     }
 
     /// Writes down that processes died over this saga, and lets it make its next attempt alone among those of which that
-    /// is so (rule 23).
-    pub(super) async fn suspect(&mut self, execution: &mut Execution) -> Result<(), Leave> {
+    /// is so (rule 23). Returns what was written.
+    pub(super) async fn suspect(&mut self, execution: &mut Execution) -> Result<Vec<Fact>, Leave> {
         let stopped = || Leave::Stopped(SagaError::Stopping);
         drop(self.permit.take());
         let alone = self.engine.alone().await.ok_or_else(stopped)?;
@@ -145,6 +145,6 @@ impl<App: Send + Sync + 'static> Run<App> {
         let facts = execution.suspect(self.engine.crash_limit);
         self.record(execution, &facts).await?;
         self.alone = Some(alone);
-        Ok(())
+        Ok(facts)
     }
 }

@@ -232,16 +232,24 @@ impl<App: Send + Sync + 'static> Run<App> {
                 .hold(history, Class::Unreadable, error.to_string())
                 .await;
         }
+        let mut suspected = self.head.recoveries >= SUSPICIOUS;
         // What has just begun has the form that it is to have.
         let definition = match known.filter(|_| fresh || !is_behind) {
             Some(known) => known,
-            None => match self.reform(&mut facts).await? {
-                Ok(definition) => definition,
-                Err(why) => {
-                    let history = History::of(facts.iter().map(|(fact, _)| fact));
-                    return self.hold(history, Class::DefinitionChanged, why).await;
+            None => {
+                // What it is carried over to does not say so any more.
+                suspected |= matches!(facts.last(), Some((Fact::Suspected { .. }, _)));
+                if suspected && let Some(rest) = self.suspect_behind(&mut facts).await? {
+                    return Ok(rest);
                 }
-            },
+                match self.reform(&mut facts).await? {
+                    Ok(definition) => definition,
+                    Err(why) => {
+                        let history = History::of(facts.iter().map(|(fact, _)| fact));
+                        return self.hold(history, Class::DefinitionChanged, why).await;
+                    }
+                }
+            }
         };
         if let Some(input) = spot::input_of(facts.iter().map(|(fact, _)| fact)) {
             started.input.clone_from(input);
@@ -267,7 +275,8 @@ impl<App: Send + Sync + 'static> Run<App> {
         let since = rt::wall().since(self.head.begun);
         let deadline = definition.deadline();
         self.over = deadline.map(|deadline| rt::now() + deadline.saturating_sub(since));
-        if !fresh && (self.head.recoveries >= SUSPICIOUS || execution.is_suspected()) {
+        // Where it was not carried over after all, that was done already.
+        if !fresh && self.alone.is_none() && (suspected || execution.is_suspected()) {
             self.suspect(&mut execution).await?;
         }
         self.steps(&mut execution, &*definition, &*opened, &started)
@@ -314,7 +323,12 @@ impl<App: Send + Sync + 'static> Run<App> {
     }
 
     /// Stops before anything is done, for a reason that concerns the saga as a whole.
-    async fn hold(&mut self, history: History, class: Class, error: String) -> Result<Rest, Leave> {
+    pub(super) async fn hold(
+        &mut self,
+        history: History,
+        class: Class,
+        error: String,
+    ) -> Result<Rest, Leave> {
         let trouble = history.trouble(class, error);
         let facts = [Fact::Incident(trouble.clone())];
         self.write(&facts, None, None).await?;

@@ -28,6 +28,9 @@ async fn plans(fixture: Fixture) {
          INSERT INTO {schema}.log (tenant, kind, version, key, digest, status, stage, epoch, records, claims,
                                    recoveries, posted, read, begun, updated, ended)
          SELECT 'other', 'pay', 1, 'other-' || n, '', 'ended', '', 1, 0, 0, 0, 0, 0, 0, 0, now() FROM generate_series(1, 20) n;
+         INSERT INTO {schema}.log (tenant, kind, version, key, digest, status, stage, epoch, records, claims,
+                                   recoveries, posted, read, begun, updated, ended)
+         SELECT 'acme', 'refund', 1, 'refund-' || n, '', 'ended', '', 1, 0, 0, 0, 0, 0, 0, 0, now() FROM generate_series(1, 3) n;
          INSERT INTO {schema}.instance (name, until) VALUES ('alive', now() + interval '1 day');
          INSERT INTO {schema}.log (tenant, kind, version, key, digest, status, stage, epoch, records, claims,
                                    recoveries, posted, read, begun, updated, owner)
@@ -90,6 +93,8 @@ async fn plans(fixture: Fixture) {
     let mut of_a_tenant = Listing::new(Status::Ended, 10);
     of_a_tenant.tenant = Some("other".to_owned());
     assert_eq!(journal.list(of_a_tenant).await.unwrap().len(), 10);
+    let of_a_kind = Listing::new(Status::Ended, 10).kind("refund");
+    assert_eq!(journal.list(of_a_kind).await.unwrap().len(), 3);
     assert_eq!(
         journal
             .prune(Prune::new(Duration::from_secs(3600), 10))
@@ -126,6 +131,7 @@ async fn plans(fixture: Fixture) {
         "log_mail",
         "log_ended",
         "log_past",
+        "log_past_of",
         "log_pkey",
     ] {
         assert!(

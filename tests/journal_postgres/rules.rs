@@ -23,6 +23,10 @@ pub(crate) fn add(suite: &mut Suite) {
     suite.test("rules::many_may_migrate_at_once", racing_migrations);
     suite.test("rules::a_later_version_is_refused", later_version);
     suite.test(
+        "rules::an_earlier_version_that_lacks_an_index_will_do",
+        earlier_version,
+    );
+    suite.test(
         "rules::a_server_that_does_not_sync_is_refused",
         unsafe_settings,
     );
@@ -127,6 +131,21 @@ async fn later_version(fixture: Fixture) {
         matches!(refused, JournalError::Schema { found: 99, .. }),
         "{refused:?}"
     );
+}
+
+/// A new program is rolled out first, and works on the tables as they are until somebody migrates.
+async fn earlier_version(fixture: Fixture) {
+    let client = fixture.psql().await;
+    let steps = PostgresJournal::migrations(&fixture.config());
+    client.batch_execute(steps[0].sql()).await.unwrap();
+    let journal = fixture.open().await;
+    let head = create(&journal, "1").await;
+    journal.append(ending(&head, head.place)).await.unwrap();
+    let ended = Listing::new(Status::Ended, 9).tenant(&*head.labels.tenant);
+    assert_eq!(journal.list(ended).await.unwrap().len(), 1);
+    fixture.migrated().await;
+    create(&journal, "2").await;
+    create(&fixture.open().await, "3").await;
 }
 
 async fn unsafe_settings(fixture: Fixture) {

@@ -210,7 +210,8 @@ impl PostgresJournal {
         schema::migrate(pool, &config.schema).await
     }
 
-    /// Opens the journal, which has to be [migrated](Self::migrate), and starts its writers on the current runtime.
+    /// Opens the journal, which has to be [migrated](Self::migrate), and starts its writers on the current runtime. Tables of
+    /// an earlier version do, where all that they lack are indexes: version 1 does.
     ///
     /// # Errors
     ///

@@ -13,6 +13,10 @@ use crate::journal::JournalError;
 /// The version that the statements of this crate are written for.
 pub(super) const KNOWN: i64 = 2;
 
+/// The oldest version that the statements work with as well: what came since are indexes. So a new program can be rolled
+/// out before anybody migrates.
+const LEAST: i64 = 1;
+
 /// Every version's step, oldest first.
 const STEPS: [(i64, &str); 2] = [
     (1, include_str!("1_tables.sql")),
@@ -120,7 +124,7 @@ pub(super) async fn migrate(pool: &Pool, schema: &SchemaName) -> Result<(), Jour
 
 const NEWEST: &str = "SELECT coalesce(max(version), 0) FROM \"{schema}\".migration";
 
-/// Checks that the tables are those that this crate knows, and that what the server commits will stay.
+/// Checks that the tables are those with which this crate can work, and that what the server commits will stay.
 pub(super) async fn check(pool: &Pool, schema: &SchemaName) -> Result<(), JournalError> {
     let client = pool
         .get()
@@ -159,7 +163,7 @@ pub(super) async fn check(pool: &Pool, schema: &SchemaName) -> Result<(), Journa
         }
         Err(error) => return Err(fault::answer(&error)),
     };
-    if found == KNOWN {
+    if (LEAST..=KNOWN).contains(&found) {
         Ok(())
     } else {
         Err(JournalError::Schema {

@@ -7,7 +7,8 @@
 //! # Rules
 //!
 //! 1. Those whom the last commit answered, and those who came while it was under way, are the ones who write now. A batch
-//!    of as many is complete. Whoever writes alone is complete alone and never waits.
+//!    of as many is complete. Whoever writes alone is complete alone and never waits. Who only reads waits for no sync
+//!    and is not counted.
 //! 2. A batch that is not complete is held open, after it was begun, for a quarter of what a sync takes at most, and never
 //!    for more than 10 ms.
 //! 3. A sync takes what the shorter of the last two took: what else happens during one, as now and then it does, is no
@@ -50,7 +51,7 @@ impl Gather {
         self.held = None;
     }
 
-    /// How long a batch of `taken` is to be held open; `None` when it is to be committed.
+    /// How long a batch of `taken` writes is to be held open; `None` when it is to be committed.
     pub(super) fn hold(&mut self, taken: usize, now: Tick) -> Option<Duration> {
         if taken >= self.due || (self.left_out > 0 && self.held.is_none()) {
             return None;
@@ -65,7 +66,7 @@ impl Gather {
         Some(left)
     }
 
-    /// A batch of `taken` was committed, which took so long if anything was synced, and `waiting` came meanwhile.
+    /// A batch of `taken` writes was committed, which took so long if anything was synced, and `waiting` came meanwhile.
     pub(super) fn committed(&mut self, taken: usize, waiting: usize, sync: Option<Duration>) {
         match self.held.take() {
             None => self.left_out = self.left_out.saturating_sub(1),
@@ -136,7 +137,8 @@ mod tests {
         let mut gather = warm(64);
         gather.committed(64, 0, Some(SYNC * 50));
         assert_eq!(gather.hold(1, at(0)), Some(SYNC / 4));
-        gather.committed(64, 0, None);
+        gather.begin(at(0));
+        gather.committed(0, 64, None);
         assert_eq!(
             gather.hold(1, at(0)),
             Some(SYNC / 4),

@@ -98,9 +98,11 @@ CREATE TABLE mail (
 ";
 
 /// What came later and changes nothing for a program that does not know of it, so that it is no version: it is made
-/// wherever it is missing. Operators look for what has become of a tenant's sagas; without it that reads all of them.
+/// wherever it is missing. Operators look for what has become of a tenant's sagas, or of a definition's; without these that
+/// reads all of them.
 const SINCE: &str = "
 CREATE INDEX IF NOT EXISTS log_past ON log (tenant, id) WHERE status = 'ended';
+CREATE INDEX IF NOT EXISTS log_past_of ON log (kind, id) WHERE status = 'ended';
 ";
 
 /// How many prepared statements are kept: all of them, with the forms of a listing that a program uses.

@@ -323,10 +323,10 @@ fn listed(listing: &Listing) -> (String, Vec<Box<dyn ToSql>>) {
     let word = |text: &str| -> Box<dyn ToSql> { Box::new(text.to_owned()) };
     let time = |at: Timestamp| -> Box<dyn ToSql> { Box::new(at.as_millis()) };
     narrow("tenant =", listing.tenant.as_deref().map(word));
-    // Of ended logs there may be millions of a kind: they are walked in the order of their ids, and not all of them read
-    // and sorted. The plus is what says so.
-    let kind = match (listing.status, &listing.key) {
-        (Status::Ended, None) => "+kind =",
+    // Of ended logs there may be millions of a tenant or a kind: they are walked in the order of their ids, and not all of
+    // them read and sorted. Of both, a tenant's are fewer; the plus is what says so.
+    let kind = match (listing.status, &listing.key, &listing.tenant) {
+        (Status::Ended, None, Some(_)) => "+kind =",
         _ => "kind =",
     };
     narrow(kind, listing.kind.as_deref().map(word));
@@ -492,11 +492,15 @@ mod tests {
             ),
             (
                 all(Status::Ended).kind("pay").after(LogId::new(7)),
-                "INTEGER PRIMARY KEY (rowid>?)",
+                "log_past_of (kind=? AND id>?)",
             ),
             (
                 all(Status::Ended).tenant("acme").after(LogId::new(7)),
                 "log_past (tenant=? AND id>?)",
+            ),
+            (
+                all(Status::Ended).kind("refund").stage("paying"),
+                "log_past_of (kind=?)",
             ),
             (
                 all(Status::Ended).tenant("acme").kind("pay"),
@@ -512,7 +516,7 @@ mod tests {
                 ENDED,
                 "USING COVERING INDEX log_ended (kind=? AND written<?)",
             ),
-            (NEXT_KIND, "USING COVERING INDEX log_ended (kind>?)"),
+            (NEXT_KIND, "USING COVERING INDEX log_past_of (kind>?)"),
         ] {
             let plan = schema::plan(&connection, statement);
             assert!(plan.contains(index), "{statement}: {plan}");

@@ -147,7 +147,7 @@ impl<'q> Intake<'q> {
                 // Who only reads waits for no sync, and nobody's company.
                 let patience = match self.writes {
                     0 => None,
-                    _ => self.gather.hold(self.taken, rt::now()),
+                    _ => self.gather.hold(self.writes, rt::now()),
                 };
                 self.ops.recv_timeout(patience?).ok()
             });
@@ -268,9 +268,9 @@ fn commit(
     };
     // Before anybody is answered: who comes after that is another matter.
     intake.drain();
-    intake
-        .gather
-        .committed(intake.taken, intake.waiting.len(), sync);
+    // Nobody waits for who only reads, so they are counted neither as here nor as missing.
+    let came = intake.waiting.iter().filter(|op| op.writes()).count();
+    intake.gather.committed(intake.writes, came, sync);
     match outcome {
         Ok(None) => {
             waiting.into_iter().for_each(|done| done(None));
@@ -444,5 +444,36 @@ mod tests {
         shell.execute_batch("COMMIT").unwrap();
         let begun = served().try_recv().unwrap().unwrap();
         assert!(matches!(begun, Begun::Created(_)), "{begun:?}");
+    }
+
+    /// Who only reads comes and goes as it likes: a lone writer beside readers is complete alone.
+    #[test]
+    fn a_lone_writer_waits_for_no_readers() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal.sqlite");
+        std::fs::File::create(&path).unwrap();
+        let connection = schema::open(&path).unwrap();
+        let mut prepared = Prepared::new(&connection).unwrap();
+        let (queue, ops) = std::sync::mpsc::channel();
+        let mut intake = Intake::new(&ops);
+        // Two, since it is held by what the last two syncs took.
+        for _ in 0..2 {
+            queue.send(begin().0).unwrap();
+            for id in 1..=5 {
+                let (reply, _) = oneshot::channel();
+                queue.send(Op::Load(LogId::new(id), reply)).unwrap();
+            }
+            assert!(intake.wait());
+            let done = commit(&mut prepared, &mut intake, &Counts::default());
+            assert!(done.is_ok_and(|batch| batch == Batch::Done));
+        }
+        let now = rt::now();
+        intake.gather.begin(now);
+        assert_eq!(intake.gather.hold(1, now), None);
+        // The control: two who wrote are awaited.
+        intake.gather.committed(2, 0, Some(Duration::from_secs(1)));
+        intake.gather.committed(2, 0, Some(Duration::from_secs(1)));
+        intake.gather.begin(now);
+        assert!(intake.gather.hold(1, now).is_some());
     }
 }

@@ -268,8 +268,11 @@ impl Execution {
         self.uncertain = true;
         self.overruled |= self.course == Course::Forward;
         let reconciles = self.frontier().is_some_and(|next| next.reconciles);
-        self.tries.since = at;
-        self.tries.waiting = None;
+        if held.step.is_some() {
+            // Rules 18 and 19: it begins anew, as far as the age of its key and its attempts go.
+            self.tries.since = at;
+            self.tries.waiting = None;
+        }
         self.tries.doubt = None;
         // Rule 17: an operator's word is worth an intent, but where the step itself can be asked, and where the incident
         // said nothing of a step.

@@ -50,12 +50,13 @@
 //!     again after an attempt without an answer, and after a crash with an intent it is in doubt. Without an intent it
 //!     surely never ran. In doubt and without an answer it is undone before the pivot, and an incident from the pivot on.
 //! 18. So is a step, in doubt, of which an attempt may have been made and whose receiver may have forgotten the key
-//!     meanwhile. Time is counted from the record before the first possible attempt, by the wall clocks of the writers.
+//!     meanwhile. Time is counted from the record before the first possible attempt, by the wall clocks of the writers,
+//!     and anew from an operator's decision about the step.
 //!
 //! Waiting
 //!
 //! 19. A wait that is written down keeps the number of attempts and the time of the first over restarts. It is over when
-//!     anything else about the step is written.
+//!     anything else about the step is written. An incident about the saga as a whole, and its end, are not.
 //!
 //! Turning back on request
 //!
@@ -69,7 +70,8 @@
 //! Crash loops
 //!
 //! 23. A saga over which processes died is suspected, in writing, before it runs again. After so many such runs without
-//!     anything else written it is an incident.
+//!     anything else written it is an incident. One that is carried over to another form stays suspected, and is counted
+//!     from the beginning.
 //!
 //! Operators
 //!

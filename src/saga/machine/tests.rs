@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::saga::entry::{Class, Effect, Operation, Refusal};
+use crate::saga::history::History;
 use crate::saga::shape::Kind;
 
 const NOW: Timestamp = Timestamp::from_millis(1_000_000);
@@ -588,6 +589,43 @@ fn rule_19_a_wait_survives_and_so_do_its_numbers() {
     live.write(&live.machine.postpone(1, "503", NOW, at).unwrap());
     live.done(1);
     assert!(live.machine.waiting().is_none());
+}
+
+/// An operator who lets a saga go on that stopped as a whole says nothing of the step that is next.
+#[test]
+fn rules_13_18_and_19_an_incident_about_the_whole_renews_no_key_and_ends_no_wait() {
+    let day = Duration::from_secs(86_400);
+    let remembers = chain(|step| step.key_valid_for(Some(day)));
+    let mut live = Live::of(Arc::clone(&remembers));
+    live.done(3).end(retry(), 1);
+    let at = NOW.after(Duration::from_secs(60));
+    live.write(&live.machine.postpone(1, "503", NOW, at).unwrap());
+    let resolved = |named: bool| {
+        let trouble = if named {
+            let mut trouble = History::default().trouble(Class::Halted, "look");
+            trouble.step = Some("pivot".into());
+            trouble
+        } else {
+            History::default().trouble(Class::DefinitionChanged, "another form")
+        };
+        let held = Fact::Incident(trouble);
+        let before: Vec<&Fact> = live.log.iter().flatten().chain([&held]).collect();
+        let machine = replay(&remembers, before.iter().copied()).unwrap();
+        let decision = Decision::new(Operation::Retry, "ann", "go on");
+        let facts = machine.decide(&decision).unwrap();
+        let (later, three_days) = (facts.iter(), NOW.after(day * 3));
+        let dated = before.into_iter().map(|fact| (fact, NOW));
+        let dated = dated.chain(later.map(|fact| (fact, three_days)));
+        let mut machine = Execution::replay(Arc::clone(&remembers), dated).unwrap();
+        machine.check_key(three_days);
+        machine
+    };
+    let whole = resolved(false);
+    assert_eq!(whole.next(), Next::Write, "its key may be forgotten");
+    assert_eq!(whole.waiting().map(|(again, _)| again.attempt), Some(1));
+    let step = resolved(true);
+    assert_eq!(step.next(), Next::Run(3), "that is a word about the step");
+    assert!(step.waiting().is_none());
 }
 
 // === turning back on request ===

@@ -5,9 +5,12 @@ use std::sync::Arc;
 use super::registry::Target;
 use super::{NotMigrated, Plan};
 use crate::observe;
+use crate::rt;
 use crate::saga::definition::Registered;
-use crate::saga::entry::Fact;
+use crate::saga::ended::Rest;
+use crate::saga::entry::{Class, Fact};
 use crate::saga::history::History;
+use crate::saga::machine::Execution;
 use crate::saga::run::{Leave, Run, changed};
 use crate::saga::spot;
 use crate::time::Timestamp;
@@ -57,6 +60,37 @@ impl<App: Send + Sync + 'static> Run<App> {
                 })),
             });
         }
+    }
+
+    /// Before what the saga has is converted: a process may die of the user's functions too, and then again and again, since
+    /// nothing is written before they have returned. Returns where the saga rests if it was too often.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future may leave the suspicion written.
+    pub(in crate::saga) async fn suspect_behind(
+        &mut self,
+        facts: &mut Vec<(Fact, Timestamp)>,
+    ) -> Result<Option<Rest>, Leave> {
+        let engine = Arc::clone(&self.engine);
+        let history = History::of(facts.iter().map(|(fact, _)| fact));
+        let Some((plan, _)) = history.form().and_then(|form| engine.migrations.of(form)) else {
+            return Ok(None);
+        };
+        let dated = facts.iter().map(|(fact, at)| (fact, *at));
+        let mut execution = Execution::replay(Arc::clone(plan.from()), dated)
+            .map_err(|illegal| Leave::Unreadable(illegal.to_string()))?;
+        let due = execution.suspect(engine.crash_limit);
+        if matches!(due.first(), Some(Fact::Incident(_))) {
+            // Not about the step that is next: nothing of it has run.
+            let why = "one process after the other ended while it was carried over";
+            let rest = self.hold(history, Class::CrashLoop, why.into()).await?;
+            return Ok(Some(rest));
+        }
+        let written = self.suspect(&mut execution).await?;
+        let now = rt::wall();
+        facts.extend(written.into_iter().map(|fact| (fact, now)));
+        Ok(None)
     }
 
     /// The record by which the saga goes on in the new form, whose types read what is in it.

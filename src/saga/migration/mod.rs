@@ -33,7 +33,9 @@
 //! 3. A step that may have been begun and is not done keeps what is said of its repetition: one that runs at most once
 //!    does so in the new form, and none becomes one transaction with its record.
 //! 4. The idempotency keys of a step that takes another's place are those of the other, whatever its name is. A new step
-//!    has a name that makes no other's keys.
+//!    has a name that makes no other's keys. A step that may have been begun is repeated under its old key, and what it is
+//!    given is what the new form says: another output where the one before it is converted, or where the step before it is
+//!    gone or new. So what it asks of its receiver must not depend on that; a receiver compares, or answers the first.
 //! 5. Attempts, waits, operators' decisions and the time since when a key is in use are kept.
 //! 6. A saga that undoes goes on undoing: what was done and is not undone, and the step that failed where it may have had
 //!    its effect, has its place in the new form (rule 1). The step that failed without an effect may be gone.
@@ -42,7 +44,9 @@
 //! 8. What these rules do not allow is refused: the saga goes on in its old form where that is registered as well, and
 //!    otherwise waits for an operator, as an incident of class
 //!    [`DefinitionChanged`](super::entry::Class::DefinitionChanged) that names the step, what was found and what was
-//!    expected. A saga that waits for an operator is not carried over before the operator lets it go on.
+//!    expected. A saga that waits for an operator is not carried over before the operator lets it go on. One over which
+//!    processes die while it is converted waits for an operator too, as an incident of class
+//!    [`CrashLoop`](super::entry::Class::CrashLoop).
 //!
 //! Rules 1 to 3 are why no effect is lost or done twice: a step that was begun is never run as another one, none is
 //! taken for done that was not, and none is left out of what is undone. The point of no return cannot move behind

@@ -213,10 +213,7 @@ impl Plan {
         let dated = facts.iter().map(|(fact, at)| (fact, *at));
         let execution =
             Execution::replay(Arc::clone(&self.from), dated).map_err(NotMigrated::Illegal)?;
-        let converted = |index: usize, output: &Payload| match self.converts.get(index) {
-            Some(Some(convert)) => converted(convert, output),
-            _ => Ok(output.clone()),
-        };
+        let converted = |index: usize, output: &Payload| self.converted(index, output);
         let mut record = execution.retell(&Way {
             to: &self.to,
             images: &self.images,
@@ -237,6 +234,26 @@ impl Plan {
         // Whatever is wrong with it is found before it is written.
         self.read(facts, &record).map_err(NotMigrated::Illegal)?;
         Ok(record)
+    }
+
+    /// Which step takes the place of the old form's step with this index, and what an output of that becomes. `None` where
+    /// it is gone.
+    pub(in crate::saga) fn becomes(
+        &self,
+        old: usize,
+        output: &Payload,
+    ) -> Result<Option<(usize, Payload)>, String> {
+        let image = self.images.get(old).copied().flatten();
+        image
+            .map(|new| Ok((new, self.converted(new, output)?)))
+            .transpose()
+    }
+
+    fn converted(&self, new: usize, output: &Payload) -> Result<Payload, String> {
+        match self.converts.get(new) {
+            Some(Some(convert)) => converted(convert, output),
+            _ => Ok(output.clone()),
+        }
     }
 
     /// The saga as it will be once this record is added.

@@ -12,9 +12,10 @@ use crate::saga::engine::{BusinessKey, Cell, Engine, Leaving};
 use crate::saga::entry::{Class, Fact, Operation};
 use crate::saga::error::SagaError;
 use crate::saga::handle::{self, Away, Phase};
-use crate::saga::history::History;
+use crate::saga::history::{Form, History};
 use crate::saga::machine::{Decision, Execution, give_up, give_up_unread};
 use crate::saga::offer;
+use crate::saga::payload::Payload;
 use crate::saga::sagas::Sagas;
 
 /// Incidents are listed in pages of this size.
@@ -253,18 +254,38 @@ pub(super) fn prepare<App: Send + Sync + 'static>(
         .map_err(|illegal| not_allowed(illegal.to_string()))?;
     for fact in &facts {
         if let Fact::Done { step, output } = fact {
-            // Of a form that is only taken over from, the types are not known.
-            let known = engine.known(form).ok_or_else(|| {
-                not_allowed("let it be carried over first: its outputs cannot be checked".into())
-            })?;
             let mut steps = shape.steps.iter();
             let index = steps.position(|known| known.name == *step).unwrap_or(0);
-            let fits = known.fits(index, output);
-            fits.map_err(|error| not_allowed(format!("the output: {}", error.0)))?;
+            let fits = reads(engine, form, index, output);
+            fits.map_err(|why| not_allowed(format!("the output: {why}")))?;
         }
     }
     let stage = execution.stage_after(&facts);
     Ok((facts, stage))
+}
+
+/// Whether an operator's word for the output of a step reads as one. Of a form that is only taken over from the types are
+/// not known: there, what the output becomes is to read as that of the step that takes its place.
+///
+/// It must not be refused because the saga is to be carried over first. One that waits is not, and what else there is for
+/// a step in doubt is to run it again.
+fn reads<App: Send + Sync + 'static>(
+    engine: &Engine<App>,
+    form: Form<'_>,
+    index: usize,
+    output: &Payload,
+) -> Result<(), String> {
+    if let Some(known) = engine.known(form) {
+        return known.fits(index, output).map_err(|error| error.0);
+    }
+    let Some((plan, to)) = engine.migrations.of(form) else {
+        return Err("its type is not known here".into());
+    };
+    match plan.becomes(index, output)? {
+        Some((index, output)) => to.fits(index, &output).map_err(|error| error.0),
+        // Nothing will read it.
+        None => Ok(()),
+    }
 }
 
 /// Adds what an operator said where the log ends. Nothing is written if it has gone on since it was read.
