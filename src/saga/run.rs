@@ -506,7 +506,7 @@ pub(super) fn changed(found: Option<&str>, form: Form<'_>) -> String {
     let (name, version) = (form.definition, form.version);
     match found {
         Some(found) => format!(
-            "{name} version {version} began with fingerprint {}, this program has {found}",
+            "{name} version {version} has fingerprint {}, this program has {found}",
             form.fingerprint
         ),
         None => format!("{name} version {version} is not registered here"),

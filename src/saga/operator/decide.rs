@@ -84,8 +84,9 @@ impl<App: Send + Sync + 'static> Sagas<App> {
     /// # Errors
     ///
     /// [`SagaError::NotHeld`] when it does not wait, [`SagaError::StillHeld`] when the program's definition is still
-    /// not the one whose form the saga has, and none that takes it over ([`migration`](crate::saga::migration)), [`SagaError::Unsigned`] without an actor or a reason,
-    /// [`SagaError::Journal`] with a conflict when another operator was faster.
+    /// not the one whose form the saga has, and none that takes it over ([`migration`](crate::saga::migration)),
+    /// [`SagaError::Unsigned`] without an actor or a reason, [`SagaError::Journal`] with a conflict when another operator
+    /// was faster.
     ///
     /// # Cancel safety
     ///
