@@ -10,6 +10,8 @@
     reason = "a test panics to fail, and waits on the paused clock"
 )]
 
+#[path = "observability/drivers.rs"]
+mod drivers;
 #[path = "observability/drives.rs"]
 mod drives;
 #[path = "observability/listen.rs"]
@@ -131,7 +133,7 @@ fn the_table_of_spans_is_what_is_opened() {
     assert_same(&table::spans(), &told().spans);
 }
 
-/// A policy's name is the only label whose values users make, apart from the names of sagas and steps.
+/// Names of the configuration are the only labels whose values users make: of policies, tiers, components, sagas, steps.
 #[test]
 fn labels_have_few_values() {
     let mut values: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
@@ -140,7 +142,9 @@ fn labels_have_few_values() {
     }
     for (label, values) in values {
         let own = match label.as_str() {
-            "policy" | "saga" => values == ["test".to_owned()].iter().collect(),
+            "component" | "policy" | "saga" | "tier" => {
+                values == ["test".to_owned()].iter().collect()
+            }
             "step" => values == ["after", "do", "post"].map(str::to_owned).iter().collect(),
             _ => values
                 .iter()
@@ -285,6 +289,10 @@ fn the_dashboard_asks_for_what_is_emitted() {
         "Limits",
         "Fallbacks",
         "Deadlines",
+        "Degradation",
+        "Health",
+        "Tenants",
+        "Autoscaling",
         "Sagas",
         "Journals",
     ] {

@@ -169,6 +169,14 @@ impl Decision {
         self.from != self.target
     }
 
+    /// Whether it was made without a signal that the policy goes by, since that was missing or too old. A policy says so by a
+    /// step of a rule called `blind`, or by one that gives `missing`.
+    #[must_use]
+    pub fn is_blind(&self) -> bool {
+        let mut steps = self.why.steps();
+        steps.any(|step| step.rule() == "blind" || step.result().as_text() == Some("missing"))
+    }
+
     /// With at least so many, as the rule called `rule` asks.
     #[must_use]
     pub(super) fn raised(mut self, least: u32, rule: &'static str) -> Self {

@@ -94,6 +94,10 @@ impl Degrade {
         Self(Arc::new(Shared { name, inner }))
     }
 
+    pub(crate) fn name(&self) -> &observe::Name {
+        &self.0.name
+    }
+
     /// The gate of a capability, for layers and for whoever wants to ask.
     ///
     /// # Errors

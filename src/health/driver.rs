@@ -24,6 +24,7 @@ use super::verdict::Verdict;
 use crate::degrade::{Degrade, Reading};
 use crate::error::{ConfigError, ConfigErrors};
 use crate::num::Period;
+use crate::observe::{self, Name};
 use crate::rng::Rng;
 use crate::rt;
 use crate::sync::{Mutex, lock};
@@ -57,12 +58,15 @@ use crate::sync::{Mutex, lock};
 pub struct Health(Arc<Shared>);
 
 struct Shared {
+    name: Name,
     watches: Vec<Watch>,
     names: Vec<Arc<str>>,
     /// Those without which nothing can be served, by their places.
     needed: Vec<usize>,
     is_draining: AtomicBool,
     rows: Mutex<Vec<Consecutive>>,
+    /// What was last said of each to whoever watches. Locked before the rows, where both are.
+    told: Mutex<Vec<Verdict>>,
     ladder: Option<Degrade>,
     tolerance: Period,
     calm: Period,
@@ -72,6 +76,7 @@ struct Shared {
 #[derive(Debug)]
 #[must_use]
 pub struct HealthBuilder {
+    name: Option<Name>,
     watches: Vec<Watch>,
     reported: Vec<(Arc<str>, ConsecutiveConfig)>,
     needed: Vec<Arc<str>>,
@@ -84,6 +89,7 @@ impl Health {
     /// Begins with nothing to look at.
     pub const fn builder() -> HealthBuilder {
         HealthBuilder {
+            name: None,
             watches: Vec::new(),
             reported: Vec::new(),
             needed: Vec::new(),
@@ -176,8 +182,11 @@ impl Health {
             rt::sleep_until(next).await;
             let began = rt::now();
             tilt.woke(next, began);
-            let sample = self.look(watch).await;
+            let looked = self.look(watch).await;
             let ended = rt::now();
+            let took = ended.since(began);
+            observe::probed(&self.0.name, &watch.shared_name(), took, looked.failure());
+            let sample = looked.verdict();
             // A look that ended long after its time was over: the process stood still meanwhile.
             tilt.woke(ended.min(began + watch.timeout.get()), ended);
             let is_good = sample == Verdict::Up;
@@ -194,20 +203,20 @@ impl Health {
         }
     }
 
-    /// One look: what it saw, or `Down` if it took too long or panicked.
-    async fn look(&self, watch: &Watch) -> Verdict {
+    /// One look. Rule 2.
+    async fn look(&self, watch: &Watch) -> Looked {
         let Ok(look) = catch_unwind(AssertUnwindSafe(|| (watch.look)())) else {
-            return Verdict::Down;
+            return Looked::Panicked;
         };
         let mut look = look;
         let mut sleep = pin!(rt::sleep_until(rt::now() + watch.timeout.get()));
         poll_fn(|cx| {
             match catch_unwind(AssertUnwindSafe(|| look.as_mut().poll(cx))) {
-                Ok(Poll::Ready(seen)) => return Poll::Ready(seen),
+                Ok(Poll::Ready(seen)) => return Poll::Ready(Looked::Saw(seen)),
                 Ok(Poll::Pending) => {}
-                Err(_) => return Poll::Ready(Verdict::Down),
+                Err(_) => return Poll::Ready(Looked::Panicked),
             }
-            sleep.as_mut().poll(cx).map(|()| Verdict::Down)
+            sleep.as_mut().poll(cx).map(|()| Looked::Late)
         })
         .await
     }
@@ -220,8 +229,9 @@ impl Health {
         self.tell();
     }
 
-    /// Tells the ladder all that is known of the components that it has.
+    /// Tells the ladder all that is known of the components that it has, and whoever watches what is news.
     fn tell(&self) {
+        self.tell_news();
         let Some(ladder) = &self.0.ladder else {
             return;
         };
@@ -234,8 +244,43 @@ impl Health {
         });
     }
 
+    fn tell_news(&self) {
+        let now = rt::now();
+        let mut told = lock(&self.0.told);
+        let rows = lock(&self.0.rows);
+        let each = self.0.names.iter().zip(told.iter_mut()).zip(rows.iter());
+        let news = each.filter_map(|((name, told), rows)| {
+            let is = rows.verdict(now);
+            let was = std::mem::replace(told, is);
+            (was != is).then_some((name, was, is))
+        });
+        let news: Vec<_> = news.collect();
+        drop(rows);
+        drop(told);
+        for (name, was, is) in news {
+            observe::component_changed(&self.0.name, name, was, is);
+            self.tell_verdict(name);
+        }
+    }
+
+    /// Until what was told is what holds: another thread may have told in between what held before.
+    fn tell_verdict(&self, name: &Name) {
+        let verdict = || self.verdict(name).unwrap_or_default();
+        let mut told = verdict();
+        loop {
+            observe::component_verdict(&self.0.name, name, told);
+            let now = verdict();
+            if now == told {
+                return;
+            }
+            told = now;
+        }
+    }
+
     /// Looks at the time: what grows stale is told, and the ladder lets its facts go.
     async fn watches_time(&self) {
+        // Whoever collects metrics sees also of what nothing is known yet.
+        self.0.names.iter().for_each(|name| self.tell_verdict(name));
         loop {
             let now = rt::now();
             let stale = {
@@ -253,7 +298,40 @@ impl Health {
 /// How often the time is looked at, at least.
 const LOOKS: Period = Period::secs(5);
 
+/// What became of a look.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Looked {
+    Saw(Verdict),
+    Late,
+    Panicked,
+}
+
+impl Looked {
+    const fn verdict(self) -> Verdict {
+        match self {
+            Self::Saw(verdict) => verdict,
+            Self::Late | Self::Panicked => Verdict::Down,
+        }
+    }
+
+    /// A word for how it failed, if it did.
+    const fn failure(self) -> Option<&'static str> {
+        match self {
+            Self::Saw(Verdict::Down) => Some("down"),
+            Self::Saw(_) => None,
+            Self::Late => Some("timeout"),
+            Self::Panicked => Some("panicked"),
+        }
+    }
+}
+
 impl HealthBuilder {
+    /// Its label in metrics and events. Defaults to the name of the ladder that it tells, else `health`.
+    pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
     /// A component that is looked at.
     pub fn watch(mut self, watch: Watch) -> Self {
         self.watches.push(watch);
@@ -327,7 +405,11 @@ impl HealthBuilder {
             }
         }
         ConfigErrors::check(errors)?;
+        let of_ladder = || self.ladder.as_ref().map(Degrade::name).map(Arc::clone);
+        let name = self.name.or_else(of_ladder);
         Ok(Health(Arc::new(Shared {
+            name: name.unwrap_or_else(|| "health".into()),
+            told: Mutex::new(vec![Verdict::Unknown; all.len()]),
             watches: self.watches,
             needed,
             is_draining: AtomicBool::new(false),

@@ -25,6 +25,20 @@
 //! | `mainstay_degradation_level` | gauge: its place, 0 for the best | `policy` |
 //! | `mainstay_degradation_changes_total` | counter | `policy`, `cause`: expired, facts, pinned, reloaded, unpinned |
 //! | `mainstay_capability_mode` | gauge: 0 full, 1 limited, 2 write only, 3 read only, 4 queued, 5 manual, 6 disabled, 7 fail over | `policy`, `capability` |
+//! | `mainstay_component_verdict` | gauge: 0 up, 1 degraded, 2 unknown, 3 down | `policy`, `component` |
+//! | `mainstay_probe_duration_seconds` | histogram | `policy`, `component` |
+//! | `mainstay_probe_failures_total` | counter | `policy`, `component`, `reason`: down, panicked, timeout |
+//! | `mainstay_tenant_capacity` | gauge: seats of a pool | `policy` |
+//! | `mainstay_tier_in_flight` | gauge: seats that are taken | `policy`, `tier` |
+//! | `mainstay_tier_waiting` | gauge: calls that wait for one | `policy`, `tier` |
+//! | `mainstay_tier_admitted_total` | counter | `policy`, `tier` |
+//! | `mainstay_tier_rejections_total` | counter | `policy`, `tier`, `reason` |
+//! | `mainstay_tier_wait_seconds` | histogram: of the calls that waited and were let in | `policy`, `tier` |
+//! | `mainstay_tier_shedding` | gauge: 1 while calls are refused for want of seats, else 0 | `policy`, `tier` |
+//! | `mainstay_autoscale_replicas` | gauge: replicas that are ordered | `policy` |
+//! | `mainstay_autoscale_wanted_replicas` | gauge: replicas that there should be | `policy` |
+//! | `mainstay_autoscale_turns_total` | counter: decisions, and what they were made of | `policy`, `sight`: clear, no_sample, no_signal, stale |
+//! | `mainstay_autoscale_changes_total` | counter | `policy`, `direction`: again, down, up, `outcome`: done, dry, failed |
 //! | `mainstay_sagas_started_total` | counter | `saga` |
 //! | `mainstay_sagas_rested_total` | counter | `saga`, `end`: completed, compensated, abandoned, incident |
 //! | `mainstay_saga_incidents_total` | counter | `saga`, `class` |
@@ -51,6 +65,15 @@
 //! first: what has been in trouble for longest is among those, sooner or later. Of several instances the greatest age
 //! counts.
 //!
+//! The labels `tier`, `capability` and `component` are names of the configuration. Of tiers the refusals and all that does
+//! not wait are looked at every 5 s, by whoever drives the pool's handle, so that a call that finds a free seat tells
+//! nothing. A tier sheds from the first call on that is refused because the line is full or too slow, until there was none
+//! for 30 s. The label `policy` of health is its own name, by default that of the ladder that it tells.
+//!
+//! A turn of an autoscaler is blind where there was `no_sample`, where a signal that the policy goes by could not be had
+//! (`no_signal`), or was left out or too old (`stale`). A change is one `again` if as many were ordered before, or nobody
+//! knows how many.
+//!
 //! | event | level | fields |
 //! |---|---|---|
 //! | `rejected` | debug | `policy`, `layer`, `reason`, `retry_after` |
@@ -69,6 +92,16 @@
 //! | `rate changed` | info | `policy`, `config` |
 //! | `degradation changed` | warn | `policy`, `from`, `to`, `cause` |
 //! | `degradation commanded` | warn | `policy`, `command`, `of`, `mode`, `actor`, `reason`, `lasting` |
+//! | `component is down` | warn | `policy`, `component`, `from`, `to` |
+//! | `component changed` | info | `policy`, `component`, `from`, `to` |
+//! | `tier sheds` | warn | `policy`, `tier`, `reason` |
+//! | `tier recovered` | info | `policy`, `tier` |
+//! | `tenants changed` | info | `policy`, `config` |
+//! | `replicas changed` | info | `policy`, `from`, `to`, `why` |
+//! | `replicas would change` | info | `policy`, `from`, `to`, `why` |
+//! | `replicas could not be changed` | warn | `policy`, `from`, `to`, `why` |
+//! | `autoscaler is blind` | warn | `policy`, `sight` |
+//! | `autoscaler sees again` | info | `policy` |
 //! | `saga started` | debug | `saga`, `id` |
 //! | `saga ended` | debug | `saga`, `id`, `end` |
 //! | `saga waits for an operator` | error | `saga`, `id`, `class`, `step`, `allowed` |
@@ -139,26 +172,31 @@
 //! does not know it.
 
 mod degradation;
+mod health;
 #[cfg(feature = "saga")]
 mod journals;
 mod policies;
 #[cfg(feature = "saga")]
 mod sagas;
+mod scaling;
 mod span;
+mod tenants;
 
 use std::sync::{Arc, OnceLock};
-#[cfg(feature = "saga")]
 use std::time::Duration;
 
 use metrics::{Key, Label, Level, Metadata};
 
 pub(crate) use self::degradation::*;
+pub(crate) use self::health::*;
 #[cfg(feature = "saga")]
 pub(crate) use self::journals::*;
 pub(crate) use self::policies::*;
 #[cfg(feature = "saga")]
 pub(crate) use self::sagas::*;
+pub(crate) use self::scaling::*;
 pub(crate) use self::span::*;
+pub(crate) use self::tenants::*;
 
 /// The name of a policy, as it appears in labels.
 pub(crate) type Name = Arc<str>;
@@ -188,7 +226,6 @@ impl<const N: usize> Keys<N> {
         }
     }
 
-    #[cfg(feature = "saga")]
     fn took(&self, n: usize, took: Duration, make: impl FnOnce() -> Key) {
         if let Some(key) = self.0.get(n) {
             let key = key.get_or_init(make);

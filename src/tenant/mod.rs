@@ -72,6 +72,8 @@ mod seat;
 #[cfg(feature = "tower")]
 mod service;
 #[cfg(feature = "tower")]
+mod shedding;
+#[cfg(feature = "tower")]
 mod slot;
 #[cfg(feature = "tower")]
 mod slots;

@@ -12,13 +12,14 @@ use super::identity::{Tenant, TenantKey};
 use super::quota::Quotas;
 use super::scheduler::Refusal;
 use super::seat::{TenantSeat, Wait};
+use super::shedding::Shedding;
 use super::slot::TenantSlot;
 use super::slots::Closed;
 use super::tier::{TierId, Tiers, Weight};
 use crate::error::{ConfigError, LayerKind, Reason, Rejected};
 use crate::limit::adaptive::Driver;
 use crate::limit::concurrency::{ConcurrencyConfig, Drive, Moves};
-use crate::observe::{Name, Rejections};
+use crate::observe::{self, Name, Rejections, TierWaits};
 use crate::rt;
 use crate::scope::{Scope, TierName};
 use crate::sync::{Mutex, lock};
@@ -106,6 +107,8 @@ pub(super) struct Pool {
     quotas: Quotas,
     rejections: Rejections,
     refused: [[AtomicU64; Reason::ALL.len()]; Tiers::MOST],
+    waits: TierWaits,
+    shedding: [Shedding; Tiers::MOST],
     drive: Option<Arc<Driver>>,
     config: Mutex<TenantConfig>,
 }
@@ -123,7 +126,7 @@ impl Pool {
         let lowest = config.tiers().lowest();
         let lowest = (lowest, TierName::new(config.tiers().tier(lowest).name())?);
         let names = config.tiers().iter().map(|(_, t)| TierName::new(t.name()));
-        let names = names.collect::<Result<_, _>>()?;
+        let names: Box<[TierName]> = names.collect::<Result<_, _>>()?;
         let desk = Desk::new(config.scheduler.clone());
         fits(&desk, config.scheduler.capacity())?;
         let drive = config
@@ -134,6 +137,8 @@ impl Pool {
             // No more than whoever is trusted could tell; none is zero.
             token: rt::entropy() | 1,
             number: NEXT.fetch_add(1, Relaxed),
+            waits: TierWaits::of(names.iter().map(|name| name.as_str())),
+            shedding: std::array::from_fn(|_| Shedding::new()),
             names,
             lowest,
             quotas: Quotas::new(&name, &config),
@@ -286,7 +291,7 @@ impl Pool {
                 Arrived::Seated(taken) => return Entry::Seated(TenantSeat::taken(self, taken)),
                 Arrived::Waits(place, until) => {
                     self.held_back();
-                    return Entry::Waits(Wait::new(self, place, until, whose));
+                    return Entry::Waits(Wait::new(self, place, until, whose, now));
                 }
                 Arrived::Refused(no) => {
                     self.held_back();
@@ -299,7 +304,7 @@ impl Pool {
         whose.at = self.desk.slots.shared(whose.tier);
         match self.desk.join(&whose, scope.ends(), now) {
             Arrived::Seated(taken) => Entry::Seated(TenantSeat::taken(self, taken)),
-            Arrived::Waits(place, until) => Entry::Waits(Wait::new(self, place, until, whose)),
+            Arrived::Waits(place, until) => Entry::Waits(Wait::new(self, place, until, whose, now)),
             Arrived::Refused(no) => Entry::Refused(self.refusal(&whose, no)),
             Arrived::Stale => Entry::Refused(self.refusal(
                 &whose,
@@ -334,7 +339,34 @@ impl Pool {
         }
         self.rejections.note(&rejected);
         self.count(whose, reason);
+        self.shed(whose, reason);
         rejected
+    }
+
+    fn shed(&self, whose: &Whose, reason: Reason) {
+        if Shedding::is_for(reason)
+            && let Some(tier) = self.shedding.get(whose.tier.place())
+            && tier.refused(rt::now())
+        {
+            observe::tier_sheds(self.name(), whose.name.as_str(), reason);
+        }
+    }
+
+    /// Whether a tier refuses calls for want of seats, at a moment; tells if it does no longer.
+    pub(super) fn sheds(&self, tier: TierId, now: Tick) -> bool {
+        let Some(shedding) = self.shedding.get(tier.place()) else {
+            return false;
+        };
+        if shedding.ends(now) {
+            observe::tier_recovered(self.name(), self.name_of(tier).as_str());
+        }
+        shedding.holds()
+    }
+
+    /// A call that waited since then has its seat.
+    pub(super) fn waited(&self, whose: &Whose, since: Tick) {
+        let waited = rt::now().since(since);
+        self.waits.waited(self.name(), whose.tier.place(), waited);
     }
 
     fn patience(&self, tier: TierId) -> Duration {
@@ -389,6 +421,7 @@ impl Pool {
         }
         *current = config.clone();
         drop(current);
+        observe::tenants_changed(self.name(), &config);
         self.put_in_force(config, now);
         Ok(())
     }

@@ -116,17 +116,25 @@ pub(super) struct Wait {
     pool: Option<Arc<Pool>>,
     place: Place,
     until: Tick,
+    since: Tick,
     whose: Whose,
     span: Span,
 }
 
 impl Wait {
-    pub(super) fn new(pool: &Arc<Pool>, place: Place, until: Tick, whose: Whose) -> Self {
+    pub(super) fn new(
+        pool: &Arc<Pool>,
+        place: Place,
+        until: Tick,
+        whose: Whose,
+        since: Tick,
+    ) -> Self {
         Self {
             span: pool.rejections().wait(LayerKind::Tenant),
             pool: Some(Arc::clone(pool)),
             place,
             until,
+            since,
             whose,
         }
     }
@@ -162,6 +170,7 @@ impl Wait {
         match seat {
             Ok(seat) => {
                 self.span.end(|| Ended::well("admitted"));
+                pool.waited(&self.whose, self.since);
                 Ok(seat)
             }
             Err(no) => {

@@ -8,6 +8,9 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use futures::FutureExt;
+use mainstay::autoscale::driver::{Driver, Metrics, Target};
+use mainstay::autoscale::tracking::{Tracking, TrackingConfig};
+use mainstay::autoscale::{self, Amount, Fleet, Sample, Signal};
 use mainstay::breaker::{
     BreakerConfig, BreakerLayer, KeyedBreakerLayer, Mode, Order, State, Switch, Trip,
 };
@@ -16,7 +19,7 @@ use mainstay::degrade::{
     self, Component, Degrade, Fact, GateLayer, Kind, Ladder, Level, Reading, When,
 };
 use mainstay::fallback::{Ending, FallbackConfig, FallbackLayer, Outcomes, Primary};
-use mainstay::health::Verdict;
+use mainstay::health::{Health, Verdict, Watch};
 use mainstay::journal::memory::MemoryJournal;
 use mainstay::journal::{Answer, Append, Journal, JournalError, Labels, Vitals, pass_on};
 use mainstay::limit::adaptive::{AdaptiveConfig, AdaptiveLayer, Bounds};
@@ -28,6 +31,9 @@ use mainstay::retry::{BudgetConfig, CloneRequest, Replay, RetryConfig, RetryLaye
 use mainstay::saga::operator::DenyAll;
 use mainstay::saga::seal::{Keyed, PayloadCodec, Seal, SealError};
 use mainstay::saga::{Cx, Ended, Key, Migration, Saga, Sagas, Step, StepError};
+use mainstay::tenant::tier::{Tier, Tiers};
+use mainstay::tenant::{Caller, RankBy, Tenant, TenantConfig, TenantLayer, TenantPool};
+use mainstay::time::Timestamp;
 use tower::{BoxError, Layer, Service, ServiceExt, service_fn};
 
 use crate::listen::Handles;
@@ -46,6 +52,9 @@ pub(crate) fn all() -> Vec<(&'static str, Drive)> {
         ("rate", |handles| Box::pin(rate(handles))),
         ("retry", |handles| Box::pin(retry(handles))),
         ("degradation", |handles| Box::pin(degradation(handles))),
+        ("health", |handles| Box::pin(health(handles))),
+        ("tenants", |handles| Box::pin(tenants(handles))),
+        ("autoscaler", |handles| Box::pin(autoscaler(handles))),
         ("saga", |handles| Box::pin(saga(handles))),
         ("saga in trouble", |handles| Box::pin(troubled(handles))),
     ]
@@ -299,6 +308,114 @@ async fn degradation(handles: &Handles) {
             .build()
             .unwrap(),
     );
+}
+
+/// Up, down, too late to say, in panic, and up again.
+async fn health(handles: &Handles) {
+    let looks = AtomicU32::new(0);
+    let watch = Watch::new("test", move || {
+        let look = looks.fetch_add(1, Ordering::Relaxed);
+        async move {
+            match look {
+                2 => std::future::pending().await,
+                3 => std::panic::panic_any("told to"),
+                4 => false,
+                _ => true,
+            }
+        }
+    });
+    let health = Health::builder().name("test").watch(watch).build().unwrap();
+    let watch = health.clone();
+    handles.watch(move || drop(format!("{watch:?} {}", watch.readiness())));
+    let driver = tokio::spawn(health.clone().drive());
+    let mut seen = Vec::new();
+    for _ in 0..90 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        seen.extend(health.verdict("test"));
+    }
+    seen.dedup();
+    let all = [Verdict::Unknown, Verdict::Up, Verdict::Down, Verdict::Up];
+    assert_eq!(seen, all);
+    driver.abort();
+}
+
+fn a_tenant(_: &u32) -> Caller<'_> {
+    Caller::Named(Tenant::new("a_tenant", "test"))
+}
+
+/// One that runs, one that waits, one that is refused; then the line moves on.
+async fn tenants(handles: &Handles) {
+    let tier = Tier::new("test").queue(1).patience(Period::secs(60));
+    let config = TenantConfig::new(count(1), Tiers::new([tier]).unwrap());
+    let pool = TenantPool::new("test", config.clone()).unwrap();
+    let watch = pool.handle();
+    handles.watch(move || {
+        let counts = (
+            watch.tiers(),
+            watch.top(RankBy::Refused, 3),
+            watch.tenants(),
+        );
+        drop(format!("{watch:?} {counts:?} {:?}", watch.config()));
+    });
+    let driver = tokio::spawn(pool.handle().drive());
+    let layer = TenantLayer::by(&pool, a_tenant);
+    let service = layer.layer(hangs());
+    let mut under_way = Box::pin(service.clone().oneshot(1));
+    assert!(futures::poll!(&mut under_way).is_pending());
+    let mut waits = Box::pin(service.clone().oneshot(1));
+    assert!(futures::poll!(&mut waits).is_pending());
+    assert!(service.oneshot(1).await.is_err(), "the line is full");
+    tokio::time::sleep(Duration::from_secs(40)).await;
+    drop(under_way);
+    assert!(futures::poll!(&mut waits).is_pending());
+    assert_eq!((pool.handle().in_flight(), pool.handle().waiting()), (1, 0));
+    pool.handle().reload(config).unwrap();
+    driver.abort();
+}
+
+/// Says each of these in turn; none of them for ever after.
+struct Script(std::vec::IntoIter<Option<f64>>);
+
+impl Metrics for Script {
+    async fn observe(&mut self, now: Timestamp) -> Result<Sample, BoxError> {
+        let cpu = self.0.next().flatten().ok_or("down")?;
+        let sample = Sample::new(Fleet::new(4));
+        Ok(if cpu.is_nan() {
+            sample.failed(Signal::Cpu, "no such series")
+        } else {
+            sample.measured(Signal::Cpu, autoscale::Reading::new(cpu, now))
+        })
+    }
+}
+
+/// Fails the first time.
+struct Fleets(bool);
+
+impl Target for Fleets {
+    async fn apply(&mut self, _: u32) -> Result<(), BoxError> {
+        if std::mem::replace(&mut self.0, false) {
+            return Err("down".into());
+        }
+        Ok(())
+    }
+}
+
+async fn autoscaler(_: &Handles) {
+    let config = TrackingConfig::new(
+        autoscale::Bounds::between(2, 20),
+        Signal::Cpu,
+        Amount::percent(60),
+    );
+    let script = vec![Some(0.9), Some(0.9), None, Some(0.9), Some(f64::NAN)];
+    for dry in [false, true] {
+        let script = Script(script.clone().into_iter());
+        let driver = Driver::new(Tracking::new(config), script, Fleets(true));
+        let mut driver = driver.name("test").dry_run(dry);
+        for _ in 0..5 {
+            tokio::time::sleep(Duration::from_secs(600)).await;
+            driver.turn().await;
+        }
+    }
 }
 
 /// Keeps no request.

@@ -38,11 +38,18 @@ type Rows = Arc<Mutex<BTreeSet<Row>>>;
 pub(crate) struct Ears {
     events: Rows,
     spans: Rows,
+    times: Arc<Mutex<BTreeMap<String, u32>>>,
 }
 
 impl Ears {
     pub(crate) fn heard(&self) -> Vec<Row> {
         self.events.lock().unwrap().iter().cloned().collect()
+    }
+
+    /// How often an event was heard.
+    pub(crate) fn times(&self, event: &str) -> u32 {
+        let times = self.times.lock().unwrap();
+        times.get(event).copied().unwrap_or(0)
     }
 
     pub(crate) fn opened(&self) -> Vec<Row> {
@@ -91,6 +98,12 @@ impl Subscriber for Ears {
         let mut message = Message(String::new());
         event.record(&mut message);
         let row = row(message.0, event.metadata());
+        *self
+            .times
+            .lock()
+            .unwrap()
+            .entry(row.name.clone())
+            .or_default() += 1;
         self.events.lock().unwrap().insert(row);
     }
 

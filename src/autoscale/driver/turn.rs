@@ -1,5 +1,6 @@
 use std::future::{Future, poll_fn};
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::Poll;
 
 use tower::BoxError;
@@ -7,6 +8,7 @@ use tower::BoxError;
 use super::{Metrics, Target};
 use crate::autoscale::{Autoscaler, Decision, Signal};
 use crate::num::Period;
+use crate::observe::{self, Asked, Name, Sight};
 use crate::rt;
 use crate::time::{Tick, Timestamp};
 
@@ -86,6 +88,7 @@ pub struct Turn {
 /// ```
 #[derive(Debug)]
 pub struct Driver<A, M, T> {
+    name: Name,
     policy: A,
     metrics: M,
     target: T,
@@ -97,6 +100,9 @@ pub struct Driver<A, M, T> {
     begun: (Timestamp, Tick),
     /// A raise that was decided and is not applied yet.
     raise: Option<u32>,
+    /// How many were ordered when that was last known.
+    ordered: Option<u32>,
+    sight: Sight,
 }
 
 impl<A: Autoscaler, M: Metrics, T: Target> Driver<A, M, T> {
@@ -104,6 +110,7 @@ impl<A: Autoscaler, M: Metrics, T: Target> Driver<A, M, T> {
     #[must_use]
     pub fn new(policy: A, metrics: M, target: T) -> Self {
         Self {
+            name: "autoscaler".into(),
             policy,
             metrics,
             target,
@@ -113,7 +120,16 @@ impl<A: Autoscaler, M: Metrics, T: Target> Driver<A, M, T> {
             dry: false,
             begun: (rt::wall(), rt::now()),
             raise: None,
+            ordered: None,
+            sight: Sight::Clear,
         }
+    }
+
+    /// Its label in metrics and events. Defaults to `autoscaler`.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
+        self.name = name.into();
+        self
     }
 
     /// How far apart two turns begin. Defaults to 15 s, as Kubernetes has it.
@@ -162,6 +178,7 @@ impl<A: Autoscaler, M: Metrics, T: Target> Driver<A, M, T> {
         let mut failures = Vec::new();
         let (decision, count) = match sample {
             Ok(sample) => {
+                self.ordered = Some(sample.fleet().ordered());
                 failures = sample.failures().to_vec();
                 let decision = self.policy.decide(&sample, at);
                 let raises = decision.target() > sample.fleet().ordered();
@@ -185,11 +202,40 @@ impl<A: Autoscaler, M: Metrics, T: Target> Driver<A, M, T> {
                 }
             }
         };
-        Turn {
+        let turn = Turn {
             at,
             decision,
             failures,
             applied,
+        };
+        self.tell(&turn);
+        turn
+    }
+
+    fn tell(&mut self, turn: &Turn) {
+        let decision = turn.decision.as_ref().ok();
+        let sight = match decision {
+            None => Sight::NoSample,
+            Some(decision) if !decision.is_blind() => Sight::Clear,
+            Some(_) if turn.failures.is_empty() => Sight::Stale,
+            Some(_) => Sight::NoSignal,
+        };
+        let before = std::mem::replace(&mut self.sight, sight);
+        observe::autoscaler_turned(&self.name, sight, before);
+        if let (Some(decision), Some(ordered)) = (decision, self.ordered) {
+            observe::replicas(&self.name, ordered);
+            observe::replicas_wanted(&self.name, decision.target());
+        }
+        let (to, outcome) = match turn.applied {
+            Applied::Done(to) => (to, Asked::Done),
+            Applied::Dry(to) => (to, Asked::Dry),
+            Applied::Failed(to, _) => (to, Asked::Failed),
+            Applied::Unchanged => return,
+        };
+        let why = decision.map(Decision::why);
+        observe::replicas_changed(&self.name, self.ordered, to, outcome, why);
+        if outcome == Asked::Done {
+            self.ordered = Some(to);
         }
     }
 
