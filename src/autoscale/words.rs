@@ -238,3 +238,52 @@ pub(super) fn ceil(need: f64) -> u32 {
         0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::autoscale::gpu::{Documented, DocumentedConfig, Gpu, GpuConfig};
+    use crate::autoscale::knative::{Knative, KnativeConfig};
+    use crate::autoscale::threshold::{Threshold, ThresholdConfig, Trigger};
+    use crate::autoscale::tracking::{Tracking, TrackingConfig};
+    use crate::autoscale::{Fleet, Reading, Signal};
+    use crate::num::Period;
+
+    #[test]
+    fn every_policy_says_when_it_is_blind() {
+        let bounds = Bounds::between(2, 20);
+        let threshold = ThresholdConfig::new(bounds)
+            .when(Trigger::whole(Signal::Cpu, Amount::percent(70)))
+            .when(Trigger::whole(Signal::Backlog, Amount::of(100)));
+        let gpu = GpuConfig::new(bounds, Amount::of(10), Period::secs(300));
+        let tracking = TrackingConfig::new(bounds, Signal::Cpu, Amount::percent(60));
+        let policies: [(&str, Box<dyn Autoscaler>); 5] = [
+            (
+                "documented",
+                Box::new(Documented::new(DocumentedConfig::new())),
+            ),
+            ("gpu", Box::new(Gpu::new(gpu))),
+            (
+                "knative",
+                Box::new(Knative::new(KnativeConfig::new(bounds, Amount::of(1)))),
+            ),
+            ("threshold", Box::new(Threshold::new(threshold))),
+            ("tracking", Box::new(Tracking::new(tracking))),
+        ];
+        let now = Timestamp::from_millis(86_400_000);
+        let fleet = || Sample::new(Fleet::new(4));
+        let all = |at: Timestamp| {
+            let signals = Signal::ALL.into_iter();
+            signals.fold(fleet(), |sample, signal| {
+                sample.measured(signal, Reading::new(0.5, at))
+            })
+        };
+        for (name, mut policy) in policies {
+            assert!(!policy.decide(&all(now), now).is_blind(), "{name}");
+            assert!(policy.decide(&fleet(), now).is_blind(), "{name}");
+            let stale = all(Timestamp::from_millis(0));
+            assert!(policy.decide(&stale, now).is_blind(), "{name}");
+            assert!(!policy.decide(&all(now), now).is_blind(), "{name}");
+        }
+    }
+}

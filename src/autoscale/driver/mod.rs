@@ -15,6 +15,9 @@
 //! sends the count to an address, such as the scale of a Kubernetes deployment. One driver must run for a target; hold a
 //! lease where several could.
 //!
+//! Metrics have what each turn saw and wanted and what became of it, under the driver's [name](Driver::name); an event says why
+//! replicas change, and when the driver is blind: the table in `src/observe/mod.rs`.
+//!
 //! # Rules
 //!
 //! 1. A count is applied when the fleet does not have it. It is absolute, so that to apply it again does no harm.

@@ -205,7 +205,7 @@ impl Documented {
 
 impl Autoscaler for Documented {
     fn decide(&mut self, sample: &Sample, now: Timestamp) -> Decision {
-        let mut why = Reasoning::with_capacity(2, 6);
+        let mut why = Reasoning::with_capacity(3, 8);
         let ordered = sample.fleet().ordered();
         let capacity = f64::from(ordered) * self.config.capacity.get();
         let rate = sample.fresh(Signal::Rate, self.config.stale.get(), now);
@@ -213,6 +213,10 @@ impl Autoscaler for Documented {
         let used = rate.map(|rate| if rate > 0.0 { rate / capacity } else { 0.0 });
         let (add, rule) = self.adds(sample, used, now);
         let queue = sample.fresh(Signal::Backlog, self.config.stale.get(), now);
+        if rate.is_none() || queue.is_none() {
+            let step = why.step("signals").given("rate", rate.is_some());
+            step.given("backlog", queue.is_some()).gives("missing");
+        }
         let idle = self.idles(used.filter(|_| queue.is_some()), now);
         let wanted = if add > 0 {
             ordered.saturating_add(add.min(self.config.step))
