@@ -140,6 +140,8 @@ async fn a_soak_ends_with_every_seat_free() {
     let service = TenantLayer::by(&pool, of).layer(inner);
     let ends = Rc::new(Ends::default());
     let local = tokio::task::LocalSet::new();
+    // Somebody looks meanwhile.
+    local.spawn_local(handle.clone().drive());
     let mut live = [0_i64; 2];
     let mut done = 0;
     while done < calls {
@@ -183,7 +185,11 @@ async fn a_soak_ends_with_every_seat_free() {
         panicked,
     } = &*ends;
     let all = [answered, refused, cancelled, panicked].map(Cell::get);
-    println!("answered, refused, cancelled, panicked: {all:?}; bytes: {live:?}");
+    let left = (handle.in_flight(), handle.waiting());
+    println!("answered, refused, cancelled, panicked: {all:?}");
+    println!(
+        "seats in use and calls waiting at the end: {left:?}; bytes half-way and at the end: {live:?}"
+    );
     assert_eq!(all.iter().sum::<u64>(), calls);
     assert!(
         all.iter().all(|n| *n > calls / 500),

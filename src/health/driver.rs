@@ -245,21 +245,18 @@ impl Health {
     }
 
     fn tell_news(&self) {
-        let now = rt::now();
         let mut told = lock(&self.0.told);
-        let rows = lock(&self.0.rows);
-        let each = self.0.names.iter().zip(told.iter_mut()).zip(rows.iter());
-        let news = each.filter_map(|((name, told), rows)| {
-            let is = rows.verdict(now);
+        let verdicts = self.verdicts();
+        let each = told.iter_mut().zip(verdicts);
+        let news = each.filter_map(|(told, (name, is))| {
             let was = std::mem::replace(told, is);
             (was != is).then_some((name, was, is))
         });
         let news: Vec<_> = news.collect();
-        drop(rows);
         drop(told);
         for (name, was, is) in news {
-            observe::component_changed(&self.0.name, name, was, is);
-            self.tell_verdict(name);
+            observe::component_changed(&self.0.name, &name, was, is);
+            self.tell_verdict(&name);
         }
     }
 
