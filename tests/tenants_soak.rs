@@ -1,7 +1,8 @@
 //! A soak of the admission of tenants: calls of many tenants that are cancelled, panic, hang past their time and come back,
 //! while tiers, quotas and the capacity change. At the end no seat is in use and the memory is at its bound.
 //!
-//! 100,000 calls in virtual time; `MAINSTAY_SOAK=10000000` makes it ten million. `MAINSTAY_SEED=7` repeats a run.
+//! 100,000 calls in virtual time; `MAINSTAY_SOAK=10000000` makes it ten million. `MAINSTAY_SEED=7` repeats a run. Then as many
+//! on four threads, where nothing sleeps and a seed repeats what is asked for, but not in which order.
 
 #![expect(
     clippy::unwrap_used,
@@ -12,7 +13,11 @@
 )]
 
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::pin::pin;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::task::Poll;
 use std::time::Duration;
 
 use mainstay::error::{AsRejected, Reason};
@@ -49,30 +54,30 @@ impl Chance {
     }
 }
 
-fn config(chance: &Chance) -> TenantConfig {
+fn config(mut below: impl FnMut(u64) -> u64) -> TenantConfig {
     let tiers = TIERS.map(|name| {
-        let reserved = chance.below(20) as u8;
-        let held = chance.below(u64::from(reserved) + 1) as u8;
+        let reserved = below(20) as u8;
+        let held = below(u64::from(reserved) + 1) as u8;
         Tier::new(name)
-            .weight(Weight::of(1 + chance.below(9) as u16))
+            .weight(Weight::of(1 + below(9) as u16))
             .reserved(Ratio::percent(reserved))
             .held(Ratio::percent(held))
-            .limit(Ratio::percent(40 + chance.below(60) as u8))
-            .tenant_share(Ratio::percent(5 + chance.below(95) as u8))
-            .tenant_queue(1 + chance.below(20) as u32)
-            .queue(10 + chance.below(100) as u32)
-            .shed(chance.below(3) as u8)
-            .patience(Period::millis(1 + chance.below(300) as u32))
+            .limit(Ratio::percent(40 + below(60) as u8))
+            .tenant_share(Ratio::percent(5 + below(95) as u8))
+            .tenant_queue(1 + below(20) as u32)
+            .queue(10 + below(100) as u32)
+            .shed(below(3) as u8)
+            .patience(Period::millis(1 + below(300) as u32))
     });
-    let capacity = count(1 + chance.below(48) as u32);
+    let capacity = count(1 + below(48) as u32);
     let scheduler = SchedulerConfig::new(capacity, Tiers::new(tiers).unwrap())
         .queue(150)
         .tenants(count(KNOWN));
     let config = TenantConfig::of(scheduler);
-    if chance.below(2) == 0 {
+    if below(2) == 0 {
         return config;
     }
-    let per_second = 1 + chance.below(1_000) as u32;
+    let per_second = 1 + below(1_000) as u32;
     config
         .quota("smb", Rate::burst(per_second, Period::secs(1)))
         .unwrap()
@@ -101,18 +106,23 @@ fn one_more(n: &Cell<u64>) {
     n.set(n.get() + 1);
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_soak_ends_with_every_seat_free() {
-    let (seed, calls) = (number("MAINSTAY_SEED", 7), number("MAINSTAY_SOAK", 100_000));
-    println!("MAINSTAY_SEED={seed} MAINSTAY_SOAK={calls}");
+/// Panics that were asked for are nothing to print.
+fn hush() {
     std::panic::set_hook(Box::new(|info| {
         let told = info.payload().downcast_ref::<&str>();
         if told.is_none_or(|told| *told != "told to") {
             eprintln!("{info}");
         }
     }));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_soak_ends_with_every_seat_free() {
+    let (seed, calls) = (number("MAINSTAY_SEED", 7), number("MAINSTAY_SOAK", 100_000));
+    println!("MAINSTAY_SEED={seed} MAINSTAY_SOAK={calls}");
+    hush();
     let chance = Chance(Rc::new(RefCell::new(Rng::new(seed))));
-    let pool = TenantPool::new("soak", config(&chance)).unwrap();
+    let pool = TenantPool::new("soak", config(|n| chance.below(n))).unwrap();
     let handle = pool.handle();
     let running = Rc::new(Cell::new(0_u32));
     let work = Rc::clone(&running);
@@ -154,7 +164,7 @@ async fn a_soak_ends_with_every_seat_free() {
                         tokio::time::sleep(Duration::from_micros(chance.below(4_000))).await;
                     }
                     match chance.below(400) {
-                        0 => handle.reload(config(&chance)).unwrap(),
+                        0 => handle.reload(config(|n| chance.below(n))).unwrap(),
                         1 => handle.resize(count(1 + chance.below(64) as u32)),
                         _ => {}
                     }
@@ -249,4 +259,119 @@ where
             one_more(&ends.refused);
         }
     }
+}
+
+/// Lets others have their turn so often.
+async fn yields(times: u64) {
+    for _ in 0..times {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// What `call` comes to, or nothing if it is dropped before.
+async fn unless<T>(call: impl Future<Output = T>, dropped: impl Future) -> Option<T> {
+    let (mut call, mut dropped) = (pin!(call), pin!(dropped));
+    poll_fn(|cx| {
+        if let Poll::Ready(ended) = call.as_mut().poll(cx) {
+            return Poll::Ready(Some(ended));
+        }
+        dropped.as_mut().poll(cx).map(|_| None)
+    })
+    .await
+}
+
+/// Threads take, wait for, give up and give back seats at once, while others change their number.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_soak_on_threads_ends_with_every_seat_free() {
+    const CALLERS: u64 = 16;
+    let (seed, calls) = (number("MAINSTAY_SEED", 7), number("MAINSTAY_SOAK", 100_000));
+    println!("MAINSTAY_SEED={seed} MAINSTAY_SOAK={calls}");
+    hush();
+    let mut rng = Rng::new(seed);
+    let pool = TenantPool::new("threads", config(|n| rng.next_u64() % n)).unwrap();
+    let inner = service_fn(|call: Call| async move {
+        yields(call.takes.as_nanos() as u64).await;
+        if call.fate == 2 {
+            std::panic::panic_any("told to");
+        }
+        Ok::<_, BoxError>(())
+    });
+    let service = TenantLayer::by(&pool, of).layer(inner);
+    let ends = std::sync::Arc::new([const { AtomicU64::new(0) }; 4]);
+    let caller = |mut rng: Rng| {
+        let (service, ends) = (service.clone(), std::sync::Arc::clone(&ends));
+        async move {
+            for _ in 0..calls / CALLERS {
+                let mut below = |n: u64| rng.next_u64() % n;
+                let tenant = if below(3) == 0 {
+                    below(3)
+                } else {
+                    below(TENANTS)
+                };
+                let call = Call {
+                    tenant: (below(50) > 0)
+                        .then(|| Tenant::new(tenant, TIERS[(tenant % 3) as usize])),
+                    fate: below(60),
+                    takes: Duration::from_nanos(below(4)),
+                };
+                let patience = (below(4) == 0).then(|| below(6));
+                let dropped = async {
+                    match patience {
+                        Some(patience) => yields(patience).await,
+                        // Woken by nobody but who has a seat for it.
+                        None => std::future::pending().await,
+                    }
+                };
+                let call = unless(service.clone().oneshot(call), dropped);
+                let call = std::panic::AssertUnwindSafe(call);
+                let end = match futures::FutureExt::catch_unwind(call).await {
+                    Ok(Some(Ok(()))) => 0,
+                    Ok(Some(Err(error))) => {
+                        assert!(error.as_rejected().is_some(), "{error}");
+                        1
+                    }
+                    Ok(None) => 2,
+                    Err(_) => 3,
+                };
+                ends[end].fetch_add(1, Relaxed);
+            }
+        }
+    };
+    let callers: Vec<_> = (0..CALLERS)
+        .map(|_| tokio::spawn(caller(rng.fork())))
+        .collect();
+    let over = std::sync::Arc::new(AtomicBool::new(false));
+    let changes = tokio::spawn({
+        let (handle, over) = (pool.handle(), std::sync::Arc::clone(&over));
+        async move {
+            while !over.load(Relaxed) {
+                let mut below = |n: u64| rng.next_u64() % n;
+                match below(3) {
+                    0 => handle.resize(count(1 + below(64) as u32)),
+                    1 => drop(handle.tiers()),
+                    _ => handle.reload(config(below)).unwrap(),
+                }
+                yields(20).await;
+            }
+        }
+    });
+    for caller in callers {
+        caller.await.unwrap();
+    }
+    over.store(true, Relaxed);
+    changes.await.unwrap();
+    let all = [0, 1, 2, 3].map(|end| ends[end].load(Relaxed));
+    let handle = pool.handle();
+    let left = (handle.in_flight(), handle.waiting());
+    println!("answered, refused, cancelled, panicked: {all:?}");
+    println!("seats in use and calls waiting at the end: {left:?}");
+    assert_eq!(left, (0, 0), "{handle:?}");
+    assert_eq!(handle.top(RankBy::InFlight, 1), []);
+    assert_eq!(handle.top(RankBy::Waiting, 1), []);
+    assert_eq!(all.iter().sum::<u64>(), calls / CALLERS * CALLERS);
+    assert!(
+        all.iter().all(|n| *n > calls / 1_000),
+        "each of them happened"
+    );
+    assert!(handle.tenants() <= KNOWN as usize && handle.scheduled_tenants() <= KNOWN as usize);
 }
