@@ -246,13 +246,13 @@ where
     };
     let call = std::panic::AssertUnwindSafe(async {
         let call = mainstay::scope::Scoped::new(scope, || service.oneshot(call));
-        tokio::time::timeout(patience, call).await
+        unless(call, tokio::time::sleep(patience)).await
     });
     match futures::FutureExt::catch_unwind(call).await {
         Err(_) => one_more(&ends.panicked),
-        Ok(Err(_late)) => one_more(&ends.cancelled),
-        Ok(Ok(Ok(()))) => one_more(&ends.answered),
-        Ok(Ok(Err(error))) => {
+        Ok(None) => one_more(&ends.cancelled),
+        Ok(Some(Ok(()))) => one_more(&ends.answered),
+        Ok(Some(Err(error))) => {
             let rejected = error.as_rejected().unwrap();
             let has_hint = rejected.hint().is_some_and(|after| !after.is_zero());
             assert!(has_hint || rejected.reason() == Reason::DeadlineExceeded);
@@ -268,14 +268,15 @@ async fn yields(times: u64) {
     }
 }
 
-/// What `call` comes to, or nothing if it is dropped before.
+/// What `call` comes to, or nothing if it is dropped before; also where it has just been granted its seat and was not asked
+/// yet.
 async fn unless<T>(call: impl Future<Output = T>, dropped: impl Future) -> Option<T> {
     let (mut call, mut dropped) = (pin!(call), pin!(dropped));
     poll_fn(|cx| {
-        if let Poll::Ready(ended) = call.as_mut().poll(cx) {
-            return Poll::Ready(Some(ended));
+        if dropped.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(None);
         }
-        dropped.as_mut().poll(cx).map(|_| None)
+        call.as_mut().poll(cx).map(Some)
     })
     .await
 }
