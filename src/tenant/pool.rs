@@ -295,7 +295,7 @@ impl Pool {
                 }
                 Arrived::Refused(no) => {
                     self.held_back();
-                    return Entry::Refused(self.refusal(&whose, no));
+                    return Entry::Refused(self.refusal(&whose, no, now));
                 }
                 Arrived::Stale => whose = self.look_up(caller, scope),
             }
@@ -305,13 +305,14 @@ impl Pool {
         match self.desk.join(&whose, scope.ends(), now) {
             Arrived::Seated(taken) => Entry::Seated(TenantSeat::taken(self, taken)),
             Arrived::Waits(place, until) => Entry::Waits(Wait::new(self, place, until, whose, now)),
-            Arrived::Refused(no) => Entry::Refused(self.refusal(&whose, no)),
+            Arrived::Refused(no) => Entry::Refused(self.refusal(&whose, no, now)),
             Arrived::Stale => Entry::Refused(self.refusal(
                 &whose,
                 No {
                     why: Why::Said(Refusal::TenantFull),
                     after: None,
                 },
+                now,
             )),
         }
     }
@@ -323,7 +324,7 @@ impl Pool {
         }
     }
 
-    pub(super) fn refusal(&self, whose: &Whose, no: No) -> Rejected {
+    pub(super) fn refusal(&self, whose: &Whose, no: No, now: Tick) -> Rejected {
         let reason = match no.why {
             Why::Waited => Reason::QueueTimeout,
             Why::Said(Refusal::Deadline) => Reason::DeadlineExceeded,
@@ -339,14 +340,14 @@ impl Pool {
         }
         self.rejections.note(&rejected);
         self.count(whose, reason);
-        self.shed(whose, reason);
+        self.shed(whose, reason, now);
         rejected
     }
 
-    fn shed(&self, whose: &Whose, reason: Reason) {
+    fn shed(&self, whose: &Whose, reason: Reason, now: Tick) {
         if Shedding::is_for(reason)
             && let Some(tier) = self.shedding.get(whose.tier.place())
-            && tier.refused(rt::now())
+            && tier.refused(now)
         {
             observe::tier_sheds(self.name(), whose.name.as_str(), reason);
         }
@@ -364,9 +365,9 @@ impl Pool {
     }
 
     /// A call that waited since then has its seat.
-    pub(super) fn waited(&self, whose: &Whose, since: Tick) {
-        let waited = rt::now().since(since);
-        self.waits.waited(self.name(), whose.tier.place(), waited);
+    pub(super) fn waited(&self, whose: &Whose, since: Tick, now: Tick) {
+        let tier = whose.tier.place();
+        self.waits.waited(self.name(), tier, now.since(since));
     }
 
     fn patience(&self, tier: TierId) -> Duration {

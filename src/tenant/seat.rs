@@ -170,11 +170,11 @@ impl Wait {
         match seat {
             Ok(seat) => {
                 self.span.end(|| Ended::well("admitted"));
-                pool.waited(&self.whose, self.since);
+                pool.waited(&self.whose, self.since, rt::now());
                 Ok(seat)
             }
             Err(no) => {
-                let rejected = pool.refusal(&self.whose, no);
+                let rejected = pool.refusal(&self.whose, no, rt::now());
                 self.span.end(|| Ended::rejected(rejected.reason()));
                 Err(rejected)
             }
