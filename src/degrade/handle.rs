@@ -233,6 +233,21 @@ impl Degrade {
         drop(self.change(|machine, now| Ok(machine.reload(ladder, now))));
     }
 
+    /// Whether the ladder says something about every capability that has a gate.
+    #[cfg(feature = "serde")]
+    pub(crate) fn fits(&self, ladder: &Ladder) -> Result<(), ConfigError> {
+        let inner = lock(&self.0.inner);
+        let mut gates = inner.doors.keys();
+        match gates.find(|gate| ladder.capability(gate).is_none()) {
+            Some(gate) => {
+                let names: Vec<_> = ladder.capabilities().collect();
+                let expected = format!("{gate} among them, which has a gate");
+                Err(ConfigError::new("capabilities", names.join(", "), expected))
+            }
+            None => Ok(()),
+        }
+    }
+
     /// All that holds now.
     #[must_use]
     pub fn status(&self) -> Status {

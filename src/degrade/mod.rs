@@ -35,6 +35,8 @@
 //! | what is a score of a component? | [`Component::degraded_at`], [`Component::down_at`] | half, a tenth |
 //! | what does a component count as while nothing is known? | [`Component::unknown`] | what was known last |
 //!
+//! All of it can stand in a [file](crate::settings), or in one of its own: a [`Ladder`] implements serde's traits.
+//!
 //! An operator [pins](Degradation::pin) a level or a capability, with a name, a reason and an end.
 //!
 //! # Example
@@ -64,6 +66,8 @@ mod mode;
 mod pace;
 mod parts;
 mod reading;
+#[cfg(feature = "serde")]
+mod settings;
 mod when;
 
 pub use crate::order::Order;

@@ -214,6 +214,12 @@ impl TenantHandle {
     pub fn reload(&self, config: impl Into<TenantConfig>) -> Result<(), ConfigError> {
         self.pool.reload(config.into())
     }
+
+    /// Whether [`reload`](Self::reload) would take these.
+    #[cfg(feature = "serde")]
+    pub(crate) fn fits(&self, config: &TenantConfig) -> Result<(), ConfigError> {
+        self.pool.fits(config)
+    }
 }
 
 impl fmt::Debug for TenantHandle {

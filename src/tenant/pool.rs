@@ -372,16 +372,7 @@ impl Pool {
     /// Replaces the settings, as far as they can be: see [`TenantHandle::reload`].
     pub(super) fn reload(&self, config: TenantConfig) -> Result<(), ConfigError> {
         let mut current = lock(&self.config);
-        fits(&self.desk, config.scheduler.capacity())?;
-        if current.adaptive.is_some() != config.adaptive.is_some() {
-            let given = if config.adaptive.is_some() {
-                "an adaptive limit"
-            } else {
-                "a fixed capacity"
-            };
-            let expected = "a capacity that moves if it moved before, and else one that does not";
-            return Err(ConfigError::new("adaptive", given, expected));
-        }
+        self.takes(&config)?;
         let now = rt::now();
         self.desk.reload(config.tiers().clone(), now)?;
         if self.drive.is_none() {
@@ -390,6 +381,28 @@ impl Pool {
         *current = config.clone();
         drop(current);
         self.put_in_force(config, now);
+        Ok(())
+    }
+
+    /// Whether [`reload`](Self::reload) would take these: all that it asks for is settled when the pool is made.
+    #[cfg(feature = "serde")]
+    pub(super) fn fits(&self, config: &TenantConfig) -> Result<(), ConfigError> {
+        self.takes(config)?;
+        let tiers = config.tiers();
+        self.desk.look(|scheduler| scheduler.takes(tiers))
+    }
+
+    fn takes(&self, config: &TenantConfig) -> Result<(), ConfigError> {
+        fits(&self.desk, config.scheduler.capacity())?;
+        if self.drive.is_some() != config.adaptive.is_some() {
+            let given = if config.adaptive.is_some() {
+                "an adaptive limit"
+            } else {
+                "a fixed capacity"
+            };
+            let expected = "a capacity that moves if it moved before, and else one that does not";
+            return Err(ConfigError::new("adaptive", given, expected));
+        }
         Ok(())
     }
 
