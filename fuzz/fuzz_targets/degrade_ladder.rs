@@ -61,20 +61,24 @@ fn seed(text: &str) -> u64 {
     text.bytes().fold(start, hash)
 }
 
+fn below(rng: &mut Rng, n: u32) -> u32 {
+    u32::try_from(rng.next_u64() % u64::from(n)).expect("less than n")
+}
+
 fn share(rng: &mut Rng) -> f64 {
     // Near the ends of bands as well as between them.
-    f64::from(u32::try_from(rng.below(101)).expect("a percentage")) / 100.0
+    f64::from(below(rng, 101)) / 100.0
 }
 
 /// Anything, and something of the same kind that is no better.
 fn pair(rng: &mut Rng) -> (Reading, Reading) {
     let worst = [Verdict::Up, Verdict::Degraded, Verdict::Down];
-    match rng.below(3) {
+    match below(rng, 3) {
         0 => (Reading::UNKNOWN, Reading::UNKNOWN),
         1 => {
-            let at = rng.below(3);
-            let to = at + rng.below(3 - at);
-            let verdict = |at: u64| worst[usize::try_from(at).expect("one of three")];
+            let at = below(rng, 3);
+            let to = at + below(rng, 3 - at);
+            let verdict = |at: u32| worst[at as usize];
             (verdict(at).into(), verdict(to).into())
         }
         _ => {
@@ -113,7 +117,7 @@ fn run(ladder: Ladder, rng: &mut Rng) {
         let (reading, _) = pair(rng);
         let told = system.observe(name, reading, now);
         drop(told.expect("a component"));
-        now = now + Duration::from_secs(rng.below(120));
+        now = now + Duration::from_secs(below(rng, 120).into());
         system.decide(now);
         assert!(system.level() < system.ladder().levels().len());
     }
