@@ -171,7 +171,6 @@ macro_rules! kinds {
         /// The settings of one policy, of any kind.
         #[derive(Clone, Debug, PartialEq)]
         #[non_exhaustive]
-        #[expect(clippy::large_enum_variant, reason = "it is made once, for a stack too")]
         pub enum Policy {
             $(
                 $(#[$doc])+

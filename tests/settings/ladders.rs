@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use mainstay::deadline::DeadlineLayer;
 use mainstay::degrade::{Degrade, Fact, Kind, Ladder, Level, Mode, Reading, When};
 use mainstay::health::Verdict;
+use mainstay::num::Period;
 use mainstay::presets;
 use mainstay::settings::{Live, Settings, Unchecked};
 use mainstay::tenant::{Caller, Tenant, TenantLayer, TenantPool};
@@ -275,6 +277,42 @@ async fn a_ladder_is_replaced_while_it_runs() {
     reload(&live, &ours).unwrap();
     assert_eq!((told(), pictures.kind()), (1, Kind::Full));
     assert_eq!(degrade.status().level, 1, "the level is still the fact's");
+}
+
+/// What does not fit one of them leaves all of them as they were, whichever was given first.
+#[tokio::test(start_paused = true)]
+async fn one_that_does_not_fit_leaves_all_as_they_were() {
+    let text = |pool: &str, capability: &str, deadline: &str| {
+        format!(
+            "[tenant_pools.p]\ncapacity = 5\ntiers = [{{ name = '{pool}' }}]
+            [ladders.l]\nlevels = [{{ name = '0' }}]\ncapabilities = ['{capability}']
+            [deadlines]\nsearch = '{deadline}'"
+        )
+    };
+    let settings: Settings = toml::from_str(&text("fits-all", "x", "1s")).unwrap();
+    let pool = TenantPool::new("p", settings.tenant_pool("p").unwrap()).unwrap();
+    let degrade = Degrade::new(settings.ladder("l").unwrap());
+    let gate = degrade.gate("x").unwrap();
+    let search = DeadlineLayer::new("search", settings.deadline("search").unwrap());
+    let live = Live::new()
+        .deadline("search", search.handle())
+        .tenant_pool("p", pool.handle())
+        .ladder("l", degrade);
+    let both = reload(&live, &text("fits-none", "y", "2s")).unwrap_err();
+    assert!(
+        both.contains("tenant_pools.p.tiers: expected")
+            && both.contains("ladders.l.capabilities: expected"),
+        "{both}"
+    );
+    for (pool, capability) in [("fits-all", "y"), ("fits-none", "x")] {
+        reload(&live, &text(pool, capability, "2s")).unwrap_err();
+    }
+    assert_eq!(search.handle().limit(), Period::secs(1));
+    reload(&live, &text("fits-all", "x", "2s")).unwrap();
+    assert_eq!(
+        (search.handle().limit(), gate.kind()),
+        (Period::secs(2), Kind::Full)
+    );
 }
 
 /// A ladder of code is replaced by one of a file, facts and all.
