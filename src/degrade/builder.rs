@@ -151,7 +151,8 @@ impl LadderBuilder {
 
         let row = |cells: &[Cell]| -> Vec<Mode> {
             let mode = |capability: &Arc<str>| {
-                let cell = cells.iter().find(|cell| cell.capability == *capability);
+                let at = cells.binary_search_by(|cell| cell.capability.cmp(capability));
+                let cell = at.ok().and_then(|at| cells.get(at));
                 cell.map_or(Mode::Full, |cell| cell.mode.clone())
             };
             capabilities.iter().map(mode).collect()

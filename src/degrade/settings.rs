@@ -4,6 +4,7 @@
 //! the parts, whatever is wrong with one value by its place.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::builder::LadderBuilder;
@@ -210,7 +211,7 @@ impl Setting for Ladder {
     }
 
     fn write(&self) -> Given {
-        let stated: Vec<_> = self.cells().map(|(_, cell)| cell.capability()).collect();
+        let stated: BTreeSet<_> = self.cells().map(|(_, cell)| cell.capability()).collect();
         let others = self.capabilities().filter(|name| !stated.contains(name));
         let facts = self.facts.iter().map(|rung| write_fact(self, rung));
         table([
