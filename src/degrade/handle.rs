@@ -237,15 +237,21 @@ impl Degrade {
     #[cfg(feature = "serde")]
     pub(crate) fn fits(&self, ladder: &Ladder) -> Result<(), ConfigError> {
         let inner = lock(&self.0.inner);
-        let mut gates = inner.doors.keys();
-        match gates.find(|gate| ladder.capability(gate).is_none()) {
-            Some(gate) => {
-                let names: Vec<_> = ladder.capabilities().collect();
-                let expected = format!("{gate} among them, which has a gate");
-                Err(ConfigError::new("capabilities", names.join(", "), expected))
-            }
-            None => Ok(()),
+        let mut gone = inner
+            .doors
+            .keys()
+            .filter(|gate| ladder.capability(gate).is_none());
+        // A few of them are enough to see what is meant.
+        let some: Vec<_> = gone.by_ref().take(8).map(|gate| &**gate).collect();
+        if some.is_empty() {
+            return Ok(());
         }
+        let expected = format!(
+            "every capability that has a gate, {} among them",
+            some.join(", ")
+        );
+        let found = format!("{} without", some.len() + gone.count());
+        Err(ConfigError::new("capabilities", found, expected))
     }
 
     /// All that holds now.

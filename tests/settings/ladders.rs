@@ -265,7 +265,7 @@ async fn a_ladder_is_replaced_while_it_runs() {
         ),
         (
             shop("full").replace("pictures", "picture"),
-            "ladders.shop.capabilities: expected pictures among them, which has a gate, got picture",
+            "ladders.shop.capabilities: expected every capability that has a gate, pictures among them, got 1 without",
         ),
         (String::new(), "ladders.shop: expected a table, got nothing"),
     ] {
