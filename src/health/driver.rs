@@ -19,6 +19,7 @@ use std::task::Poll;
 
 use super::consecutive::{Consecutive, ConsecutiveConfig};
 use super::probe::Watch;
+use super::sample::{Sample, Why};
 use super::tilt::Tilt;
 use super::verdict::Verdict;
 use crate::degrade::{Degrade, Reading};
@@ -26,6 +27,7 @@ use crate::error::{ConfigError, ConfigErrors};
 use crate::num::Period;
 use crate::rng::Rng;
 use crate::rt;
+use crate::scope::{Scope, Scoped};
 use crate::sync::{Mutex, lock};
 
 /// The health of the components that a service needs. Clones are the same one.
@@ -63,6 +65,8 @@ struct Shared {
     needed: Vec<usize>,
     is_draining: AtomicBool,
     rows: Mutex<Vec<Consecutive>>,
+    /// Why the last sample of each was not good.
+    whys: Mutex<Vec<Option<Why>>>,
     ladder: Option<Degrade>,
     tolerance: Period,
     calm: Period,
@@ -125,8 +129,16 @@ impl Health {
             let expected = format!("one of {}", self.0.names.join(", "));
             return Err(ConfigError::new("component", component, expected));
         };
-        self.observe(at, sample);
+        self.observe(at, sample.into());
         Ok(())
+    }
+
+    /// Why the last sample of a component was not good; `None` where it was, where the look told no reason, and where there is
+    /// no such component.
+    #[must_use]
+    pub fn why(&self, component: &str) -> Option<Why> {
+        let at = self.0.names.iter().position(|name| **name == *component)?;
+        lock(&self.0.whys).get(at).copied().flatten()
     }
 
     /// What is known of a component; `None` if there is no such component.
@@ -156,11 +168,18 @@ impl Health {
         let needed = |at: usize| self.0.needed.contains(&at);
         let components = verdicts.into_iter().enumerate();
         Readiness {
-            is_draining: self.0.is_draining.load(Ordering::Acquire),
+            is_draining: self.is_draining(),
             components: components
                 .map(|(at, (name, verdict))| (name, verdict, needed(at)))
                 .collect(),
+            whys: lock(&self.0.whys).clone(),
         }
+    }
+
+    /// Whether this process ends soon: [`drain`](Self::drain).
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.0.is_draining.load(Ordering::Acquire)
     }
 
     /// This process ends soon, or does again not: with `true` it is not ready, whatever else holds.
@@ -180,13 +199,13 @@ impl Health {
             let ended = rt::now();
             // A look that ended long after its time was over: the process stood still meanwhile.
             tilt.woke(ended.min(began + watch.timeout.get()), ended);
-            let is_good = sample == Verdict::Up;
+            let is_good = sample.verdict() == Verdict::Up;
             self.observe(
                 at,
-                if is_good {
+                if is_good || !tilt.is_tilted(ended) {
                     sample
                 } else {
-                    tilt.vote(sample, ended)
+                    Sample::unknown(Why::Tilted)
                 },
             );
             let jitter = watch.every.get().mul_f64(watch.jitter.get() * rng.unit());
@@ -195,27 +214,33 @@ impl Health {
     }
 
     /// One look: what it saw, or `Down` if it took too long or panicked.
-    async fn look(&self, watch: &Watch) -> Verdict {
-        let Ok(look) = catch_unwind(AssertUnwindSafe(|| (watch.look)())) else {
-            return Verdict::Down;
+    async fn look(&self, watch: &Watch) -> Sample {
+        let until = rt::now() + watch.timeout.get();
+        // A look over the network can say to the other side how long it waits.
+        let look = || Scoped::new(Scope::current().until(until), || (watch.look)());
+        let Ok(look) = catch_unwind(AssertUnwindSafe(look)) else {
+            return Sample::down(Why::Panicked);
         };
-        let mut look = look;
-        let mut sleep = pin!(rt::sleep_until(rt::now() + watch.timeout.get()));
+        let mut look = pin!(look);
+        let mut sleep = pin!(rt::sleep_until(until));
         poll_fn(|cx| {
             match catch_unwind(AssertUnwindSafe(|| look.as_mut().poll(cx))) {
                 Ok(Poll::Ready(seen)) => return Poll::Ready(seen),
                 Ok(Poll::Pending) => {}
-                Err(_) => return Poll::Ready(Verdict::Down),
+                Err(_) => return Poll::Ready(Sample::down(Why::Panicked)),
             }
-            sleep.as_mut().poll(cx).map(|()| Verdict::Down)
+            sleep.as_mut().poll(cx).map(|()| Sample::down(Why::TimedOut))
         })
         .await
     }
 
-    fn observe(&self, at: usize, sample: Verdict) {
+    fn observe(&self, at: usize, sample: Sample) {
         let now = rt::now();
         if let Some(rows) = lock(&self.0.rows).get_mut(at) {
-            rows.observe(sample, now);
+            rows.observe(sample.verdict(), now);
+        }
+        if let Some(why) = lock(&self.0.whys).get_mut(at) {
+            *why = sample.why();
         }
         self.tell();
     }
@@ -332,6 +357,7 @@ impl HealthBuilder {
             needed,
             is_draining: AtomicBool::new(false),
             names: all.iter().map(|(name, _)| Arc::clone(name)).collect(),
+            whys: Mutex::new(vec![None; all.len()]),
             rows: Mutex::new(
                 all.iter()
                     .map(|(_, rows)| Consecutive::new(*rows))
@@ -347,11 +373,12 @@ impl HealthBuilder {
 /// Whether a process should be sent calls: [`Health::readiness`].
 ///
 /// Its text is a line for each component, as Kubernetes' own checks print them: `[+]` where it does not stand in the way,
-/// `[-]` where it does.
+/// `[-]` where it does; and where it is not up, why the last look at it was not good.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Readiness {
     is_draining: bool,
     components: Vec<(Arc<str>, Verdict, bool)>,
+    whys: Vec<Option<Why>>,
 }
 
 impl Readiness {
@@ -383,9 +410,15 @@ const fn stands_in_the_way((_, verdict, is_needed): &(Arc<str>, Verdict, bool)) 
 
 impl fmt::Display for Readiness {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for each @ (name, verdict, _) in &self.components {
+        for (each, why) in self.components.iter().zip(&self.whys) {
+            let (name, verdict, _) = each;
             let sign = if stands_in_the_way(each) { '-' } else { '+' };
-            writeln!(f, "[{sign}]{name} {verdict}")?;
+            match why {
+                Some(why) if *verdict != Verdict::Up => {
+                    writeln!(f, "[{sign}]{name} {verdict}: {why}")?;
+                }
+                _ => writeln!(f, "[{sign}]{name} {verdict}")?,
+            }
         }
         if self.is_draining {
             writeln!(f, "[-]draining")?;
