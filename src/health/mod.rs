@@ -52,6 +52,8 @@ mod driver;
 mod expected;
 #[cfg(feature = "grpc")]
 mod grpc;
+#[cfg(feature = "tower")]
+mod known;
 mod phi;
 #[cfg(feature = "tower")]
 mod probe;
