@@ -9,6 +9,10 @@
     reason = "a test panics to fail, and waits on the paused clock"
 )]
 
+#[path = "queue/http.rs"]
+mod http;
+#[path = "queue/sealed.rs"]
+mod sealed;
 #[path = "queue/world.rs"]
 mod world;
 
@@ -627,4 +631,38 @@ async fn what_is_durable_says_who_waits_behind_whom() {
             after: None
         }
     );
+}
+
+#[tokio::test]
+async fn a_file_keeps_a_queue_over_a_restart() {
+    use mainstay::journal::sqlite::SqliteJournal;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("queue.sqlite");
+    let (_degrade, gate) = levels();
+    let world = World::new();
+    let config = quick().look(Period::millis(20));
+    {
+        let journal = Arc::new(SqliteJournal::open(&path).unwrap());
+        let queue = Queue::open("ledger", journal, config).await.unwrap();
+        for n in 1..=20 {
+            for account in 1..=3 {
+                queue
+                    .enqueue(posting(account, n).draft().unwrap())
+                    .await
+                    .unwrap();
+            }
+        }
+    }
+    let journal = Arc::new(SqliteJournal::open(&path).unwrap());
+    let queue = Queue::open("ledger", journal, config).await.unwrap();
+    assert_eq!(queue.status().depth, 60);
+    let drain = queue.drain(gate, Postings, world.service());
+    while !queue.is_idle() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    for account in 1..=3 {
+        assert_eq!(world.applied(account), (1..=20).collect::<Vec<_>>());
+    }
+    assert_eq!(world.calls().len(), 60);
+    drain.stop().await;
 }
