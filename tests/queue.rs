@@ -188,7 +188,7 @@ async fn poison_stops_its_lane_until_an_operator_has_decided() {
     let drain = queue.drain(gate.clone(), Postings, world.service());
     sleep(30).await;
     assert_eq!(world.applied(1), [1]);
-    assert_eq!(world.applied(2), []);
+    assert!(world.applied(2).is_empty());
     assert_eq!(world.applied(3), [1, 2, 3], "another lane goes on");
     assert_eq!(world.calls().len(), 6, "poison is asked for once");
     let incidents = queue.poisoned(10).await.unwrap();
@@ -338,7 +338,7 @@ async fn a_restart_finds_everything_as_it_was() {
     let drain = queue.drain(gate.clone(), Postings, world.service());
     degrade.unpin("writes", order()).unwrap();
     sleep(5).await;
-    assert_eq!(world.applied(1), [], "its first is poison still");
+    assert!(world.applied(1).is_empty(), "its first is poison still");
     assert_eq!(world.applied(2), [1, 2, 3]);
     drain.stop().await;
 }

@@ -293,8 +293,10 @@ where
                 }
                 ask_at = rt::now() + every;
             }
+            if token.is_none() || seen {
+                self.chores(me).await;
+            }
             if let (Some(me), Some(token), true) = (me, token, seen) {
-                self.chores(Some(me)).await;
                 while let Some(id) = shared.with(|line| line.next(rt::now())) {
                     let turn = Turn {
                         me,
@@ -319,10 +321,13 @@ where
                 biased;
                 () = told(&mut stopped) => {}
                 Some(()) = replays.next() => {}
-                () = shared.wake.notified() => ask_at = rt::now(),
+                () = shared.wake.notified(), if token.is_some() => ask_at = rt::now(),
                 () = &mut hinted => {
                     hinted = hint(journal);
-                    ask_at = rt::now();
+                    match token {
+                        Some(_) => ask_at = rt::now(),
+                        None => self.hinted(),
+                    }
                 }
                 // Its sender lives as long as the keeper.
                 _ = standing.changed() => {}

@@ -291,7 +291,13 @@ impl Line {
     /// This instance owns it from now on.
     pub fn taken(&mut self, found: Found) {
         if self.items.contains_key(&found.id) {
-            self.change(found.id, |item| item.owned = item.is == Is::Waiting);
+            self.change(found.id, |item| {
+                // Retried by somebody else, or it could not be owned.
+                if item.is == Is::Poisoned {
+                    item.anew();
+                }
+                item.owned = item.is == Is::Waiting;
+            });
         } else {
             self.insert(found.owned(true));
         }
