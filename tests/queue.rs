@@ -138,7 +138,7 @@ async fn both_bounds_hold_and_say_when_to_come_back() {
         assert_eq!(ledger.oneshot(posting(1, 4)).await.unwrap(), "queued");
         drain.stop().await;
     }
-    let queue = open(&Arc::default(), quick().entry_bytes(10)).await;
+    let queue = open(&Arc::default(), quick().entry_bytes(4)).await;
     let long = queue.enqueue(posting(1, 1).draft().unwrap()).await;
     assert!(matches!(long, Err(QueueError::TooLong)), "{long:?}");
 }
@@ -347,7 +347,8 @@ async fn a_restart_finds_everything_as_it_was() {
 async fn one_instance_has_the_turn_and_another_takes_it_over() {
     let (_, gate) = levels();
     let (world, journal) = (World::new(), Arc::<MemoryJournal>::default());
-    let (one, two) = (open(&journal, quick()).await, open(&journal, quick()).await);
+    let config = quick().within(Period::secs(300));
+    let (one, two) = (open(&journal, config).await, open(&journal, config).await);
     world.hang(1, 1);
     for n in 1..=3 {
         one.enqueue(posting(1, n).draft().unwrap()).await.unwrap();
@@ -381,7 +382,7 @@ async fn one_instance_has_the_turn_and_another_takes_it_over() {
     let again = one.drain(gate, Postings, world.service());
     sleep(2).await;
     assert_eq!(world.applied(1), [1, 2, 3, 4]);
-    assert!(world.tokens()[3..].iter().all(|token| *token > tokens[1]));
+    assert!(world.tokens()[4..].iter().all(|token| *token > tokens[1]));
     again.stop().await;
 }
 

@@ -279,10 +279,11 @@ fn child_writes() {
             return;
         }
         let layer = QueueLayer::new(gate, queue, Writes);
-        let froms = setting("FROM");
+        let (froms, seed): (_, u64) = (setting("FROM"), setting("SEED").parse().unwrap());
         for (lane, from) in (0..LANES).zip(froms.split(' ')) {
             let from: u32 = from.parse().unwrap();
             let ledger = layer.clone().layer(service.clone());
+            let mut rng = Rng::new(seed ^ u64::from(lane));
             tokio::spawn(async move {
                 for n in from.. {
                     let write = Write { lane, n, token: 0 };
@@ -298,16 +299,16 @@ fn child_writes() {
                             }
                         }
                     }
-                    tokio::time::sleep(Duration::from_millis(1)).await;
+                    tokio::time::sleep(Duration::from_millis(rng.next_u64() % 12)).await;
                 }
             });
         }
-        let mut rng = Rng::new(setting("SEED").parse().unwrap());
+        let mut rng = Rng::new(seed);
         loop {
-            tokio::time::sleep(Duration::from_millis(2 + rng.next_u64() % 15)).await;
             degrade.unpin("writes", order()).unwrap();
-            tokio::time::sleep(Duration::from_millis(2 + rng.next_u64() % 25)).await;
+            tokio::time::sleep(Duration::from_millis(2 + rng.next_u64() % 50)).await;
             degrade.pin("writes", Mode::Queued, order()).unwrap();
+            tokio::time::sleep(Duration::from_millis(2 + rng.next_u64() % 15)).await;
         }
     });
 }

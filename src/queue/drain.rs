@@ -17,7 +17,7 @@ use tower::Service;
 use super::codec::Codec;
 use super::handle::{Queue, Shared};
 use super::lane::EntryId;
-use super::replay::{Turn, replay};
+use super::replay::{Held, Turn, replay};
 use crate::degrade::Gate;
 use crate::journal::{Answer, Beat, InstanceId, Join, Journal, JournalError};
 use crate::num::Period;
@@ -112,14 +112,9 @@ impl Queue {
         let (stop, stopped) = watch::channel(false);
         let codec = Arc::new(codec);
         let start = move |shared: Arc<Shared>, turn, gate: Gate, id| {
-            Task::new(replay(
-                shared,
-                turn,
-                gate,
-                Arc::clone(&codec),
-                service.clone(),
-                id,
-            ))
+            let held = Held::new(shared, id);
+            let (codec, service) = (Arc::clone(&codec), service.clone());
+            Task::new(replay(held, turn, gate, codec, service))
         };
         let driver = Driver {
             shared: Arc::clone(&self.0),
@@ -166,6 +161,8 @@ where
 {
     async fn run(mut self) {
         let shared = Arc::clone(&self.shared);
+        // A second drain of this queue waits for the end of the first.
+        let _alone = shared.draining.lock().await;
         let journal = &*shared.store.journal;
         let mut hinted = hint(journal);
         while !self.is_stopped() {
@@ -240,6 +237,8 @@ where
             stands,
         ));
         let mut replays = FuturesUnordered::new();
+        // One that was dropped has said nothing.
+        shared.with(|line| line.turn_over());
         self.take_part(standing.clone(), &mut replays).await;
         while replays.next().await.is_some() {}
         shared.with(|line| line.turn_over());
@@ -312,10 +311,10 @@ where
                 }
             }
             let due = shared.with(|line| line.poll_timeout()).filter(|_| seen);
-            let wake = due
-                .unwrap_or(Tick::NEVER)
-                .min(ask_at)
-                .min(rt::now() + GATE.min(every));
+            // In doubt it is the lease that is waited for.
+            let ask = stands.instance(now).map_or(Tick::NEVER, |_| ask_at);
+            let wake = due.unwrap_or(Tick::NEVER).min(ask);
+            let wake = wake.min(rt::now() + GATE.min(every));
             let mut stopped = self.stopped.clone();
             tokio::select! {
                 biased;
