@@ -394,7 +394,9 @@ fn killed_at_random_moments_nothing_is_lost_and_nothing_is_done_twice() {
     let mut said = Said::default();
     let mut in_the_middle = 0;
     for _ in 0..kills {
-        let after = Duration::from_micros(2_000 + rng.next_u64() % 70_000);
+        // Most soon, some after the queue has run empty.
+        let most = if rng.next_u64() % 4 == 0 { 300_000 } else { 60_000 };
+        let after = Duration::from_micros(2_000 + rng.next_u64() % most);
         run(
             folder.path(),
             &receiver,
@@ -430,7 +432,8 @@ fn killed_at_random_moments_nothing_is_lost_and_nothing_is_done_twice() {
     let mut again = 0;
     let mut keys = BTreeSet::new();
     for (lane, n, token) in &*deliveries {
-        again += u32::from(!keys.insert((*lane, *n)));
+        let is_new = keys.insert((*lane, *n));
+        again += u32::from(!is_new && n % POISON != 0);
         if let Some((before, turn)) = last.get(lane) {
             assert!(n >= before, "lane {lane}: {n} came after {before}");
             assert!(
@@ -443,7 +446,7 @@ fn killed_at_random_moments_nothing_is_lost_and_nothing_is_done_twice() {
     }
     println!(
         "{kills} kills, {in_the_middle} with entries that waited; {queued} writes were queued and {passed} passed; {again} \
-         deliveries were repeated, and recognised by their keys"
+         deliveries of others than the poisoned ones were repeated, and recognised by their keys"
     );
     assert!(
         in_the_middle > kills / 4,

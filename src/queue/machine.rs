@@ -445,13 +445,10 @@ impl Line {
         });
     }
 
-    /// Its replay was broken off: it waits, and has to be owned again. Does nothing to one that is not under way.
-    pub fn let_go(&mut self, id: EntryId) {
-        if self
-            .items
-            .get(&id)
-            .is_some_and(|item| item.is == Is::UnderWay)
-        {
+    /// This replay of it was broken off: it waits, and has to be owned again. Does nothing when that is settled.
+    pub fn let_go(&mut self, id: EntryId, replay: u32) {
+        let is_it = |item: &Item| item.is == Is::UnderWay && item.replays == replay;
+        if self.items.get(&id).is_some_and(is_it) {
             self.disowned(id);
         }
     }
