@@ -169,6 +169,22 @@ impl Rules {
         taken < capacity & !ANY_HELD
     }
 
+    /// Whether seats may stay with threads while so many are taken, nobody waits, and as many calls more find one.
+    #[inline]
+    pub(super) fn keeps(&self, word: u64) -> bool {
+        let capacity = self.capacity.load(Ordering::Relaxed) & !ANY_HELD;
+        word & LINE == 0 && 2 * u64::from(self.shape.total(word)) <= capacity
+    }
+
+    /// Whether the rules allow what is taken, of this tier by all and of one tenant by so many calls.
+    #[inline]
+    pub(super) fn allows(&self, word: u64, tier: TierId, calls: u32) -> bool {
+        let rule = self.tier(tier);
+        self.keeps(word)
+            && u64::from(self.shape.of(word, tier)) <= rule & FIELD
+            && u64::from(calls) <= rule >> TENANT & FIELD
+    }
+
     /// The seats that stay empty for other tiers.
     fn kept(&self, word: u64, tier: TierId) -> u64 {
         let others = self.shape.each(word).filter(|(other, _)| *other != tier);

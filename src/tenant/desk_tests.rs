@@ -14,7 +14,8 @@ use crate::time::Tick;
 const NOW: Tick = Tick::from_nanos(1_000);
 
 fn desk(capacity: u32, tier: Tier) -> Desk {
-    Desk::new(SchedulerConfig::new(count(capacity), Tiers::new([tier]).unwrap()).tenants(count(16)))
+    let tiers = Tiers::new([tier]).unwrap();
+    Desk::new(SchedulerConfig::new(count(capacity), tiers).tenants(count(16)), 0)
 }
 
 /// A tenant has one of four seats, and one call that waits.
@@ -59,7 +60,7 @@ fn is_empty(desk: &Desk) {
     assert_eq!(desk.in_flight().map(|(_, calls)| calls).sum::<u32>(), 0);
     assert_eq!((slot(desk).calls(), slot(desk).waiting()), (0, 0));
     let whose = whose(desk);
-    assert_eq!(desk.admit(&whose), Ok(()), "nobody waits");
+    assert_eq!(desk.admit(&whose, || NOW), Ok(()), "nobody waits");
     desk.release(Taken::outside(&whose), Tick::ZERO, || NOW);
 }
 
@@ -67,9 +68,9 @@ fn is_empty(desk: &Desk) {
 fn held_back_by_who_looks_in(desk: &Desk) -> Place {
     let whose = whose(desk);
     slot(desk).enter(0, 1).unwrap();
-    assert!(desk.admit(&whose).is_err(), "its tenant has one");
+    assert!(desk.admit(&whose, || NOW).is_err(), "its tenant has one");
     let waiter = waits(desk.join(&whose, Tick::NEVER, NOW));
-    assert!(desk.admit(&whose).is_err(), "somebody waits");
+    assert!(desk.admit(&whose, || NOW).is_err(), "somebody waits");
     slot(desk).take_back();
     waiter
 }
@@ -124,7 +125,7 @@ fn a_count_of_one_tenant_does_not_run_over() {
     let desk = desk(20_000, Tier::new("only").tenant_share(Ratio::ONE));
     let whose = whose(&desk);
     let mut seats = Vec::new();
-    while desk.admit(&whose).is_ok() {
+    while desk.admit(&whose, || NOW).is_ok() {
         seats.push(Taken::outside(&whose));
         assert!(seats.len() <= 20_000, "no more than there are");
     }

@@ -60,6 +60,8 @@ mod handle;
 #[cfg(feature = "tower")]
 mod identify;
 #[cfg(feature = "tower")]
+mod kept;
+#[cfg(feature = "tower")]
 mod layer;
 #[cfg(all(test, mainstay_loom))]
 mod loom_tests;

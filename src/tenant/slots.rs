@@ -80,6 +80,11 @@ impl Slot {
         TenantId::new(self.tenant.load(Relaxed))
     }
 
+    #[cfg(all(test, mainstay_loom))]
+    pub(super) fn belongs_to(&self, tenant: TenantId) {
+        self.tenant.store(tenant.get(), Relaxed);
+    }
+
     /// Counts a call in that has not got a seat yet, if the tenant may have one more.
     #[inline]
     pub(super) fn enter(&self, generation: u32, most: u32) -> Result<(), Closed> {
@@ -98,6 +103,21 @@ impl Slot {
         if before >> ADMITTED == 0 {
             self.rounds.fetch_sub(1, Relaxed);
         }
+    }
+
+    /// A call is over, and so many were admitted that are not counted yet.
+    pub(super) fn leave_and_count(&self, calls: u64) {
+        let add = (calls << ADMITTED).wrapping_sub(CALL);
+        let before = self.word.fetch_add(add, Ordering::AcqRel);
+        if (before >> ADMITTED) + calls > u64::MAX >> ADMITTED {
+            self.rounds.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// So many were admitted that are not counted yet. Says whether it is still their tenant's.
+    pub(super) fn count(&self, generation: u32, calls: u64) -> bool {
+        let counted = self.change(generation, |word| Ok(word.wrapping_add(calls << ADMITTED)));
+        counted.is_ok()
     }
 
     /// A call is over.
@@ -136,8 +156,11 @@ impl Slot {
     }
 
     /// The seats that the scheduler did not give; none if the slot is another tenant's by now. Under the lock of the line.
+    ///
+    /// It writes, so that whoever counts a call in or out afterwards, and looks at the word of the pool then, sees that
+    /// somebody waits.
     pub(super) fn outside(&self, generation: u32) -> u32 {
-        let word = self.word.load(Ordering::Acquire);
+        let word = self.word.fetch_add(0, Ordering::AcqRel);
         if generation_of(word) != generation {
             return 0;
         }
@@ -171,8 +194,9 @@ impl Slot {
             let next = step(word)?;
             match self.exchange(word, next) {
                 Ok(()) => {
+                    // Nothing else can make it smaller.
                     if next < word {
-                        self.count_round(word);
+                        self.rounds.fetch_add(1, Relaxed);
                     }
                     return Ok(());
                 }
@@ -382,13 +406,13 @@ impl Slots {
     }
 
     /// Looks at each tenant that has a slot of its own, under the lock of its shard.
-    pub(super) fn each(&self, mut f: impl FnMut(&TenantKey, TierId, &Slot)) {
+    pub(super) fn each(&self, mut f: impl FnMut(&TenantKey, TierId, u32, &Slot)) {
         for (which, shard) in self.shards.iter().enumerate() {
             let places = lock(shard);
             for (place, key) in places.whose.iter().enumerate() {
                 let number = u32::try_from(number(which, place)).unwrap_or(u32::MAX);
                 if let Some(slot) = self.slot(number) {
-                    f(&key.key, key.tier, slot);
+                    f(&key.key, key.tier, number, slot);
                 }
             }
         }
@@ -405,7 +429,7 @@ impl Slots {
                 *sum += gone;
             }
         }
-        self.each(|_, tier, slot| {
+        self.each(|_, tier, _, slot| {
             if let Some(sum) = admitted.get_mut(tier.place()) {
                 *sum += slot.admitted();
             }
