@@ -271,7 +271,7 @@ impl Desk {
                 if self.take(cell, seen) {
                     return Ok(());
                 }
-            } else if seen.is_full() && seen.tier() == tier {
+            } else if seen.is_full() {
                 return self.take_over(cell, seen, whose, now);
             }
         }
@@ -332,7 +332,7 @@ impl Desk {
         if found { Ok(()) } else { Err(Closed::Full) }
     }
 
-    /// Takes the seat of another tenant of the tier that this thread keeps.
+    /// Takes the seat of another tenant that this thread keeps, or has it counted as one of its own tier.
     fn take_over(
         &self,
         cell: &Cell,
@@ -360,14 +360,34 @@ impl Desk {
             return Err(Closed::Full);
         };
         other.leave_and_count(seen.calls());
-        if self.word.0.load(Ordering::Acquire) & LINE == 0 {
+        if self.count_as(tier, seen.tier()) {
             return Ok(());
         }
-        // Somebody has come to wait meanwhile, perhaps for this seat: it is given back, and this call comes to the lock.
+        // Somebody has come to wait meanwhile, perhaps for this seat, or there is none of this tier: what was kept is given
+        // back, and this call comes to the lock.
         slot.take_back();
-        let taken = Taken::new(seen.at(), tier, whose.name, NO_PLACE);
-        self.release_through(other, Some(tenant), taken, Tick::ZERO, now());
+        let taken = Taken::new(seen.at(), seen.tier(), whose.name, NO_PLACE);
+        self.give_back(other, tenant, taken, Tick::ZERO, now);
         Err(Closed::Full)
+    }
+
+    /// Counts a seat of tier `old` in the word as one of `tier`. Says whether it may be one.
+    fn count_as(&self, tier: TierId, old: TierId) -> bool {
+        let mut word = self.word.0.load(Ordering::Acquire);
+        while word & LINE == 0 {
+            if tier == old {
+                return true;
+            }
+            let without = word - self.shape.one(old);
+            if !self.rules.admits(without, tier) {
+                return false;
+            }
+            match self.exchange(word, without + self.shape.one(tier)) {
+                Ok(()) => return true,
+                Err(now) => word = now,
+            }
+        }
+        false
     }
 
     /// Leaves a seat with this thread. Says what the word was; none if it is to be given back.
@@ -375,19 +395,30 @@ impl Desk {
     fn keep(&self, at: SlotAt, tier: TierId) -> Option<u64> {
         let cell = self.kept.own()?;
         let seen = cell.see();
-        if seen.is_full() || !self.rules.keeps(self.word.0.load(Relaxed)) {
+        let edition = self.rules.edition();
+        let word = self.word.0.load(Relaxed);
+        if seen.is_full()
+            || !edition.has_plenty(self.shape, word)
+            || (edition.was_narrowed() && !self.is_allowed(word, at, tier))
+        {
             return None;
         }
-        let slot = self.slots.slot(at.number)?;
         let before = cell.leave(seen, at, tier)?;
         if before.calls() > 0 {
             self.count(before, before.calls());
         }
         let word = self.word.0.load(Ordering::Acquire);
-        if self.rules.allows(word, tier, slot.calls()) || !cell.take_back(at, tier) {
+        if (word & LINE == 0 && self.rules.edition() == edition) || !cell.take_back(at, tier) {
             return Some(word);
         }
         None
+    }
+
+    /// Whether a tenant and its tier have no more seats than they may since the rules have changed.
+    #[cold]
+    fn is_allowed(&self, word: u64, at: SlotAt, tier: TierId) -> bool {
+        let calls = self.slots.slot(at.number).map_or(0, Slot::calls);
+        self.rules.allow(word, tier, calls)
     }
 
     /// Gives back the seats that threads keep. While others wait there are none, but for those that are about to be taken
@@ -567,18 +598,34 @@ impl Desk {
     #[inline]
     pub(super) fn release(&self, taken: Taken, started: Tick, now: impl FnOnce() -> Tick) -> u64 {
         let (at, tier) = (taken.at(), taken.tier());
+        if taken.place == NO_PLACE
+            && let Some(word) = self.keep(at, tier)
+        {
+            return word;
+        }
         let Some(slot) = self.slots.slot(at.number) else {
             return 0;
         };
         if taken.place != NO_PLACE {
             return self.release_through(slot, None, taken, started, now());
         }
-        if let Some(word) = self.keep(at, tier) {
-            return word;
-        }
         let tenant = slot.tenant();
         // The tenant first: what the scheduler hears of it is never too much once the word is right.
         slot.leave();
+        self.give_back(slot, tenant, taken, started, now)
+    }
+
+    /// Gives a seat back that its tenant has counted out.
+    #[inline]
+    fn give_back(
+        &self,
+        slot: &Slot,
+        tenant: TenantId,
+        taken: Taken,
+        started: Tick,
+        now: impl FnOnce() -> Tick,
+    ) -> u64 {
+        let tier = taken.tier();
         let mut word = self.word.0.load(Relaxed);
         while word & LINE == 0 {
             match self.exchange(word, word - self.shape.one(tier)) {

@@ -5,8 +5,8 @@
 //! call finds it. The word and the slot count it on, as if its call were still under way.
 //!
 //! 1. A cell has one seat at the most. A call of the same tenant takes it as it is: that of its own thread, and where its
-//!    tenant or the pool has no more seats, that of any. A call of another tenant of the same tier takes over what is in
-//!    its own thread's cell: the one tenant is counted out and the other in, and the word of the pool stays.
+//!    tenant or the pool has no more seats, that of any. A call of another tenant takes over what is in its own
+//!    thread's cell: the one tenant is counted out and the other in, and the word of the pool stays if both are of a tier.
 //! 2. Seats are kept while nobody waits and no more than half of the pool is taken. Whoever opens the line empties the
 //!    cells before it tells the scheduler who is in. Whoever leaves a seat in a cell looks at the line's bit after that,
 //!    and takes the seat back if it is set. Both write the cell, so one of the two sees what the other has done.
