@@ -86,7 +86,9 @@
 mod ask;
 mod config;
 mod flaw;
+mod grow;
 mod heap;
+mod index;
 mod lane;
 mod machine;
 #[cfg(test)]
