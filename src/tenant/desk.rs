@@ -222,7 +222,8 @@ impl Desk {
     /// The calls under way of each tier.
     pub(super) fn in_flight(&self) -> impl Iterator<Item = (TierId, u32)> {
         let taken = self.shape.each(self.word.0.load(Ordering::Acquire));
-        let in_flight = |((tier, seats), kept): ((TierId, u32), u32)| (tier, seats.saturating_sub(kept));
+        let in_flight =
+            |((tier, seats), kept): ((TierId, u32), u32)| (tier, seats.saturating_sub(kept));
         taken.zip(self.kept.seats()).map(in_flight)
     }
 
@@ -256,22 +257,27 @@ impl Desk {
 
     /// Takes a seat if there is one and nobody waits: [`Taken::outside`]. Rule 1.
     #[inline]
-    pub(super) fn admit(
-        &self,
-        whose: &Whose,
-        now: impl FnOnce() -> Tick,
-    ) -> Result<(), Closed> {
+    pub(super) fn admit(&self, whose: &Whose, now: impl FnOnce() -> Tick) -> Result<(), Closed> {
         let Whose { at, tier, .. } = *whose;
         if self.word.0.load(Relaxed) & LINE != 0 {
             return Err(Closed::Full);
         }
         if let Some(cell) = self.kept.own() {
             let seen = cell.see();
-            if seen.has(at, tier) {
-                if self.take(cell, seen) {
-                    return Ok(());
-                }
-            } else if seen.is_full() {
+            if seen.has(at, tier) && self.take(cell, seen) {
+                return Ok(());
+            }
+        }
+        self.admit_anew(whose, now)
+    }
+
+    /// Takes a seat that is not this tenant's already.
+    #[inline(never)]
+    fn admit_anew(&self, whose: &Whose, now: impl FnOnce() -> Tick) -> Result<(), Closed> {
+        let Whose { at, tier, .. } = *whose;
+        if let Some(cell) = self.kept.own() {
+            let seen = cell.see();
+            if seen.is_full() && !seen.has(at, tier) {
                 return self.take_over(cell, seen, whose, now);
             }
         }
@@ -603,6 +609,13 @@ impl Desk {
         {
             return word;
         }
+        self.release_anew(taken, started, now)
+    }
+
+    /// Gives a seat back that stays with nobody.
+    #[inline(never)]
+    fn release_anew(&self, taken: Taken, started: Tick, now: impl FnOnce() -> Tick) -> u64 {
+        let at = taken.at();
         let Some(slot) = self.slots.slot(at.number) else {
             return 0;
         };

@@ -15,7 +15,10 @@ const NOW: Tick = Tick::from_nanos(1_000);
 
 fn desk(capacity: u32, tier: Tier) -> Desk {
     let tiers = Tiers::new([tier]).unwrap();
-    Desk::new(SchedulerConfig::new(count(capacity), tiers).tenants(count(16)), 0)
+    Desk::new(
+        SchedulerConfig::new(count(capacity), tiers).tenants(count(16)),
+        0,
+    )
 }
 
 /// A tenant has one of four seats, and one call that waits.

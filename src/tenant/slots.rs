@@ -10,13 +10,14 @@
 //!    of what fits, and a little less: a tenant that the scheduler has forgotten shares a place there with others, up to
 //!    the limit of one tenant beside those seats that the scheduler did not give; and whoever looks in counts for a moment.
 
-use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::num::NonZeroU32;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicU64 as AtomicHash, Ordering::Relaxed};
 
+use super::grow::grow;
 use super::identity::TenantKey;
+use super::index::Index;
 use super::scheduler::TenantId;
 use super::tier::{TierId, Tiers};
 use crate::rt;
@@ -269,7 +270,8 @@ pub(super) struct Slots {
 type Shard = Mutex<Places>;
 
 struct Places {
-    known: HashMap<Key, u32>,
+    /// By hash of the key and the tier, where in `whose`.
+    known: Index,
     whose: Vec<Key>,
     most: usize,
     /// Where the search for a slot that can be given to another begins.
@@ -278,7 +280,7 @@ struct Places {
     gone: [u64; Tiers::MOST],
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Debug)]
 struct Key {
     key: TenantKey,
     tier: TierId,
@@ -294,7 +296,7 @@ impl Slots {
         let most = most.get() as usize;
         let shard = |which: usize| {
             Mutex::new(Places {
-                known: HashMap::with_hasher(rt::hasher()),
+                known: Index::default(),
                 whose: Vec::new(),
                 most: most / SHARDS + usize::from(which < most % SHARDS),
                 hand: 0,
@@ -354,31 +356,38 @@ impl Slots {
         key: &TenantKey,
         tier: TierId,
     ) -> Option<(u32, u32)> {
-        let key = Key {
+        let mut places = lock(self.shards.get(which)?);
+        let hash = hash_in(tenant, tier);
+        let found = places.known.find(hash, |place| {
+            let there = places.whose.get(place as usize);
+            there.is_some_and(|there| there.key == *key && there.tier == tier)
+        });
+        if let Some(place) = found {
+            let number = u32::try_from(number(which, place as usize)).ok()?;
+            let word = self.slot(number)?.word.load(Relaxed);
+            return Some((number, generation_of(word)));
+        }
+        let new = Key {
             key: key.clone(),
             tier,
         };
-        let mut places = lock(self.shards.get(which)?);
-        if let Some(number) = places.known.get(&key) {
-            let word = self.slot(*number)?.word.load(Relaxed);
-            return Some((*number, generation_of(word)));
-        }
         let place = if places.whose.len() < places.most {
-            places.whose.push(key.clone());
+            grow(&mut places.whose, 1);
+            places.whose.push(new);
             places.whose.len() - 1
         } else {
             let place = self.give_away(which, &mut places)?;
-            let old = std::mem::replace(places.whose.get_mut(place)?, key.clone());
-            places.known.remove(&old);
+            let old = std::mem::replace(places.whose.get_mut(place)?, new);
+            let hash = hash_in(self.hasher.hash_one(&old.key), old.tier);
+            places.known.remove(hash, u32::try_from(place).ok()?);
             place
         };
         let number = number(which, place);
         let slot = self.make(number)?;
         slot.tenant.store(tenant, Relaxed);
         let word = slot.word.load(Relaxed);
-        let number = u32::try_from(number).ok()?;
-        places.known.insert(key, number);
-        Some((number, generation_of(word)))
+        places.known.insert(hash, u32::try_from(place).ok()?);
+        Some((u32::try_from(number).ok()?, generation_of(word)))
     }
 
     fn give_away(&self, which: usize, places: &mut Places) -> Option<usize> {
@@ -443,6 +452,12 @@ impl Slots {
             .take(Tiers::MOST)
             .filter_map(|number| self.slot(number))
     }
+}
+
+/// A tenant in a tier: of the hash of its key the half that does not say in which shard it is.
+#[expect(clippy::cast_possible_truncation, reason = "the lower half")]
+const fn hash_in(tenant: u64, tier: TierId) -> u32 {
+    (tenant as u32).rotate_left(tier.place() as u32 * 4)
 }
 
 /// The number of a place in a shard.

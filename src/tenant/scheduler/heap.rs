@@ -3,8 +3,8 @@
 //!
 //! Where somebody stands is kept apart from the tenants: four bytes each that stay in the cache when the tenants do not.
 
-use super::grow::grow;
 use super::tag::Tag;
+use crate::tenant::grow::grow;
 
 /// When somebody's turn is: by tag first. Whoever was not served lately has the tag of the clock, as others have, and it
 /// stands still while they are served: without the order of arrival some of them would wait until their time is over.

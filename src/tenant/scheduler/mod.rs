@@ -86,9 +86,7 @@
 mod ask;
 mod config;
 mod flaw;
-mod grow;
 mod heap;
-mod index;
 mod lane;
 mod machine;
 #[cfg(test)]

@@ -6,10 +6,10 @@
 use std::collections::VecDeque;
 
 use super::ask::TenantId;
-use super::grow::grow;
-use super::index::Index;
 use super::tag::Tag;
 use super::waiters::{Line, NONE};
+use crate::tenant::grow::grow;
+use crate::tenant::index::Index;
 use crate::tenant::tier::Weight;
 
 /// How many idle tenants are looked at for one that can be forgotten.

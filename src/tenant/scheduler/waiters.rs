@@ -1,8 +1,8 @@
 //! Who waits: slots that stay where they are, in a line for each tenant from whose middle one can leave.
 
 use super::ask::Ticket;
-use super::grow::grow;
 use super::tag::{MOST, Tag};
+use crate::tenant::grow::grow;
 use crate::tenant::tier::TierId;
 use crate::time::Tick;
 
@@ -188,7 +188,14 @@ mod tests {
 
     #[test]
     fn a_cost_is_kept_as_it_was_said() {
-        for nanos in [None, Some(0), Some(1), Some(1 << 20), Some(MOST - 1), Some(MOST)] {
+        for nanos in [
+            None,
+            Some(0),
+            Some(1),
+            Some(1 << 20),
+            Some(MOST - 1),
+            Some(MOST),
+        ] {
             assert_eq!(Cost::new(nanos).get(), nanos);
         }
         assert_eq!(Cost::new(Some(u64::MAX)).get(), Some(MOST));

@@ -8,7 +8,7 @@
 //!
 //! Varghese, Lauck: "Hashed and hierarchical timing wheels", SOSP 1987.
 
-use super::grow::grow;
+use crate::tenant::grow::grow;
 use crate::time::Tick;
 
 /// A turn of the lowest wheel by one place, about a millisecond.

@@ -10,20 +10,20 @@ type Entry = u64;
 const FREE: Entry = u64::MAX;
 
 #[derive(Debug, Default)]
-pub(in crate::tenant) struct Index {
+pub(super) struct Index {
     /// A power of two, or none.
     entries: Box<[Entry]>,
     len: usize,
 }
 
 impl Index {
-    pub(in crate::tenant) const fn len(&self) -> usize {
+    pub(super) const fn len(&self) -> usize {
         self.len
     }
 
     /// The number that was put in under this hash, of which `is_it` says that it is the one.
     #[inline]
-    pub(in crate::tenant) fn find(&self, hash: u32, is_it: impl Fn(u32) -> bool) -> Option<u32> {
+    pub(super) fn find(&self, hash: u32, is_it: impl Fn(u32) -> bool) -> Option<u32> {
         let (_, number) = self.search(hash, is_it)?;
         Some(number)
     }
@@ -45,7 +45,7 @@ impl Index {
     }
 
     /// Puts a number in that is not in yet. Not [`u32::MAX`].
-    pub(in crate::tenant) fn insert(&mut self, hash: u32, number: u32) {
+    pub(super) fn insert(&mut self, hash: u32, number: u32) {
         // A quarter is always free: no search is long, and each ends.
         if (self.len + 1) * 4 > self.entries.len() * 3 {
             let old = std::mem::take(&mut self.entries);
@@ -71,7 +71,7 @@ impl Index {
     }
 
     /// Takes a number out, if it is in under this hash.
-    pub(in crate::tenant) fn remove(&mut self, hash: u32, number: u32) {
+    pub(super) fn remove(&mut self, hash: u32, number: u32) {
         let Some((mut hole, _)) = self.search(hash, |there| there == number) else {
             return;
         };
