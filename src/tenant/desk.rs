@@ -707,7 +707,7 @@ impl Desk {
         self.kept.seats().iter().sum()
     }
 
-    #[cfg(test)]
+    #[cfg(all(test, mainstay_loom))]
     pub(super) fn kept_of(&self, number: u32) -> u32 {
         self.kept.of(number).0
     }
