@@ -1,7 +1,8 @@
 //! The seats of one pool, shared by all who want one: the scheduler, without its lock where nobody waits.
 //!
 //! 1. While nobody waits, a call counts itself in its tenant's slot and then in the word of the pool, by one exchange
-//!    each, and takes both back in the same order. The scheduler does not hear of it.
+//!    each, and takes both back in the same order. The scheduler does not hear of it. A seat that is given back may stay
+//!    with its thread, counted on, for the next call there: `kept.rs` has the rules of that.
 //! 2. Whoever cannot be let in so takes the lock, sets the word's bit and reads it in one step, and tells the scheduler
 //!    how many are in. From then on everybody takes the lock, to come and to go, so what the scheduler knows and what the
 //!    word says are the same whenever the lock is free. Had a seat come free before the bit was set, the scheduler is
