@@ -9,6 +9,7 @@ use super::desk::{Arrived, Desk, No, Taken, Whose, Why};
 use super::handle::TenantHandle;
 use super::identify::Caller;
 use super::identity::{Tenant, TenantKey};
+use super::kept::Kept;
 use super::quota::Quotas;
 use super::scheduler::Refusal;
 use super::seat::{TenantSeat, Wait};
@@ -124,7 +125,12 @@ impl Pool {
         let lowest = (lowest, TierName::new(config.tiers().tier(lowest).name())?);
         let names = config.tiers().iter().map(|(_, t)| TierName::new(t.name()));
         let names = names.collect::<Result<_, _>>()?;
-        let desk = Desk::new(config.scheduler.clone());
+        // Where the capacity moves, it moves by the calls that are under way: none is counted that is not.
+        let cells = match config.adaptive {
+            Some(_) => 0,
+            None => Kept::usual(),
+        };
+        let desk = Desk::new(config.scheduler.clone(), cells);
         fits(&desk, config.scheduler.capacity())?;
         let drive = config
             .adaptive
@@ -187,7 +193,7 @@ impl Pool {
         TenantSlot {
             token: self.token,
             whose: Whose {
-                at: self.desk.slots.find(&key, tier),
+                at: self.desk.find(&key, tier),
                 tier,
                 name: self.name_of(tier),
                 weight,
@@ -230,7 +236,7 @@ impl Pool {
             Caller::Unknown => (None, Weight::ONE),
         };
         let at = match key {
-            Some(key) => self.desk.slots.find(key, tier),
+            Some(key) => self.desk.find(key, tier),
             None => self.desk.slots.shared(tier),
         };
         Whose {
@@ -259,7 +265,7 @@ impl Pool {
     /// A seat, if one is free and nobody waits.
     #[inline(always)]
     pub(super) fn admit(self: &Arc<Self>, whose: &Whose) -> Result<TenantSeat, Closed> {
-        self.desk.admit(whose)?;
+        self.desk.admit(whose, rt::now)?;
         Ok(TenantSeat::taken(self, Taken::outside(whose)))
     }
 

@@ -50,7 +50,7 @@ use super::lane::Lane;
 use super::seating::Seating;
 use super::table::Table;
 use super::tag::Clock;
-use super::waiters::{NONE, Note, Waiters};
+use super::waiters::{Cost, NONE, Note, Waiters};
 use super::wheel::Wheel;
 use crate::error::ConfigError;
 use crate::tenant::tier::{TierId, Tiers};
@@ -488,7 +488,7 @@ impl<T> Scheduler<T> {
             stamp: lane.clock.now(),
             arrived: now,
             until,
-            cost,
+            cost: Cost::new(cost),
             is_overdue: false,
         };
         let Some(tenant) = self.table.get_mut(slot) else {
