@@ -291,6 +291,17 @@ proptest! {
         }
     }
 
+    /// A ladder that code can make is written and read back as the same, in two formats.
+    #[test]
+    fn a_ladder_is_data(ladder in ladder()) {
+        let text = toml::to_string(&ladder).unwrap();
+        prop_assert_eq!(&toml::from_str::<Ladder>(&text).unwrap(), &ladder, "{}", text);
+        let text = serde_json::to_string(&ladder).unwrap();
+        let read: Ladder = serde_json::from_str(&text).unwrap();
+        prop_assert_eq!(read.levels(), ladder.levels());
+        prop_assert!(read.cells().eq(ladder.cells()) && read.facts().eq(ladder.facts()));
+    }
+
     /// Rule 10: a ladder that is replaced by itself changes nothing.
     #[test]
     fn a_reload_of_the_same_changes_nothing(

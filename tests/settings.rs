@@ -13,6 +13,8 @@
 mod example;
 #[path = "settings/keys.rs"]
 mod keys;
+#[path = "settings/ladders.rs"]
+mod ladders;
 #[path = "settings/live.rs"]
 mod live;
 #[path = "settings/refused.rs"]

@@ -65,6 +65,8 @@ pub mod tracking;
 
 mod pace;
 mod sample;
+#[cfg(feature = "serde")]
+mod settings;
 mod words;
 
 pub use pace::PaceState;

@@ -62,6 +62,24 @@ impl Trigger {
         }
     }
 
+    /// What is measured.
+    #[must_use]
+    pub const fn signal(self) -> Signal {
+        self.signal
+    }
+
+    /// Above what it is too much.
+    #[must_use]
+    pub const fn threshold(self) -> Amount {
+        self.above
+    }
+
+    /// Whether that is for each replica.
+    #[must_use]
+    pub const fn is_each(self) -> bool {
+        self.each
+    }
+
     /// How many times the threshold it is at, if that is known.
     fn at(self, sample: &Sample, stale: Duration, now: Timestamp) -> Option<f64> {
         let value = sample.fresh(self.signal, stale, now)?;
@@ -162,6 +180,30 @@ impl ThresholdConfig {
     #[must_use]
     pub fn triggers(&self) -> &[Trigger] {
         &self.triggers
+    }
+
+    /// How many are added and taken away at once.
+    #[must_use]
+    pub const fn step_sizes(&self) -> (u32, u32) {
+        (self.up, self.down)
+    }
+
+    /// How long it waits after growing.
+    #[must_use]
+    pub const fn cooldown_time(&self) -> Period {
+        self.cooldown
+    }
+
+    /// Which share of the thresholds is calm, and for how long it must be.
+    #[must_use]
+    pub const fn calm_times(&self) -> (Ratio, Period) {
+        (self.calm, self.calm_for)
+    }
+
+    /// How old a reading may be.
+    #[must_use]
+    pub const fn oldest(&self) -> Period {
+        self.stale
     }
 }
 

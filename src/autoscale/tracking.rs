@@ -107,6 +107,48 @@ impl TrackingConfig {
     pub const fn range(&self) -> Bounds {
         self.bounds
     }
+
+    /// What is brought to its target.
+    #[must_use]
+    pub const fn tracked(&self) -> Signal {
+        self.signal
+    }
+
+    /// The target.
+    #[must_use]
+    pub const fn goal(&self) -> Amount {
+        self.target
+    }
+
+    /// Whether the signal is a sum that the replicas share out.
+    #[must_use]
+    pub const fn is_shared(&self) -> bool {
+        self.shared
+    }
+
+    /// How far from its target the signal may be.
+    #[must_use]
+    pub const fn tolerated(&self) -> Ratio {
+        self.tolerance
+    }
+
+    /// How long it waits to grow again, and to shrink.
+    #[must_use]
+    pub const fn cooldown_times(&self) -> (Period, Period) {
+        (self.up, self.down)
+    }
+
+    /// How many requests a second each replica serves, where a foreseen rate raises the count.
+    #[must_use]
+    pub const fn per_replica(&self) -> Option<Amount> {
+        self.foreseen
+    }
+
+    /// How old a reading may be.
+    #[must_use]
+    pub const fn oldest(&self) -> Period {
+        self.stale
+    }
 }
 
 /// A policy that tracks a target.

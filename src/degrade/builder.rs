@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::ladder::{Ladder, MOST, Rung, meet};
+use super::ladder::{LONGEST_NAME, Ladder, MOST, Rung, meet};
 use super::mode::Mode;
 use super::pace::Pace;
 use super::parts::{Cell, Component, Fact, Level};
@@ -85,19 +85,21 @@ impl LadderBuilder {
     ///
     /// # Errors
     ///
-    /// With everything that is wrong: no level, names that are empty, doubled or unknown, a best level that serves less
-    /// than everything, a weight that is no number above 0, a condition of nothing.
+    /// With everything that is wrong: no level, names that are empty, longer than 200 characters, doubled or unknown, a best
+    /// level that serves less than everything, a weight that is no number above 0, a condition of nothing, more than 1,000
+    /// of anything, a note or an action of more than 1,000 characters.
     pub fn build(self) -> Result<Ladder, ConfigErrors> {
         let mut errors = Vec::new();
         let Self {
             name,
             components,
-            levels,
+            mut levels,
             mut capabilities,
-            facts,
+            mut facts,
             pace,
             is_cumulative,
         } = self;
+        named("name", &name, &mut errors);
         names(
             "components",
             components.iter().map(|each| &each.name),
@@ -121,29 +123,36 @@ impl LadderBuilder {
                 }
             }
         }
-        let mut cells = Vec::new();
+        for level in &levels {
+            level.check(&mut errors);
+        }
         let of_levels = levels
-            .iter()
-            .map(|level| ("levels", &level.name, &level.cells));
+            .iter_mut()
+            .map(|level| ("levels", &level.name, &mut level.cells));
         let of_facts = facts
-            .iter()
-            .filter_map(|fact| Some(("facts", &fact.name, fact.cells.as_ref()?)));
+            .iter_mut()
+            .filter_map(|fact| Some(("facts", &fact.name, fact.cells.as_mut()?)));
         for (part, of, its) in of_levels.chain(of_facts) {
             let part = format!("{part}.{of}");
             names(&part, its.iter().map(|cell| &cell.capability), &mut errors);
-            cells.extend(its.iter().map(|cell| (Arc::clone(of), cell.clone())));
+            for cell in its.iter() {
+                cell.check(&part, &mut errors);
+            }
+            // A ladder is the same in whatever order its cells were written down.
+            its.sort_by(|one, other| one.capability.cmp(&other.capability));
             capabilities.extend(its.iter().map(|cell| Arc::clone(&cell.capability)));
         }
         capabilities.sort_unstable();
         capabilities.dedup();
         bound("capabilities", capabilities.len(), &mut errors);
-        if capabilities.first().is_some_and(|name| name.is_empty()) {
-            errors.push(ConfigError::new("capabilities", "\"\"", "a name"));
+        for name in &capabilities {
+            named("capabilities", name, &mut errors);
         }
 
         let row = |cells: &[Cell]| -> Vec<Mode> {
             let mode = |capability: &Arc<str>| {
-                let cell = cells.iter().find(|cell| cell.capability == *capability);
+                let at = cells.binary_search_by(|cell| cell.capability.cmp(capability));
+                let cell = at.ok().and_then(|at| cells.get(at));
                 cell.map_or(Mode::Full, |cell| cell.mode.clone())
             };
             capabilities.iter().map(mode).collect()
@@ -179,6 +188,7 @@ impl LadderBuilder {
                         Some(cells) => row(cells),
                         None => modes.get(level).cloned().unwrap_or_default(),
                     },
+                    cells: fact.cells,
                     pace: fact.pace.unwrap_or(pace),
                 });
             }
@@ -191,7 +201,8 @@ impl LadderBuilder {
             capabilities,
             facts: rungs,
             modes,
-            cells,
+            pace,
+            is_cumulative,
         })
     }
 }
@@ -205,8 +216,8 @@ fn names<'a>(
     let mut seen: Vec<&Arc<str>> = names.collect();
     bound(field, seen.len(), errors);
     seen.sort_unstable();
-    if seen.first().is_some_and(|name| name.is_empty()) {
-        errors.push(ConfigError::new(field.to_owned(), "\"\"", "a name"));
+    for name in &seen {
+        named(field, name, errors);
     }
     let doubled = seen.windows(2).find_map(|pair| match pair {
         [one, other] if one == other => Some(one),
@@ -214,6 +225,23 @@ fn names<'a>(
     });
     if let Some(name) = doubled {
         errors.push(ConfigError::new(field.to_owned(), name, "each name once"));
+    }
+}
+
+/// It is a name, and no longer than one.
+fn named(field: &str, name: &str, errors: &mut Vec<ConfigError>) {
+    if name.is_empty() {
+        errors.push(ConfigError::new(field.to_owned(), "\"\"", "a name"));
+    }
+    at_most(field, name, LONGEST_NAME, errors);
+}
+
+/// The text is no longer than that.
+pub(super) fn at_most(field: &str, text: &str, longest: usize, errors: &mut Vec<ConfigError>) {
+    let length = text.chars().count();
+    if length > longest {
+        let (found, expected) = (format!("{length} characters"), format!("at most {longest}"));
+        errors.push(ConfigError::new(field.to_owned(), found, expected));
     }
 }
 

@@ -237,6 +237,27 @@ impl Degrade {
         drop(self.change(|machine, now| Ok(machine.reload(ladder, now))));
     }
 
+    /// Whether the ladder says something about every capability that has a gate.
+    #[cfg(feature = "serde")]
+    pub(crate) fn fits(&self, ladder: &Ladder) -> Result<(), ConfigError> {
+        let inner = lock(&self.0.inner);
+        let mut gone = inner
+            .doors
+            .keys()
+            .filter(|gate| ladder.capability(gate).is_none());
+        // A few of them are enough to see what is meant.
+        let some: Vec<_> = gone.by_ref().take(8).map(|gate| &**gate).collect();
+        if some.is_empty() {
+            return Ok(());
+        }
+        let expected = format!(
+            "every capability that has a gate, {} among them",
+            some.join(", ")
+        );
+        let found = format!("{} without", some.len() + gone.count());
+        Err(ConfigError::new("capabilities", found, expected))
+    }
+
     /// All that holds now.
     #[must_use]
     pub fn status(&self) -> Status {

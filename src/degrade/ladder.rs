@@ -13,6 +13,9 @@ use super::when::When;
 /// Most of anything that a ladder has: levels, components, capabilities, facts.
 pub(super) const MOST: usize = 1_000;
 
+/// How long a name may be, in characters: it stands in logs and in labels.
+pub(super) const LONGEST_NAME: usize = 200;
+
 /// Levels from best to worst, what is served at each, and the facts that lead there: data, checked as a whole.
 ///
 /// # Example
@@ -50,8 +53,9 @@ pub struct Ladder {
     pub(super) facts: Vec<Rung>,
     /// What is served at each level, in the order of the capabilities.
     pub(super) modes: Vec<Vec<Mode>>,
-    /// Of the levels and facts, as they were given.
-    pub(super) cells: Vec<(Arc<str>, Cell)>,
+    /// Of the facts that have none of their own.
+    pub(super) pace: Pace,
+    pub(super) is_cumulative: bool,
 }
 
 /// A fact whose names were looked up.
@@ -60,6 +64,8 @@ pub(super) struct Rung {
     pub(super) name: Arc<str>,
     pub(super) when: When<usize>,
     pub(super) level: usize,
+    /// Its own, in place of the level's.
+    pub(super) cells: Option<Vec<Cell>>,
     pub(super) modes: Vec<Mode>,
     pub(super) pace: Pace,
 }
@@ -69,6 +75,21 @@ impl Ladder {
     #[expect(clippy::new_ret_no_self, reason = "a ladder is checked as a whole")]
     pub fn new(name: impl Into<Arc<str>>) -> LadderBuilder {
         LadderBuilder::new(name.into())
+    }
+
+    /// A name, and nothing of a ladder yet.
+    #[cfg(feature = "serde")]
+    pub(super) const fn unwritten(name: Arc<str>) -> Self {
+        Self {
+            name,
+            components: Vec::new(),
+            levels: Vec::new(),
+            capabilities: Vec::new(),
+            facts: Vec::new(),
+            modes: Vec::new(),
+            pace: Pace::new(),
+            is_cumulative: false,
+        }
     }
 
     /// Its name.
@@ -106,9 +127,25 @@ impl Ladder {
         self.modes.get(level)?.get(at)
     }
 
-    /// Every cell that was written down, with the name of its level or fact.
+    /// Every cell that was written down, with the name of its level or fact: of each of these in alphabetical order.
     pub fn cells(&self) -> impl Iterator<Item = (&str, &Cell)> {
-        self.cells.iter().map(|(of, cell)| (&**of, cell))
+        let of_levels = self.levels.iter().map(|level| (&level.name, &level.cells));
+        let facts = self.facts.iter();
+        let of_facts = facts.filter_map(|fact| Some((&fact.name, fact.cells.as_ref()?)));
+        let all = of_levels.chain(of_facts);
+        all.flat_map(|(of, cells)| cells.iter().map(|cell| (&**of, cell)))
+    }
+
+    /// How those facts come and go that say nothing of their own.
+    #[must_use]
+    pub const fn pace(&self) -> Pace {
+        self.pace
+    }
+
+    /// Whether at each level the cells of all better ones hold as well.
+    #[must_use]
+    pub const fn is_cumulative(&self) -> bool {
+        self.is_cumulative
     }
 
     /// The level and the modes that hold when all that is known is `readings`, in whatever order: no history, no pace.

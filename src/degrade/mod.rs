@@ -35,6 +35,8 @@
 //! | what is a score of a component? | [`Component::degraded_at`], [`Component::down_at`] | half, a tenth |
 //! | what does a component count as while nothing is known? | [`Component::unknown`] | what was known last |
 //!
+//! With the feature `serde` all of it can stand in a file of settings, or in one of its own: see [the keys](#a-ladder-in-a-file).
+//!
 //! An operator [pins](Degradation::pin) a level or a capability, with a name, a reason and an end.
 //!
 //! # Example
@@ -42,6 +44,38 @@
 //! See [`Degradation`], a plain value that is told what is known and when, and [`Ladder`]. Two ladders of real platforms
 //! are presets: [`erp::degradation`](crate::presets::erp::degradation) by failed component, and
 //! [`synthetic::degradation`](crate::presets::synthetic::degradation) by weighted score.
+//!
+//! # A ladder in a file
+//!
+//! ```
+//! use mainstay::degrade::{Kind, Ladder, Reading};
+//! use mainstay::health::Verdict;
+//!
+//! let ladder: Ladder = toml::from_str(r#"
+//!     name = "shop"
+//!     components = ["gpu", { name = "database", weight = 3, unknown = { after = "2m", as = "degraded" } }]
+//!     levels = [
+//!       { name = "everything" },
+//!       { name = "no pictures", cells = { pictures = "disabled" } },
+//!       { name = "looking only", cells = { orders = "queued", prices = { limited = "as of this morning" } } },
+//!     ]
+//!     bands = [{ level = "no pictures", score = "70%", margin = "5%" }]
+//!     facts = [
+//!       { name = "no GPU", when = { down = "gpu" }, level = "no pictures", pace = { better_after = "2m" } },
+//!       { name = "no database", when = { down = "database" }, level = "looking only" },
+//!     ]
+//! "#)?;
+//! let now = ladder.assess([("database", Reading::from(Verdict::Down))]);
+//! assert_eq!(now.mode("orders").map(|mode| mode.kind()), Some(Kind::Queued));
+//!
+//! let misspelt = toml::from_str::<Ladder>("name = 'l'\nlevels = [{ name = '0', cell = {} }]").unwrap_err();
+//! assert_eq!(misspelt.message(), "levels[0].cell: expected one of the keys name, action, cells, ours, got an empty table");
+//! # Ok::<(), toml::de::Error>(())
+//! ```
+//!
+//! Every key, its range and its default is in the tables of `settings`, where `ladders` holds those of a service and
+//! `Live::ladder` replaces one that runs. Both presets exist as files as well: `src/presets/erp_ladder.toml` and
+//! `src/presets/synthetic_ladder.toml`.
 //!
 //! # Sources
 //!
@@ -64,6 +98,8 @@ mod mode;
 mod pace;
 mod parts;
 mod reading;
+#[cfg(feature = "serde")]
+mod settings;
 mod when;
 
 pub use crate::order::Order;

@@ -134,6 +134,11 @@ impl fmt::Display for Mode {
 pub struct Notes(BTreeSet<Arc<str>>);
 
 impl Notes {
+    #[cfg(feature = "serde")]
+    pub(super) fn of(notes: impl IntoIterator<Item = Arc<str>>) -> Self {
+        Self(notes.into_iter().collect())
+    }
+
     /// Each of them.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|note| &**note)

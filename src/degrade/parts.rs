@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::builder::at_most;
 use super::mode::Mode;
 use super::pace::Pace;
 use super::when::When;
@@ -10,7 +11,11 @@ use crate::health::Verdict;
 use crate::num::{Period, Ratio};
 
 /// The greatest weight: sums of them stay far from where numbers end.
-const HEAVIEST: f64 = 1_000_000.0;
+pub(super) const HEAVIEST: f64 = 1_000_000.0;
+
+/// How long a note and what is to be done may be, in characters, and how many notes a cell may have.
+pub(super) const LONGEST_TEXT: usize = 1_000;
+pub(super) const MOST_NOTES: usize = 100;
 
 /// A component that a ladder is told about.
 ///
@@ -95,6 +100,16 @@ impl Component {
         &self.name
     }
 
+    #[cfg(feature = "serde")]
+    pub(super) const fn degrades(&self) -> Ratio {
+        self.degraded_at
+    }
+
+    #[cfg(feature = "serde")]
+    pub(super) const fn goes_down(&self) -> Ratio {
+        self.down_at
+    }
+
     pub(super) const fn of_unknown(&self) -> Unknown {
         self.unknown
     }
@@ -157,6 +172,20 @@ impl Cell {
     #[must_use]
     pub const fn is_ours(&self) -> bool {
         self.is_ours
+    }
+
+    pub(super) fn check(&self, within: &str, errors: &mut Vec<ConfigError>) {
+        if let Mode::Limited(notes) = &self.mode {
+            let field = format!("{within}.{}", self.capability);
+            notes
+                .iter()
+                .for_each(|note| at_most(&field, note, LONGEST_TEXT, errors));
+            let n = notes.iter().count();
+            if n > MOST_NOTES {
+                let expected = format!("at most {MOST_NOTES} notes");
+                errors.push(ConfigError::new(field, n, expected));
+            }
+        }
     }
 }
 
@@ -222,10 +251,20 @@ impl Level {
         self.action.as_deref()
     }
 
-    /// Its cells.
+    /// Its cells; in a ladder, in alphabetical order.
     #[must_use]
     pub fn cells(&self) -> &[Cell] {
         &self.cells
+    }
+
+    pub(super) fn check(&self, errors: &mut Vec<ConfigError>) {
+        let field = format!("levels.{}.action", self.name);
+        at_most(
+            &field,
+            self.advice().unwrap_or_default(),
+            LONGEST_TEXT,
+            errors,
+        );
     }
 }
 

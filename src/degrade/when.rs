@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::ladder::MOST;
 use super::parts::Component;
 use super::reading::{Read, Reading};
 use crate::error::ConfigError;
@@ -22,10 +23,10 @@ use crate::num::Ratio;
 /// assert_eq!(outage.to_string(), "database_primary down and database_replicas down");
 /// ```
 #[derive(Clone, Debug, PartialEq)]
-pub struct When<C = Arc<str>>(Is<C>);
+pub struct When<C = Arc<str>>(pub(super) Is<C>);
 
 #[derive(Clone, Debug, PartialEq)]
-enum Is<C> {
+pub(super) enum Is<C> {
     /// That, or worse.
     Verdict(C, Verdict),
     ScoreAtMost(Option<C>, Ratio, Ratio),
@@ -119,6 +120,11 @@ impl When {
             Is::All(list) | Is::Any(list) if list.is_empty() => {
                 let expected = "at least one condition";
                 errors.push(ConfigError::new(field.to_owned(), "none", expected));
+                return None;
+            }
+            Is::All(list) | Is::Any(list) if list.len() > MOST => {
+                let expected = format!("at most {MOST} conditions");
+                errors.push(ConfigError::new(field.to_owned(), list.len(), expected));
                 return None;
             }
             Is::All(list) => Is::All(look_all(list, place, field, depth, errors)?),

@@ -39,6 +39,11 @@
 //! | `mainstay_autoscale_wanted_replicas` | gauge: replicas that there should be | `policy` |
 //! | `mainstay_autoscale_turns_total` | counter: decisions, and what they were made of | `policy`, `sight`: clear, no_sample, no_signal, stale |
 //! | `mainstay_autoscale_changes_total` | counter | `policy`, `direction`: again, down, up, `outcome`: done, dry, failed |
+//! | `mainstay_queue_depth` | gauge: entries of a durable queue, those of all instances that this one knows of | `policy` |
+//! | `mainstay_queue_bytes` | gauge: their bytes | `policy` |
+//! | `mainstay_queue_poisoned` | gauge: those of them that wait for an operator | `policy` |
+//! | `mainstay_queue_oldest_seconds` | gauge: how long the oldest has waited, 0 where none does | `policy` |
+//! | `mainstay_queue_entries_total` | counter: what became of entries, by this instance | `policy`, `outcome`: applied, dropped, poisoned, queued, retried |
 //! | `mainstay_sagas_started_total` | counter | `saga` |
 //! | `mainstay_sagas_rested_total` | counter | `saga`, `end`: completed, compensated, abandoned, incident |
 //! | `mainstay_saga_incidents_total` | counter | `saga`, `class` |
@@ -102,6 +107,8 @@
 //! | `replicas could not be changed` | warn | `policy`, `from`, `to`, `why` |
 //! | `autoscaler is blind` | warn | `policy`, `sight` |
 //! | `autoscaler sees again` | info | `policy` |
+//! | `queued entry waits for an operator` | error | `policy`, `id`, `class` |
+//! | `queue commanded` | warn | `policy`, `id`, `command`, `actor`, `reason` |
 //! | `saga started` | debug | `saga`, `id` |
 //! | `saga ended` | debug | `saga`, `id`, `end` |
 //! | `saga waits for an operator` | error | `saga`, `id`, `class`, `step`, `allowed` |
@@ -177,6 +184,8 @@ mod health;
 mod journals;
 mod policies;
 #[cfg(feature = "saga")]
+mod queues;
+#[cfg(feature = "saga")]
 mod sagas;
 mod scaling;
 mod span;
@@ -192,6 +201,8 @@ pub(crate) use self::health::*;
 #[cfg(feature = "saga")]
 pub(crate) use self::journals::*;
 pub(crate) use self::policies::*;
+#[cfg(feature = "saga")]
+pub(crate) use self::queues::*;
 #[cfg(feature = "saga")]
 pub(crate) use self::sagas::*;
 pub(crate) use self::scaling::*;

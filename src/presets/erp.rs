@@ -159,6 +159,12 @@ fn retry(attempts: u32, initial: Duration, max: Duration) -> RetryConfig {
 /// - without the event store nothing new can be written for good: level 4, modules only read and writes are queued; without the vector
 ///   database AI has no context: level 1, inference and documents are limited and agents wait.
 ///
+/// The same as a file is `src/presets/erp_ladder.toml`:
+///
+/// ```toml
+#[doc = include_str!("erp_ladder.toml")]
+/// ```
+///
 /// # Panics
 ///
 /// Never: a test builds it.

@@ -214,6 +214,12 @@ fn retry(retries: u32, backoff: Backoff) -> RetryConfig {
 /// - without a database or storage nothing is written, whatever the mean: level 5. Without the GPU cluster nothing is
 ///   trained: level 4.
 ///
+/// The same as a file is `src/presets/synthetic_ladder.toml`:
+///
+/// ```toml
+#[doc = include_str!("synthetic_ladder.toml")]
+/// ```
+///
 /// # Panics
 ///
 /// Never: a test builds it.

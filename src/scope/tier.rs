@@ -137,7 +137,9 @@ impl Held {
     /// Whether a seat of this pool is held.
     #[inline]
     pub(crate) fn has(&self, token: u64) -> bool {
-        self.0.contains(&token)
+        // They are noted from the first place on.
+        let mut noted = self.0.iter().take_while(|held| **held != 0);
+        noted.any(|held| *held == token)
     }
 
     /// These, and a seat of this pool.

@@ -7,7 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use super::given::Given;
 use super::place::{Place, Setting, as_data, check, join, write_map};
+use crate::autoscale::gpu::GpuConfig;
+use crate::autoscale::threshold::ThresholdConfig;
+use crate::autoscale::tracking::TrackingConfig;
 use crate::breaker::BreakerConfig;
+use crate::degrade::Ladder;
 use crate::error::{ConfigError, ConfigErrors};
 use crate::fallback::FallbackConfig;
 use crate::limit::adaptive::AdaptiveConfig;
@@ -16,6 +20,7 @@ use crate::limit::rate::{KeyedRateConfig, RateConfig};
 use crate::num::Period;
 use crate::retry::RetryConfig;
 use crate::standard::StackConfig;
+use crate::tenant::TenantConfig;
 
 /// The settings of a service's policies, each by kind and name.
 ///
@@ -86,6 +91,35 @@ impl Unchecked {
     pub fn check(self) -> Result<Settings, ConfigErrors> {
         check(self.0)
     }
+
+    /// The ladder, when the file is one ladder by itself and all of it is right.
+    ///
+    /// # Errors
+    ///
+    /// As of [`check`](Self::check), and what does not fit together: see
+    /// [`LadderBuilder::build`](crate::degrade::LadderBuilder::build).
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use mainstay::settings::Unchecked;
+    ///
+    /// let text = r#"
+    ///     name = "shop"
+    ///     components = ["gpu"]
+    ///     levels = [{ name = "everything" }, { name = "no pictures", cells = { pictures = "off" } }]
+    ///     facts = [{ name = "no GPU", when = { down = "gpu" }, level = "no pictures" }]
+    /// "#;
+    /// let errors = toml::from_str::<Unchecked>(text)?.check_ladder().unwrap_err();
+    /// let wrong: Vec<_> = errors.iter().map(|error| error.field()).collect();
+    /// assert_eq!(wrong, ["levels[1].cells.pictures"]);
+    /// let right = text.replace("off", "disabled");
+    /// assert!(toml::from_str::<Unchecked>(&right)?.check_ladder().is_ok());
+    /// # Ok::<(), toml::de::Error>(())
+    /// ```
+    pub fn check_ladder(self) -> Result<Ladder, ConfigErrors> {
+        check(self.0)
+    }
 }
 
 impl Settings {
@@ -121,13 +155,13 @@ impl Settings {
     }
 }
 
-fn find<T: Setting + Copy>(
+fn find<T: Setting + Clone>(
     kind: &'static str,
     all: &BTreeMap<String, T>,
     name: &str,
 ) -> Result<T, ConfigError> {
     all.get(name)
-        .copied()
+        .cloned()
         .ok_or_else(|| ConfigError::new(join(kind, name), "nothing", T::expected()))
 }
 
@@ -135,9 +169,8 @@ fn find<T: Setting + Copy>(
 macro_rules! kinds {
     ($($kind:ident: $(#[$doc:meta])+ $one:ident $variant:ident($config:ty);)+) => {
         /// The settings of one policy, of any kind.
-        #[derive(Clone, Copy, Debug, PartialEq)]
+        #[derive(Clone, Debug, PartialEq)]
         #[non_exhaustive]
-        #[expect(clippy::large_enum_variant, reason = "it is made once, for a stack too")]
         pub enum Policy {
             $(
                 $(#[$doc])+
@@ -161,7 +194,7 @@ macro_rules! kinds {
         impl Kinds {
             fn put(&mut self, name: String, policy: Policy) {
                 match policy {
-                    $(Policy::$variant(config) => _ = self.$kind.insert(name, config),)+
+                    $(Policy::$variant(config) => drop(self.$kind.insert(name, config)),)+
                 }
             }
 
@@ -238,6 +271,21 @@ kinds! {
     keyed_rate_limits:
         /// A limit of the calls in a time, for each of many keys.
         keyed_rate_limit KeyedRateLimit(KeyedRateConfig);
+    tenant_pools:
+        /// A pool whose seats tenants share.
+        tenant_pool TenantPool(TenantConfig);
+    ladders:
+        /// A ladder of degradation, named as the file names it unless it says its own name.
+        ladder Ladder(Ladder);
+    threshold_scalings:
+        /// An autoscaler by thresholds.
+        threshold_scaling ThresholdScaling(ThresholdConfig);
+    tracking_scalings:
+        /// An autoscaler that brings a signal to its target.
+        tracking_scaling TrackingScaling(TrackingConfig);
+    gpu_scalings:
+        /// The autoscaler of a GPU cluster.
+        gpu_scaling GpuScaling(GpuConfig);
 }
 
 as_data!(Settings);

@@ -2,8 +2,10 @@ use std::fmt;
 use std::hash::Hash;
 
 use super::file::Settings;
+use super::place::join;
 use crate::breaker::{BreakerHandle, KeyedBreakerHandle};
 use crate::deadline::DeadlineHandle;
+use crate::degrade::Degrade;
 use crate::error::{ConfigError, ConfigErrors};
 use crate::fallback::FallbackHandle;
 use crate::limit::adaptive::AdaptiveHandle;
@@ -12,6 +14,7 @@ use crate::limit::rate::{KeyedRateHandle, RateHandle};
 use crate::retry::RetryHandle;
 use crate::standard::StackHandle;
 use crate::sync::{Mutex, lock};
+use crate::tenant::TenantHandle;
 
 /// Replaces the settings of running policies, all of them or none.
 ///
@@ -52,15 +55,21 @@ trait Reload: Send + Sync {
     fn reload(&self, settings: &Settings);
 }
 
-struct Running<C, F> {
+struct Running<C, F, G> {
     name: String,
     find: fn(&Settings, &str) -> Result<C, ConfigError>,
-    replace: F,
+    /// Whether they can take the place of those that run.
+    fits: F,
+    replace: G,
 }
 
-impl<C, F: Fn(C) + Send + Sync> Reload for Running<C, F> {
+impl<C, F, G> Reload for Running<C, F, G>
+where
+    F: Fn(&C) -> Result<(), ConfigError> + Send + Sync,
+    G: Fn(C) + Send + Sync,
+{
     fn check(&self, settings: &Settings) -> Result<(), ConfigError> {
-        (self.find)(settings, &self.name).map(drop)
+        (self.fits)(&(self.find)(settings, &self.name)?)
     }
 
     fn reload(&self, settings: &Settings) {
@@ -77,14 +86,25 @@ impl Live {
     }
 
     fn running<C: 'static>(
-        mut self,
+        self,
         name: impl Into<String>,
         find: fn(&Settings, &str) -> Result<C, ConfigError>,
         replace: impl Fn(C) + Send + Sync + 'static,
     ) -> Self {
+        self.fitting(name.into(), find, |_: &C| Ok(()), replace)
+    }
+
+    fn fitting<C: 'static>(
+        mut self,
+        name: String,
+        find: fn(&Settings, &str) -> Result<C, ConfigError>,
+        fits: impl Fn(&C) -> Result<(), ConfigError> + Send + Sync + 'static,
+        replace: impl Fn(C) + Send + Sync + 'static,
+    ) -> Self {
         self.policies.push(Box::new(Running {
-            name: name.into(),
+            name,
             find,
+            fits,
             replace,
         }));
         self
@@ -156,12 +176,45 @@ impl Live {
         })
     }
 
+    /// A pool whose seats tenants share, of `tenant_pools`. Nobody who waits is sent away: see [`TenantHandle::reload`].
+    ///
+    /// A file whose tiers are others by name or order, or that asks for more seats than the pool can count, is refused, and
+    /// so is one that lets a fixed capacity move, or the other way round.
+    pub fn tenant_pool(self, name: impl Into<String>, handle: TenantHandle) -> Self {
+        let name = name.into();
+        let path = join("tenant_pools", &name);
+        let pool = handle.clone();
+        self.fitting(
+            name,
+            Settings::tenant_pool,
+            move |config| pool.fits(config).map_err(|error| error.within(&path)),
+            move |config| drop(handle.reload(config)),
+        )
+    }
+
+    /// A ladder, of `ladders`. What is known goes on to count, and the change is told once: see [`Degrade::reload`].
+    ///
+    /// A file whose ladder says nothing about a capability that has a [gate](Degrade::gate) is refused: the gate would be
+    /// open for good.
+    pub fn ladder(self, name: impl Into<String>, degrade: Degrade) -> Self {
+        let name = name.into();
+        let path = join("ladders", &name);
+        let gates = degrade.clone();
+        self.fitting(
+            name,
+            Settings::ladder,
+            move |ladder| gates.fits(ladder).map_err(|error| error.within(&path)),
+            move |ladder| degrade.reload(ladder),
+        )
+    }
+
     /// Replaces the settings of every policy by those of its name. Each keeps what it has learned, as its own handle's
     /// `reload` says. What `settings` has for other policies is nobody's here.
     ///
     /// # Errors
     ///
-    /// Names every policy that has no settings any more; then nothing has changed.
+    /// Names every policy that has no settings any more, or none that could take the place of what runs; then nothing has
+    /// changed.
     pub fn reload(&self, settings: &Settings) -> Result<(), ConfigErrors> {
         let _turn = lock(&self.turn);
         let missing = self.policies.iter();

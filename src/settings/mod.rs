@@ -81,6 +81,9 @@
 //! | count | a count from 1 to 4294967295 |
 //! | count or 0 | a count from 0 to 4294967295 |
 //! | yes or no | true or false |
+//! | amount | a number above 0, or a percentage such as "70%" |
+//! | name | a name of 1 to 200 characters |
+//! | signal | "backlog", "connections", "cpu", "expected", "in_flight", "latency", "memory", "rate" or "reserved_rate" |
 //! | window | a number of calls from 1 to 4294967295, or a length of time such as "10s" |
 //! | table | a table |
 //!
@@ -102,6 +105,11 @@
 //! | `concurrency_limits` | a table of names | none | [`ConcurrencyConfig`](crate::limit::concurrency::ConcurrencyConfig) |
 //! | `rate_limits` | a table of names | none | [`RateConfig`](crate::limit::rate::RateConfig) |
 //! | `keyed_rate_limits` | a table of names | none | [`KeyedRateConfig`](crate::limit::rate::KeyedRateConfig) |
+//! | `tenant_pools` | a table of names | none | [`TenantConfig`](crate::tenant::TenantConfig) |
+//! | `ladders` | a table of names | none | [`Ladder`](crate::degrade::Ladder) |
+//! | `threshold_scalings` | a table of names | none | [`ThresholdConfig`](crate::autoscale::threshold::ThresholdConfig) |
+//! | `tracking_scalings` | a table of names | none | [`TrackingConfig`](crate::autoscale::tracking::TrackingConfig) |
+//! | `gpu_scalings` | a table of names | none | [`GpuConfig`](crate::autoscale::gpu::GpuConfig) |
 //!
 //! ## StackConfig: a standard stack
 //!
@@ -332,6 +340,195 @@
 //! | `permits` | count | must be given | how many |
 //! | `period` | period | must be given | in how long |
 //! | `patience` | period or none | `"none"` | how long a call may wait |
+//!
+//! ## TenantConfig: a pool whose seats tenants share
+//!
+//! What a reload cannot change in a pool that runs stays as it was: `queue`, `tenants`, `debt` and `guess`.
+//!
+//! | key | takes | default | what |
+//! |---|---|---|---|
+//! | `capacity` | count | must be given | seats |
+//! | `tiers` | a list of 1 to 8 tiers, the best first | must be given | classes of tenants |
+//! | `queue` | count or 0 | `10000` | calls that may wait in all tiers together |
+//! | `tenants` | count | `65536` | tenants that are told apart |
+//! | `debt` | period | `"10m"` | the most that is held against a tenant |
+//! | `guess` | period | `"100ms"` | what a call is charged before any has ended |
+//! | `adaptive` | table or none | `"none"` | an [adaptive limit](crate::limit::adaptive::AdaptiveConfig) that moves the capacity |
+//!
+//! ## Tier: what one class of tenants gets of a pool
+//!
+//! | key | takes | default | what |
+//! |---|---|---|---|
+//! | `name` | the name of a tier, 1 to 64 letters, digits, -, _ and . | must be given | as authentication and headers have it |
+//! | `weight` | a weight from 1 to 10000 | `1` | how much it counts where seats go by weight |
+//! | `reserved` | share | `0.0` | of the pool that is its own, the held part included |
+//! | `held` | share | `0.0` | of the pool that is kept empty for it |
+//! | `limit` | share | `1.0` | of the pool that it has at the most |
+//! | `queue` | count or 0 | `1000` | calls that may wait |
+//! | `tenant_queue` | count or 0 | `100` | calls of one tenant that may wait |
+//! | `patience` | period | `"1s"` | how long a call may wait |
+//! | `tenant_share` | share | `0.25` | of the tier's seats that one tenant may have |
+//! | `shed` | a number from 0 to 255 | `0` | those of the lowest number lose their waiters first |
+//! | `quota` | table or none | `"none"` | what each tenant may send in a time: a [`KeyedRateConfig`](crate::limit::rate::KeyedRateConfig) |
+//!
+//! ## Ladder: how degraded the service is, and what it serves then
+//!
+//! In a file of its own a ladder says its name; under `ladders` it has that of the file. What does not fit together is
+//! refused as [`LadderBuilder::build`](crate::degrade::LadderBuilder::build) says it, by the names of the parts.
+//!
+//! | key | takes | default | what |
+//! |---|---|---|---|
+//! | `name` | name | must be given, or as its key under `ladders` | the label in metrics and logs |
+//! | `components` | a list of components | none | what it is told about: a name, or a table each |
+//! | `levels` | a list of levels, the best first | must be given | from best to worst |
+//! | `capabilities` | a list of names | none | what it decides about though no cell names it |
+//! | `bands` | a list of bands | none | facts of the weighted score of all components, before all others |
+//! | `facts` | a list of facts | none | what leads to the levels |
+//! | `pace` | table | pace | how facts come and go that say nothing of their own |
+//! | `cumulative` | yes or no | `false` | whether the cells of better levels hold at worse ones |
+//!
+//! ## Ladder, a component
+//!
+//! | key | takes | default | what |
+//! |---|---|---|---|
+//! | `name` | name | must be given | as whoever reports calls it |
+//! | `weight` | a number above 0 and at most 1000000 | `1.0` | how much its score counts |
+//! | `degraded_at` | share | `0.5` | at this score or less it counts as degraded |
+//! | `down_at` | share | `0.1` | at this score or less it counts as down |
+//! | `unknown` | "hold", or a table of after and as | `"hold"` | as what it counts while nothing is known |
+//!
+//! ## Ladder, `unknown` of a component
+//!
+//! | key | takes | default | what |
+//! |---|---|---|---|
+//! | `after` | period | must be given | how long nothing must be known |
+//! | `as` | "up", "degraded" or "down" | must be given | as what it counts then |
+//!
+//! ## Ladder, a level
+//!
+//! A capability that has no cell is served in full.
+//!
+//! | key | takes | default | what |
+//! |---|---|---|---|
+//! | `name` | name | must be given | what people call it |
+//! | `action` | a text of at most 1000 characters | none | what is to be done about it |
+//! | `cells` | a table of modes by capability | none | what is served |
+//! | `ours` | a table of modes by capability | none | the same, of what the document that the ladder is from leaves out |
+//!
+//! ## Ladder, the mode of a cell where it is a table
+//!
+//! A mode is one of the words `"full"`, `"limited"`, `"write_only"`, `"read_only"`, `"queued"`, `"manual"`, `"disabled"` and
+//! `"fail_over"`, or a table that says what is missing.
+//!
+//! | key | takes | default | what |
+//! |---|---|---|---|
+//! | `limited` | a text of at most 1000 characters, or a list of 1 to 100 of them | must be given | what is missing |
+//!
+//! ## Ladder, a band
+//!
+//! | key | takes | default | what |
+//! |---|---|---|---|
+//! | `level` | name | must be given | of a level |
+//! | `score` | share | must be given | at this score or less |
+//! | `margin` | share | must be given | and then until it is above it by more than this |
+//!
+//! ## Ladder, a fact
+//!
+//! | key | takes | default | what |
+//! |---|---|---|---|
+//! | `name` | name | must be given | what holds |
+//! | `when` | a table of degraded, down, score_at_most, all or any | must be given | when it does |
+//! | `level` | name | must be given | of a level |
+//! | `cells` | a table of modes by capability | as of the level | what is served while it holds; these, or `ours`, take the place of all of the level's |
+//! | `ours` | a table of modes by capability | as of the level | the same, as in a level |
+//! | `pace` | table | as of the ladder | how it comes and goes |
+//!
+//! ## Ladder, `when` of a fact, of one component or of several conditions
+//!
+//! | key | takes | default | what |
+//! |---|---|---|---|
+//! | `degraded` | name | none | this component is degraded or down |
+//! | `down` | name | none | this component is down |
+//! | `score_at_most` | share | none | see the next table |
+//! | `all` | a list of conditions, at least one | none | all of these |
+//! | `any` | a list of conditions, at least one | none | any of these |
+//!
+//! ## Ladder, `when` of a fact, of a score
+//!
+//! | key | takes | default | what |
+//! |---|---|---|---|
+//! | `score_at_most` | share | none | the score is this or less |
+//! | `margin` | share | must be given | and then until it is above it by more than this |
+//! | `of` | name | none | of this component, and not of all by weight |
+//!
+//! ## Pace: how a fact comes and goes
+//!
+//! | key | takes | default | what |
+//! |---|---|---|---|
+//! | `worse_after` | time | `"0s"` | it comes after it has been so for so long |
+//! | `dwell` | period | `"30s"` | it stays for so long at least |
+//! | `better_after` | period | `"30s"` | it goes after so long without it |
+//! | `flaps` | a count from 1 to 1000 | `4` | when it came so often |
+//! | `within` | period | `"10m"` | in so long |
+//! | `hold` | period | `"5m"` | it goes only after so long without it |
+//!
+//! ## ThresholdConfig: an autoscaler by thresholds
+//!
+//! | key | takes | default | what |
+//! |---|---|---|---|
+//! | `bounds` | a table of least and most | must be given | between how many replicas |
+//! | `triggers` | a list of 1 to 100 triggers | must be given | what makes it grow |
+//! | `up` | count or 0 | `1` | how many are added at once |
+//! | `down` | count or 0 | `1` | how many are taken away at once |
+//! | `cooldown` | period | `"1m"` | how long it waits after growing |
+//! | `calm` | share | `0.7` | of the thresholds that is calm |
+//! | `calm_for` | period | `"5m"` | how long it must be |
+//! | `stale` | period | `"1m"` | how old a reading may be |
+//!
+//! ## ThresholdConfig, a trigger
+//!
+//! | key | takes | default | what |
+//! |---|---|---|---|
+//! | `signal` | signal | must be given | what is measured |
+//! | `above` | amount | must be given | what is too much |
+//! | `each` | yes or no | `false` | for each replica |
+//!
+//! ## Bounds of an autoscaler: between what a count of replicas moves
+//!
+//! | key | takes | default | what |
+//! |---|---|---|---|
+//! | `least` | count or 0 | must be given | replicas |
+//! | `most` | count or 0 | must be given | replicas |
+//!
+//! ## TrackingConfig: an autoscaler that brings a signal to its target
+//!
+//! | key | takes | default | what |
+//! |---|---|---|---|
+//! | `bounds` | a table of least and most | must be given | between how many replicas |
+//! | `signal` | signal | must be given | what is measured |
+//! | `target` | amount | must be given | of each replica |
+//! | `shared` | yes or no | `false` | whether the signal is a sum that the replicas share out |
+//! | `tolerance` | share | `0.1` | how far from its target it may be |
+//! | `up` | period | `"1m"` | how long it waits to grow again |
+//! | `down` | period | `"5m"` | how long it waits to shrink |
+//! | `foreseen` | amount or none | `"none"` | requests a second of each replica, so that a foreseen rate raises the count |
+//! | `stale` | period | `"1m"` | how old a reading may be |
+//!
+//! ## GpuConfig: the autoscaler of a GPU cluster
+//!
+//! | key | takes | default | what |
+//! |---|---|---|---|
+//! | `bounds` | a table of least and most | must be given | between how many replicas |
+//! | `capacity` | amount | must be given | requests a second that one serves |
+//! | `warm_up` | period | must be given | how long one takes to start |
+//! | `headroom` | factor | `1.2` | times the usual load that is kept ready |
+//! | `surge` | factor | `1.1` | times the present load that is kept ready |
+//! | `reserve` | share | `0.0` | for tenants with reserved capacity |
+//! | `drain` | period | `"2m"` | in what time a backlog is worked off |
+//! | `band` | share | `0.2` | of a replica that must be idle beyond those that are taken away |
+//! | `hold` | period | `"10m"` | for how long fewer must have been enough |
+//! | `flap` | period | `"2h"` | how far apart two turns are |
+//! | `stale` | period | `"1m"` | how old a reading may be |
 
 mod duration;
 mod file;
@@ -348,4 +545,4 @@ pub use live::Live;
 
 pub(crate) use given::{Given, table, word};
 pub(crate) use place::{Keys, Place, Setting, as_data, check, joined, one_of};
-pub(crate) use value::{count_of, period_of};
+pub(crate) use value::{amount_of, count_of, number_of, period_of};

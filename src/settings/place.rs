@@ -18,6 +18,11 @@ pub(crate) trait Setting: Sized {
         None
     }
 
+    /// The same, of what a file has under this name.
+    fn base_of(_name: &str) -> Option<Self> {
+        Self::base()
+    }
+
     /// What a file says; what it leaves out is as in `base`. `None` when something was wrong, which is noted.
     fn read(given: Given, base: Option<Self>, place: Place<'_>) -> Option<Self>;
 
@@ -100,6 +105,7 @@ impl Place<'_> {
         let before = self.errors.len();
         let mut keys = Keys {
             place: self,
+            before,
             entries,
             known: Vec::new(),
         };
@@ -170,6 +176,8 @@ pub(crate) fn one_of<T>(words: &[(&str, T)]) -> String {
 /// The keys of a table, each to be asked for.
 pub(crate) struct Keys<'e> {
     place: Place<'e>,
+    /// How much was wrong before the table.
+    before: usize,
     entries: Vec<(String, Given)>,
     known: Vec<&'static str>,
 }
@@ -253,7 +261,7 @@ impl Keys<'_> {
             return map;
         };
         for (name, given) in entries {
-            if let Some(value) = T::read(given, T::base(), place.under(&name)) {
+            if let Some(value) = T::read(given, T::base_of(&name), place.under(&name)) {
                 map.insert(name, value);
             }
         }
@@ -269,6 +277,24 @@ impl Keys<'_> {
     ) {
         let path = join(&self.place.path, key);
         self.place.note(path, value.to_string(), expected.into());
+    }
+
+    /// Refuses parts of the table for what only the whole of it shows; their paths begin here.
+    pub(crate) fn refuse_parts(&mut self, errors: &ConfigErrors) {
+        for error in errors.iter().cloned() {
+            let path = &self.place.path;
+            let error = if path.is_empty() {
+                error
+            } else {
+                error.within(path)
+            };
+            self.place.errors.push(error);
+        }
+    }
+
+    /// Whether anything in the table was refused so far, keys that nobody asked for aside.
+    pub(crate) const fn is_wrong(&self) -> bool {
+        self.place.errors.len() > self.before
     }
 
     /// Refuses the table as a whole.

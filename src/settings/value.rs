@@ -37,16 +37,25 @@ pub(crate) fn period_of(given: &Given) -> Option<Period> {
     duration_of(given).and_then(|length| Period::new("period", length).ok())
 }
 
+/// A number, whole or not.
 #[expect(
     clippy::cast_precision_loss,
     reason = "a number beyond 2⁵³ is far outside of any setting's range"
 )]
-const fn number_of(given: &Given) -> Option<f64> {
+pub(crate) const fn number_of(given: &Given) -> Option<f64> {
     match given {
         Given::Integer(value) => Some(*value as f64),
         Given::Number(value) => Some(*value),
         _ => None,
     }
+}
+
+/// A number, or one as a percentage.
+pub(crate) fn amount_of(given: &Given) -> Option<f64> {
+    let percent = text_of(given).and_then(|text| text.strip_suffix('%'));
+    let percent = percent.and_then(|text| text.trim().parse::<f64>().ok());
+    let share = percent.map(|percent| percent / 100.0);
+    share.or_else(|| number_of(given))
 }
 
 impl Setting for bool {
@@ -148,11 +157,7 @@ impl Setting for Ratio {
     }
 
     fn read(given: Given, _: Option<Self>, place: Place<'_>) -> Option<Self> {
-        let percent = text_of(&given).and_then(|text| text.strip_suffix('%'));
-        let percent = percent.and_then(|text| text.trim().parse::<f64>().ok());
-        let share = percent.map(|percent| percent / 100.0);
-        let share = share.or_else(|| number_of(&given));
-        let read = share.and_then(|share| Self::new("ratio", share).ok());
+        let read = amount_of(&given).and_then(|share| Self::new("ratio", share).ok());
         place.found(&given, read)
     }
 

@@ -98,13 +98,17 @@ impl Shape {
 /// some of the old and some of the new is let in by a rule that was right a moment ago.
 pub(super) struct Rules {
     shape: Shape,
-    /// The seats; above them, whether any are held for a tier.
+    /// The seats; above them, whether any are held for a tier, whether any rule was ever narrower than the one before, and
+    /// how often rules were published.
     capacity: AtomicU64,
     /// Of each tier the limit, the seats that are held for it, and the most of one tenant.
     tiers: [AtomicU64; Tiers::MOST],
 }
 
+const SEATS: u64 = (1 << 32) - 1;
 const ANY_HELD: u64 = 1 << 32;
+const NARROWED: u64 = 1 << 33;
+const ONE_EDITION: u64 = 1 << 34;
 const HELD: u32 = WIDEST;
 const TENANT: u32 = 2 * WIDEST;
 const FIELD: u64 = (1 << WIDEST) - 1;
@@ -121,6 +125,9 @@ impl Rules {
     }
 
     pub(super) fn publish(&self, seating: &Seating) {
+        let old = self.capacity.load(Ordering::Relaxed);
+        let edition = (old & !(ONE_EDITION - 1)).wrapping_add(ONE_EDITION);
+        let mut narrowed = old & NARROWED;
         let mut any_held = 0;
         let field = |seats: u32| u64::from(seats).min(FIELD);
         for ((tier, _), word) in self.shape.each(0).zip(&self.tiers) {
@@ -130,14 +137,19 @@ impl Rules {
             }
             let limit = field(seating.limit(tier));
             let tenant = field(seating.tenant_limit(tier));
+            let old = word.load(Ordering::Relaxed);
+            if limit < old & FIELD || tenant < old >> TENANT & FIELD {
+                narrowed = NARROWED;
+            }
             word.store(limit | held << HELD | tenant << TENANT, Ordering::Relaxed);
         }
         let capacity = u64::from(seating.capacity());
-        self.capacity.store(capacity | any_held, Ordering::Release);
+        let more = any_held | narrowed | edition;
+        self.capacity.store(capacity | more, Ordering::Release);
     }
 
     pub(super) fn capacity(&self) -> NonZeroU32 {
-        let capacity = self.capacity.load(Ordering::Relaxed) & !ANY_HELD;
+        let capacity = self.capacity.load(Ordering::Relaxed) & SEATS;
         let capacity = u32::try_from(capacity).ok().and_then(NonZeroU32::new);
         capacity.unwrap_or(NonZeroU32::MIN)
     }
@@ -166,7 +178,20 @@ impl Rules {
         if capacity & ANY_HELD != 0 {
             taken += self.kept(word, tier);
         }
-        taken < capacity & !ANY_HELD
+        taken < capacity & SEATS
+    }
+
+    /// How the rules are told from those before and after them.
+    #[inline]
+    pub(super) fn edition(&self) -> Edition {
+        Edition(self.capacity.load(Ordering::Acquire))
+    }
+
+    /// Whether the rules allow what is taken, of this tier by all and of one tenant by so many calls.
+    pub(super) fn allow(&self, word: u64, tier: TierId, calls: u32) -> bool {
+        let rule = self.tier(tier);
+        u64::from(self.shape.of(word, tier)) <= rule & FIELD
+            && u64::from(calls) <= rule >> TENANT & FIELD
     }
 
     /// The seats that stay empty for other tiers.
@@ -176,6 +201,24 @@ impl Rules {
             (self.tier(other) >> HELD & FIELD).saturating_sub(u64::from(calls))
         });
         kept.sum()
+    }
+}
+
+/// The rules of a moment, as far as seats are concerned that stay with threads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Edition(u64);
+
+impl Edition {
+    /// Whether nobody waits, and no more than half of the seats are taken.
+    #[inline]
+    pub(super) const fn has_plenty(self, shape: Shape, word: u64) -> bool {
+        word & LINE == 0 && 2 * shape.total(word) as u64 <= self.0 & SEATS
+    }
+
+    /// Whether more may be taken than the rules allow now.
+    #[inline]
+    pub(super) const fn was_narrowed(self) -> bool {
+        self.0 & NARROWED != 0
     }
 }
 

@@ -1,7 +1,8 @@
 //! The seats of one pool, shared by all who want one: the scheduler, without its lock where nobody waits.
 //!
 //! 1. While nobody waits, a call counts itself in its tenant's slot and then in the word of the pool, by one exchange
-//!    each, and takes both back in the same order. The scheduler does not hear of it.
+//!    each, and takes both back in the same order. The scheduler does not hear of it. A seat that is given back may stay
+//!    with its thread, counted on, for the next call there: `kept.rs` has the rules of that.
 //! 2. Whoever cannot be let in so takes the lock, sets the word's bit and reads it in one step, and tells the scheduler
 //!    how many are in. From then on everybody takes the lock, to come and to go, so what the scheduler knows and what the
 //!    word says are the same whenever the lock is free. Had a seat come free before the bit was set, the scheduler is
@@ -22,6 +23,8 @@ use std::time::Duration;
 
 use super::count::{LINE, Rules, Shape};
 use super::entries::{Entries, Entry, Owner, Place};
+use super::identity::TenantKey;
+use super::kept::{Cell, Kept, Seen};
 use super::scheduler::{
     Arrival, Ask, Granted, Refusal, Refused, Scheduler, SchedulerConfig, TenantId,
 };
@@ -35,6 +38,7 @@ use crate::time::{Tick, nanos};
 /// See the head of this file.
 pub(super) struct Desk {
     word: Apart<AtomicU64>,
+    kept: Kept,
     rules: Rules,
     shape: Shape,
     pub(super) slots: Slots,
@@ -187,12 +191,14 @@ impl<T> From<&Refused<T>> for No {
 }
 
 impl Desk {
-    pub(super) fn new(config: SchedulerConfig) -> Self {
+    /// `cells` is how many seats may stay with threads.
+    pub(super) fn new(config: SchedulerConfig, cells: usize) -> Self {
         let shape = Shape::new(config.tiers());
         let slots = Slots::new(config.most_tenants());
         let scheduler = Scheduler::new(config).tenant_at_most(Slot::MOST);
         Self {
             word: Apart(AtomicU64::new(0)),
+            kept: Kept::new(cells),
             rules: Rules::new(shape, scheduler.seating()),
             shape,
             slots,
@@ -216,27 +222,234 @@ impl Desk {
 
     /// The calls under way of each tier.
     pub(super) fn in_flight(&self) -> impl Iterator<Item = (TierId, u32)> {
-        self.shape.each(self.word.0.load(Ordering::Acquire))
+        let taken = self.shape.each(self.word.0.load(Ordering::Acquire));
+        let in_flight =
+            |((tier, seats), kept): ((TierId, u32), u32)| (tier, seats.saturating_sub(kept));
+        taken.zip(self.kept.seats()).map(in_flight)
+    }
+
+    /// The calls of each tier that were admitted so far.
+    pub(super) fn admitted(&self) -> [u64; Tiers::MOST] {
+        let mut admitted = self.slots.admitted();
+        for (sum, calls) in admitted.iter_mut().zip(self.kept.calls()) {
+            *sum += calls;
+        }
+        admitted
+    }
+
+    /// The calls of a slot that are under way, and those that were admitted so far.
+    pub(super) fn calls_of(&self, number: u32, slot: &Slot) -> (u32, u64) {
+        let (seats, calls) = self.kept.of(number);
+        (slot.calls().saturating_sub(seats), slot.admitted() + calls)
+    }
+
+    /// The slot of this tenant in this tier; the shared one if there is no room.
+    pub(super) fn find(&self, key: &TenantKey, tier: TierId) -> SlotAt {
+        let at = self.slots.find(key, tier);
+        // A seat that is kept keeps its tenant's slot.
+        if at.is_shared() && self.kept.cells().iter().any(|cell| cell.see().is_full()) {
+            let line = lock(&self.line);
+            self.take_in(&line);
+            drop(line);
+            return self.slots.find(key, tier);
+        }
+        at
     }
 
     /// Takes a seat if there is one and nobody waits: [`Taken::outside`]. Rule 1.
     #[inline]
-    pub(super) fn admit(&self, whose: &Whose) -> Result<(), Closed> {
+    pub(super) fn admit(&self, whose: &Whose, now: impl FnOnce() -> Tick) -> Result<(), Closed> {
         let Whose { at, tier, .. } = *whose;
-        let mut word = self.word.0.load(Relaxed);
-        if word & LINE != 0 {
+        if self.word.0.load(Relaxed) & LINE != 0 {
             return Err(Closed::Full);
         }
+        if let Some(cell) = self.kept.own() {
+            let seen = cell.see();
+            if seen.has(at, tier) && self.take(cell, seen) {
+                return Ok(());
+            }
+        }
+        self.admit_anew(whose, now)
+    }
+
+    /// Takes a seat that is not this tenant's already.
+    #[inline(never)]
+    fn admit_anew(&self, whose: &Whose, now: impl FnOnce() -> Tick) -> Result<(), Closed> {
+        let Whose { at, tier, .. } = *whose;
+        if let Some(cell) = self.kept.own() {
+            let seen = cell.see();
+            if seen.is_full() && !seen.has(at, tier) {
+                return self.take_over(cell, seen, whose, now);
+            }
+        }
         let slot = self.slots.slot(at.number).ok_or(Closed::Stale)?;
-        slot.enter(at.generation, self.rules.tenant_limit(tier))?;
+        match slot.enter(at.generation, self.rules.tenant_limit(tier)) {
+            Ok(()) if self.count_in(tier) => return Ok(()),
+            Ok(()) => slot.take_back(),
+            Err(Closed::Stale) => return Err(Closed::Stale),
+            Err(Closed::Full) => {}
+        }
+        self.take_any(at, tier)
+    }
+
+    /// Counts a call in the word that its tenant's slot has counted. Says whether there was a seat.
+    #[inline]
+    fn count_in(&self, tier: TierId) -> bool {
+        let mut word = self.word.0.load(Relaxed);
         while word & LINE == 0 && self.rules.admits(word, tier) {
             match self.exchange(word, word + self.shape.one(tier)) {
-                Ok(()) => return Ok(()),
+                Ok(()) => return true,
                 Err(now) => word = now,
             }
         }
+        false
+    }
+
+    /// Takes a seat of the call's tenant that a thread keeps.
+    #[inline]
+    fn take(&self, cell: &Cell, seen: Seen) -> bool {
+        match cell.take(seen) {
+            Some(0) => true,
+            Some(calls) => {
+                self.count(seen, calls);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Counts calls that a cell had counted.
+    #[cold]
+    fn count(&self, seen: Seen, calls: u64) {
+        let at = seen.at();
+        let slot = self.slots.slot(at.number);
+        if !slot.is_some_and(|slot| slot.count(at.generation, calls)) {
+            self.kept.stray(seen.tier(), calls);
+        }
+    }
+
+    /// Takes a seat of the call's tenant that any thread keeps, where there are no others.
+    #[cold]
+    fn take_any(&self, at: SlotAt, tier: TierId) -> Result<(), Closed> {
+        let mut cells = self.kept.cells().iter();
+        let found = cells.any(|cell| {
+            let seen = cell.see();
+            seen.has(at, tier) && self.word.0.load(Relaxed) & LINE == 0 && self.take(cell, seen)
+        });
+        if found { Ok(()) } else { Err(Closed::Full) }
+    }
+
+    /// Takes the seat of another tenant that this thread keeps, or has it counted as one of its own tier.
+    fn take_over(
+        &self,
+        cell: &Cell,
+        seen: Seen,
+        whose: &Whose,
+        now: impl FnOnce() -> Tick,
+    ) -> Result<(), Closed> {
+        let Whose { at, tier, .. } = *whose;
+        let slot = self.slots.slot(at.number).ok_or(Closed::Stale)?;
+        match slot.enter(at.generation, self.rules.tenant_limit(tier)) {
+            Ok(()) => {}
+            Err(Closed::Stale) => return Err(Closed::Stale),
+            Err(Closed::Full) => return self.take_any(at, tier),
+        }
+        // While the seat is in the cell its slot is its tenant's.
+        let other = self.slots.slot(seen.at().number);
+        let Some((other, tenant)) = other
+            .map(|other| (other, other.tenant()))
+            .filter(|_| cell.take_over(seen))
+        else {
+            if self.count_in(tier) {
+                return Ok(());
+            }
+            slot.take_back();
+            return Err(Closed::Full);
+        };
+        other.leave_and_count(seen.calls());
+        if self.count_as(tier, seen.tier()) {
+            return Ok(());
+        }
+        // Somebody has come to wait meanwhile, perhaps for this seat, or there is none of this tier: what was kept is given
+        // back, and this call comes to the lock.
         slot.take_back();
+        let taken = Taken::new(seen.at(), seen.tier(), whose.name, NO_PLACE);
+        self.give_back(other, tenant, taken, Tick::ZERO, now);
         Err(Closed::Full)
+    }
+
+    /// Counts a seat of tier `old` in the word as one of `tier`. Says whether it may be one.
+    fn count_as(&self, tier: TierId, old: TierId) -> bool {
+        let mut word = self.word.0.load(Ordering::Acquire);
+        while word & LINE == 0 {
+            if tier == old {
+                return true;
+            }
+            let without = word - self.shape.one(old);
+            if !self.rules.admits(without, tier) {
+                return false;
+            }
+            match self.exchange(word, without + self.shape.one(tier)) {
+                Ok(()) => return true,
+                Err(now) => word = now,
+            }
+        }
+        false
+    }
+
+    /// Leaves a seat with this thread. Says what the word was; none if it is to be given back.
+    #[inline]
+    fn keep(&self, at: SlotAt, tier: TierId) -> Option<u64> {
+        let cell = self.kept.own()?;
+        let seen = cell.see();
+        let edition = self.rules.edition();
+        let word = self.word.0.load(Relaxed);
+        if seen.is_full()
+            || !edition.has_plenty(self.shape, word)
+            || (edition.was_narrowed() && !self.is_allowed(word, at, tier))
+        {
+            return None;
+        }
+        let before = cell.leave(seen, at, tier)?;
+        if before.calls() > 0 {
+            self.count(before, before.calls());
+        }
+        let word = self.word.0.load(Ordering::Acquire);
+        if (word & LINE == 0 && self.rules.edition() == edition) || !cell.take_back(at, tier) {
+            return Some(word);
+        }
+        None
+    }
+
+    /// Whether a tenant and its tier have no more seats than they may since the rules have changed.
+    #[cold]
+    fn is_allowed(&self, word: u64, at: SlotAt, tier: TierId) -> bool {
+        let calls = self.slots.slot(at.number).map_or(0, Slot::calls);
+        self.rules.allow(word, tier, calls)
+    }
+
+    /// Gives back the seats that threads keep. While others wait there are none, but for those that are about to be taken
+    /// back.
+    fn take_in(&self, line: &Line) {
+        if self.word.0.load(Ordering::Acquire) & LINE == 0 {
+            self.empty_cells(line);
+        }
+    }
+
+    /// Gives back the seats that threads keep, of which the scheduler has not heard.
+    fn empty_cells(&self, _under_lock: &Line) {
+        for cell in self.kept.cells() {
+            let seen = cell.empty();
+            if !seen.is_full() {
+                continue;
+            }
+            if let Some(slot) = self.slots.slot(seen.at().number) {
+                slot.leave();
+            }
+            self.word
+                .0
+                .fetch_sub(self.shape.one(seen.tier()), Ordering::AcqRel);
+        }
     }
 
     /// Asks the scheduler for a seat. Rule 2.
@@ -392,6 +605,18 @@ impl Desk {
     #[inline]
     pub(super) fn release(&self, taken: Taken, started: Tick, now: impl FnOnce() -> Tick) -> u64 {
         let (at, tier) = (taken.at(), taken.tier());
+        if taken.place == NO_PLACE
+            && let Some(word) = self.keep(at, tier)
+        {
+            return word;
+        }
+        self.release_anew(taken, started, now)
+    }
+
+    /// Gives a seat back that stays with nobody.
+    #[inline(never)]
+    fn release_anew(&self, taken: Taken, started: Tick, now: impl FnOnce() -> Tick) -> u64 {
+        let at = taken.at();
         let Some(slot) = self.slots.slot(at.number) else {
             return 0;
         };
@@ -401,6 +626,20 @@ impl Desk {
         let tenant = slot.tenant();
         // The tenant first: what the scheduler hears of it is never too much once the word is right.
         slot.leave();
+        self.give_back(slot, tenant, taken, started, now)
+    }
+
+    /// Gives a seat back that its tenant has counted out.
+    #[inline]
+    fn give_back(
+        &self,
+        slot: &Slot,
+        tenant: TenantId,
+        taken: Taken,
+        started: Tick,
+        now: impl FnOnce() -> Tick,
+    ) -> u64 {
+        let tier = taken.tier();
         let mut word = self.word.0.load(Relaxed);
         while word & LINE == 0 {
             match self.exchange(word, word - self.shape.one(tier)) {
@@ -452,6 +691,7 @@ impl Desk {
         let most = NonZeroU32::new(self.shape.most()).unwrap_or(NonZeroU32::MIN);
         line.scheduler.resize(capacity.min(most));
         self.rules.publish(line.scheduler.seating());
+        self.take_in(&line);
     }
 
     /// The tiers have other settings. Afterwards [`pass_on`](Self::pass_on).
@@ -459,7 +699,18 @@ impl Desk {
         let mut line = lock(&self.line);
         line.scheduler.reload(tiers, now)?;
         self.rules.publish(line.scheduler.seating());
+        self.take_in(&line);
         Ok(())
+    }
+
+    #[cfg(test)]
+    pub(super) fn kept(&self) -> u32 {
+        self.kept.seats().iter().sum()
+    }
+
+    #[cfg(all(test, mainstay_loom))]
+    pub(super) fn kept_of(&self, number: u32) -> u32 {
+        self.kept.of(number).0
     }
 
     /// Grants the seats that are free.
@@ -477,10 +728,11 @@ impl Desk {
 
     /// Sets the bit, if it is not set, and tells the scheduler who is in.
     fn open(&self, line: &mut Line, now: Tick) {
-        let word = self.word.0.fetch_or(LINE, Ordering::AcqRel);
-        if word & LINE != 0 {
+        if self.word.0.fetch_or(LINE, Ordering::AcqRel) & LINE != 0 {
             return;
         }
+        self.empty_cells(line);
+        let word = self.word.0.load(Ordering::Acquire);
         line.since = now;
         for ((tier, calls), given) in self.shape.each(word).zip(line.given) {
             line.scheduler.outside(tier, calls.saturating_sub(given));

@@ -14,7 +14,18 @@ use crate::time::Tick;
 const NOW: Tick = Tick::from_nanos(1_000);
 
 fn desk(capacity: u32, tier: Tier) -> Desk {
-    Desk::new(SchedulerConfig::new(count(capacity), Tiers::new([tier]).unwrap()).tenants(count(16)))
+    let tiers = Tiers::new([tier]).unwrap();
+    Desk::new(
+        SchedulerConfig::new(count(capacity), tiers).tenants(count(16)),
+        0,
+    )
+}
+
+/// A desk with one cell, in which a seat may stay.
+fn keeping(capacity: u32, tiers: impl IntoIterator<Item = Tier>) -> Desk {
+    let tiers = Tiers::new(tiers).unwrap();
+    let config = SchedulerConfig::new(count(capacity), tiers);
+    Desk::new(config.tenants(count(16)), 1)
 }
 
 /// A tenant has one of four seats, and one call that waits.
@@ -59,7 +70,7 @@ fn is_empty(desk: &Desk) {
     assert_eq!(desk.in_flight().map(|(_, calls)| calls).sum::<u32>(), 0);
     assert_eq!((slot(desk).calls(), slot(desk).waiting()), (0, 0));
     let whose = whose(desk);
-    assert_eq!(desk.admit(&whose), Ok(()), "nobody waits");
+    assert_eq!(desk.admit(&whose, || NOW), Ok(()), "nobody waits");
     desk.release(Taken::outside(&whose), Tick::ZERO, || NOW);
 }
 
@@ -67,9 +78,9 @@ fn is_empty(desk: &Desk) {
 fn held_back_by_who_looks_in(desk: &Desk) -> Place {
     let whose = whose(desk);
     slot(desk).enter(0, 1).unwrap();
-    assert!(desk.admit(&whose).is_err(), "its tenant has one");
+    assert!(desk.admit(&whose, || NOW).is_err(), "its tenant has one");
     let waiter = waits(desk.join(&whose, Tick::NEVER, NOW));
-    assert!(desk.admit(&whose).is_err(), "somebody waits");
+    assert!(desk.admit(&whose, || NOW).is_err(), "somebody waits");
     slot(desk).take_back();
     waiter
 }
@@ -124,7 +135,7 @@ fn a_count_of_one_tenant_does_not_run_over() {
     let desk = desk(20_000, Tier::new("only").tenant_share(Ratio::ONE));
     let whose = whose(&desk);
     let mut seats = Vec::new();
-    while desk.admit(&whose).is_ok() {
+    while desk.admit(&whose, || NOW).is_ok() {
         seats.push(Taken::outside(&whose));
         assert!(seats.len() <= 20_000, "no more than there are");
     }
@@ -143,4 +154,91 @@ fn a_count_of_one_tenant_does_not_run_over() {
         desk.release(taken, NOW, || NOW);
     }
     is_empty(&desk);
+}
+
+fn whole(name: &'static str) -> Tier {
+    Tier::new(name).tenant_share(Ratio::ONE)
+}
+
+fn of_tier(desk: &Desk, tier: u8) -> Whose {
+    let tier = TierId::new(tier);
+    Whose {
+        at: desk.slots.shared(tier),
+        tier,
+        ..whose(desk)
+    }
+}
+
+fn admitted(desk: &Desk, whose: &Whose) -> Taken {
+    assert_eq!(desk.admit(whose, || NOW), Ok(()));
+    Taken::outside(whose)
+}
+
+fn release(desk: &Desk, taken: Taken) {
+    desk.release(taken, Tick::ZERO, || NOW);
+}
+
+#[test]
+fn a_kept_seat_is_found_again_and_is_in_no_call() {
+    let desk = keeping(4, [whole("only")]);
+    let whose = whose(&desk);
+    for calls in 1..5_000 {
+        release(&desk, admitted(&desk, &whose));
+        assert_eq!(desk.kept(), 1);
+        assert_eq!(desk.calls_of(0, slot(&desk)), (0, calls));
+        assert_eq!(desk.admitted()[0], calls);
+        assert_eq!(desk.in_flight().map(|(_, calls)| calls).sum::<u32>(), 0);
+    }
+}
+
+#[test]
+fn a_kept_seat_keeps_nobody_out() {
+    for tier in [0, 1] {
+        let desk = keeping(4, [whole("best"), whole("least")]);
+        release(&desk, admitted(&desk, &of_tier(&desk, 0)));
+        // Of whatever tier they are: it is taken over, or comes back when somebody asks at the desk.
+        let whose = of_tier(&desk, tier);
+        let mut seats: Vec<_> = (0..4).map(|_| admitted(&desk, &whose)).collect();
+        assert!(desk.admit(&whose, || NOW).is_err(), "four are taken");
+        // Half of the pool is taken until the third comes back.
+        for kept in [0, 0, 1, 1] {
+            release(&desk, seats.pop().unwrap());
+            assert_eq!(desk.kept(), kept);
+        }
+        let both = [0, 1].map(|tier| desk.admitted()[tier]);
+        assert_eq!(both.iter().sum::<u64>(), 5);
+    }
+}
+
+#[test]
+fn nothing_is_kept_while_somebody_waits() {
+    let desk = keeping(4, [Tier::new("only").tenant_share(Ratio::percent(25))]);
+    let whose = whose(&desk);
+    release(&desk, admitted(&desk, &whose));
+    let first = admitted(&desk, &whose);
+    assert!(desk.admit(&whose, || NOW).is_err(), "a tenant has one");
+    let waiter = waits(desk.join(&whose, Tick::NEVER, NOW));
+    release(&desk, first);
+    assert_eq!(desk.kept(), 0);
+    release(&desk, seated(&desk, waiter));
+    is_empty(&desk);
+}
+
+#[test]
+fn a_kept_seat_does_not_outlast_the_rules_that_allowed_it() {
+    let tier = |percent| Tier::new("only").tenant_share(Ratio::percent(percent));
+    let desk = keeping(8, [tier(50)]);
+    let whose = whose(&desk);
+    let mut seats: Vec<_> = (0..3).map(|_| admitted(&desk, &whose)).collect();
+    release(&desk, seats.pop().unwrap());
+    assert_eq!(desk.kept(), 1);
+    desk.reload(Tiers::new([tier(13)]).unwrap(), NOW).unwrap();
+    assert_eq!(desk.kept(), 0, "a tenant has one now");
+    release(&desk, seats.pop().unwrap());
+    assert_eq!(desk.kept(), 0, "it still has as many as it may");
+    assert!(desk.admit(&whose, || NOW).is_err());
+    release(&desk, seats.pop().unwrap());
+    assert_eq!(desk.kept(), 1);
+    desk.resize(count(1));
+    assert_eq!(desk.kept(), 0, "half of one is none");
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::config::TenantConfig;
 use super::identity::TenantKey;
 use super::pool::Pool;
+use super::slots::Slot;
 use super::tier::TierId;
 use crate::error::{ConfigError, Reason};
 use crate::num::Period;
@@ -134,7 +135,7 @@ impl TenantHandle {
     #[must_use]
     pub fn tiers(&self) -> Vec<TierReport> {
         let pool = &*self.pool;
-        let admitted = pool.desk.slots.admitted();
+        let admitted = pool.desk.admitted();
         let report = |(tier, in_flight): (TierId, u32)| {
             let waiting = pool.desk.look(|scheduler| scheduler.tier(tier).waiting);
             let tally = pool.desk.tallies.get(tier.place());
@@ -165,10 +166,11 @@ impl TenantHandle {
     pub fn top(&self, by: RankBy, k: usize) -> Vec<TenantReport> {
         let pool = &*self.pool;
         let mut top: Vec<(u64, TenantReport)> = Vec::with_capacity(k.min(1_024) + 1);
-        let mut add = |key: Option<&TenantKey>, tier: TierId, slot: &super::slots::Slot| {
+        let mut add = |key: Option<&TenantKey>, tier: TierId, number: u32, slot: &Slot| {
+            let (in_flight, admitted) = pool.desk.calls_of(number, slot);
             let rank = match by {
-                RankBy::Admitted => slot.admitted(),
-                RankBy::InFlight => slot.calls().into(),
+                RankBy::Admitted => admitted,
+                RankBy::InFlight => in_flight.into(),
                 RankBy::Refused => slot.refused.load(Relaxed).into(),
                 RankBy::Waiting => slot.waiting().into(),
             };
@@ -179,21 +181,22 @@ impl TenantHandle {
             let report = TenantReport {
                 key: key.cloned(),
                 tier: pool.name_of(tier).as_str(),
-                in_flight: slot.calls(),
+                in_flight,
                 waiting: slot.waiting(),
-                admitted: slot.admitted(),
+                admitted,
                 waited: slot.waited.load(Relaxed),
                 refused: slot.refused.load(Relaxed),
             };
             top.insert(place, (rank, report));
             top.truncate(k);
         };
-        for ((tier, _), slot) in pool.names().zip(pool.desk.slots.shared_slots()) {
-            add(None, tier, slot);
+        let shared = (0..).zip(pool.desk.slots.shared_slots());
+        for ((tier, _), (number, slot)) in pool.names().zip(shared) {
+            add(None, tier, number, slot);
         }
         pool.desk
             .slots
-            .each(|key, tier, slot| add(Some(key), tier, slot));
+            .each(|key, tier, number, slot| add(Some(key), tier, number, slot));
         top.into_iter().map(|(_, report)| report).collect()
     }
 
@@ -262,6 +265,12 @@ impl TenantHandle {
     /// when it is to move and did not before, or the other way round. Then nothing changes.
     pub fn reload(&self, config: impl Into<TenantConfig>) -> Result<(), ConfigError> {
         self.pool.reload(config.into())
+    }
+
+    /// Whether [`reload`](Self::reload) would take these.
+    #[cfg(feature = "serde")]
+    pub(crate) fn fits(&self, config: &TenantConfig) -> Result<(), ConfigError> {
+        self.pool.fits(config)
     }
 }
 

@@ -12,7 +12,7 @@ use loom::thread;
 
 use super::desk::{Arrived, Desk, Taken, Whose};
 use super::entries::Place;
-use super::scheduler::SchedulerConfig;
+use super::scheduler::{SchedulerConfig, TenantId};
 use super::tier::{Tier, TierId, Tiers, Weight};
 use crate::num::{Ratio, count};
 use crate::scope::TierName;
@@ -32,7 +32,7 @@ fn desk(capacity: u32) -> Arc<Desk> {
     let tier = |name: &'static str| Tier::new(name).tenant_share(Ratio::ONE);
     let tiers = Tiers::new([tier("best"), tier("least")]).unwrap();
     let config = SchedulerConfig::new(count(capacity), tiers).tenants(count(16));
-    Arc::new(Desk::new(config))
+    Arc::new(Desk::new(config, 0))
 }
 
 /// Those of a tier who are not known: no look-up, which is another lock.
@@ -70,12 +70,12 @@ fn wait(desk: &Desk, place: Place) -> Taken {
 /// Finds a free seat.
 fn first(desk: &Desk, tier: u8) -> Taken {
     let whose = whose(desk, tier);
-    desk.admit(&whose).unwrap();
+    desk.admit(&whose, || NOW).unwrap();
     Taken::outside(&whose)
 }
 
 fn enter(desk: &Desk, whose: &Whose) -> Taken {
-    match desk.admit(whose) {
+    match desk.admit(whose, || NOW) {
         Ok(()) => Taken::outside(whose),
         Err(_) => join(desk, whose).unwrap_or_else(|place| wait(desk, place)),
     }
@@ -92,8 +92,8 @@ fn in_flight(desk: &Desk) -> u32 {
 /// As before anybody came, by the word, by the slots and by the scheduler.
 fn is_empty(desk: &Desk) {
     assert_eq!(in_flight(desk), 0);
-    for slot in desk.slots.shared_slots() {
-        assert_eq!((slot.calls(), slot.waiting()), (0, 0));
+    for (number, slot) in (0..).zip(desk.slots.shared_slots()) {
+        assert_eq!((desk.calls_of(number, slot).0, slot.waiting()), (0, 0));
     }
     let (running, waiting) = desk.look(|scheduler| (scheduler.in_flight(), scheduler.waiting()));
     assert_eq!(waiting, 0);
@@ -234,7 +234,7 @@ fn loom_a_desk_lets_a_tenant_at_its_limit_wait_for_its_own_and_no_longer() {
         // Two seats, of which a tenant has one.
         let tier = Tier::new("only").tenant_share(Ratio::percent(50));
         let config = SchedulerConfig::new(count(2), Tiers::new([tier]).unwrap()).tenants(count(16));
-        let desk = Arc::new(Desk::new(config));
+        let desk = Arc::new(Desk::new(config, 0));
         let work = |desk: &Desk| {
             let taken = enter(desk, &whose(desk, 0));
             let calls = desk.slots.shared_slots().next().unwrap().calls();
@@ -255,17 +255,22 @@ fn loom_a_desk_lets_a_tenant_at_its_limit_wait_for_its_own_and_no_longer() {
 
 /// Four seats, of which a tenant has one; one call of it may wait.
 fn narrow() -> Arc<Desk> {
+    narrow_with(0)
+}
+
+fn narrow_with(cells: usize) -> Arc<Desk> {
     let tier = Tier::new("only").tenant_share(Ratio::percent(25));
     let tiers = Tiers::new([tier.tenant_queue(1)]).unwrap();
     Arc::new(Desk::new(
         SchedulerConfig::new(count(4), tiers).tenants(count(16)),
+        cells,
     ))
 }
 
 fn is_left(desk: &Desk) {
     assert_eq!(in_flight(desk), 0);
     let slot = desk.slots.shared_slots().next().unwrap();
-    assert_eq!((slot.calls(), slot.waiting()), (0, 0));
+    assert_eq!((desk.calls_of(0, slot).0, slot.waiting()), (0, 0));
     release(desk, first(desk, 0));
 }
 
@@ -296,7 +301,7 @@ fn loom_a_desk_lets_nobody_wait_for_who_only_looked_in_and_is_late() {
             let desk = Arc::clone(&desk);
             thread::spawn(move || {
                 let whose = whose(&desk, 0);
-                match desk.admit(&whose) {
+                match desk.admit(&whose, || NOW) {
                     Ok(()) => release(&desk, Taken::outside(&whose)),
                     Err(_) => assert!(matches!(desk.join(&whose, NOW, NOW), Arrived::Refused(_))),
                 }
@@ -315,7 +320,7 @@ fn loom_a_desk_lets_nobody_wait_when_one_of_three_is_refused() {
         let desk = narrow();
         let work = |desk: &Desk| {
             let whose = whose(desk, 0);
-            let taken = match desk.admit(&whose) {
+            let taken = match desk.admit(&whose, || NOW) {
                 Ok(()) => Taken::outside(&whose),
                 Err(_) => match desk.join(&whose, Tick::NEVER, NOW) {
                     Arrived::Seated(taken) => taken,
@@ -336,6 +341,115 @@ fn loom_a_desk_lets_nobody_wait_when_one_of_three_is_refused() {
         for other in others {
             other.join().unwrap();
         }
+        is_left(&desk);
+    });
+}
+
+/// The threads of a model share one cell: each may find in it what any of the others left.
+#[test]
+fn loom_a_desk_hands_a_kept_seat_to_one() {
+    model(3, || {
+        let desk = narrow_with(1);
+        let running = StdArc::new(AtomicU32::new(0));
+        let work = |desk: &Desk, running: &AtomicU32| {
+            let taken = enter(desk, &whose(desk, 0));
+            assert_eq!(running.fetch_add(1, Relaxed), 0, "one seat of a tenant");
+            running.fetch_sub(1, Relaxed);
+            release(desk, taken);
+        };
+        work(&desk, &running);
+        assert_eq!(desk.kept(), 1);
+        let other = {
+            let (desk, running) = (Arc::clone(&desk), StdArc::clone(&running));
+            thread::spawn(move || work(&desk, &running))
+        };
+        work(&desk, &running);
+        other.join().unwrap();
+        is_left(&desk);
+        // One to see that nothing is left, and the first.
+        assert_eq!(desk.admitted()[0], 4);
+    });
+}
+
+#[test]
+fn loom_a_desk_forgets_nobody_when_a_seat_is_left_as_others_come_to_wait() {
+    model(1, || {
+        let desk = narrow_with(1);
+        let first = first(&desk, 0);
+        let waiters: Vec<_> = (0..2)
+            .map(|n| {
+                let desk = Arc::clone(&desk);
+                thread::spawn(move || {
+                    let whose = whose(&desk, 0);
+                    let taken = match desk.admit(&whose, || NOW) {
+                        Ok(()) => Taken::outside(&whose),
+                        Err(_) => match desk.join(&whose, Tick::NEVER, NOW) {
+                            Arrived::Seated(taken) => taken,
+                            Arrived::Waits(place, _) => wait(&desk, place),
+                            Arrived::Refused(_) => return,
+                            Arrived::Stale => panic!("nobody else's {n}"),
+                        },
+                    };
+                    release(&desk, taken);
+                })
+            })
+            .collect();
+        release(&desk, first);
+        for waiter in waiters {
+            waiter.join().unwrap();
+        }
+        is_left(&desk);
+    });
+}
+
+/// The seat of one tenant is taken over by another's call while a call of the first comes to wait for it.
+#[test]
+fn loom_a_desk_forgets_nobody_when_a_seat_is_taken_over() {
+    model(3, || {
+        let desk = narrow_with(1);
+        // A look-up draws its hashes by chance.
+        let one = whose(&desk, 0);
+        let at = desk.slots.shared(TierId::new(1));
+        let two = Whose { at, ..one };
+        let slot = desk.slots.slot(two.at.number).unwrap();
+        slot.belongs_to(TenantId::new(1));
+        let first = enter(&desk, &one);
+        release(&desk, first);
+        assert_eq!(desk.kept(), 1);
+        let other = {
+            let desk = Arc::clone(&desk);
+            thread::spawn(move || {
+                let taken = enter(&desk, &two);
+                release(&desk, taken);
+            })
+        };
+        let taken = enter(&desk, &one);
+        release(&desk, taken);
+        other.join().unwrap();
+        assert_eq!(in_flight(&desk), 0);
+        for whose in [one, two] {
+            let number = whose.at.number;
+            let slot = desk.slots.slot(number).unwrap();
+            assert_eq!((desk.calls_of(number, slot).0, slot.waiting()), (0, 0));
+            assert_eq!(slot.calls(), desk.kept_of(number));
+        }
+        assert_eq!(desk.admitted().iter().sum::<u64>(), 3);
+    });
+}
+
+#[test]
+fn loom_a_desk_keeps_no_seat_that_new_rules_forbid() {
+    model(3, || {
+        let desk = narrow_with(1);
+        let first = first(&desk, 0);
+        let other = {
+            let desk = Arc::clone(&desk);
+            thread::spawn(move || release(&desk, first))
+        };
+        desk.resize(count(1));
+        desk.pass_on(NOW);
+        other.join().unwrap();
+        assert_eq!(desk.kept(), 0, "half of one seat is none");
         is_left(&desk);
     });
 }

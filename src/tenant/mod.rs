@@ -39,6 +39,7 @@ pub mod scheduler;
 pub mod tier;
 
 mod config;
+mod grow;
 #[cfg(feature = "tower")]
 mod identity;
 #[cfg(feature = "serde")]
@@ -59,6 +60,9 @@ mod future;
 mod handle;
 #[cfg(feature = "tower")]
 mod identify;
+mod index;
+#[cfg(feature = "tower")]
+mod kept;
 #[cfg(feature = "tower")]
 mod layer;
 #[cfg(all(test, mainstay_loom))]

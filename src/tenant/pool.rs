@@ -9,6 +9,7 @@ use super::desk::{Arrived, Desk, No, Taken, Whose, Why};
 use super::handle::TenantHandle;
 use super::identify::Caller;
 use super::identity::{Tenant, TenantKey};
+use super::kept::Kept;
 use super::quota::Quotas;
 use super::scheduler::Refusal;
 use super::seat::{TenantSeat, Wait};
@@ -127,7 +128,12 @@ impl Pool {
         let lowest = (lowest, TierName::new(config.tiers().tier(lowest).name())?);
         let names = config.tiers().iter().map(|(_, t)| TierName::new(t.name()));
         let names: Box<[TierName]> = names.collect::<Result<_, _>>()?;
-        let desk = Desk::new(config.scheduler.clone());
+        // Where the capacity moves, it moves by the calls that are under way: none is counted that is not.
+        let cells = match config.adaptive {
+            Some(_) => 0,
+            None => Kept::usual(),
+        };
+        let desk = Desk::new(config.scheduler.clone(), cells);
         fits(&desk, config.scheduler.capacity())?;
         let drive = config
             .adaptive
@@ -192,7 +198,7 @@ impl Pool {
         TenantSlot {
             token: self.token,
             whose: Whose {
-                at: self.desk.slots.find(&key, tier),
+                at: self.desk.find(&key, tier),
                 tier,
                 name: self.name_of(tier),
                 weight,
@@ -235,7 +241,7 @@ impl Pool {
             Caller::Unknown => (None, Weight::ONE),
         };
         let at = match key {
-            Some(key) => self.desk.slots.find(key, tier),
+            Some(key) => self.desk.find(key, tier),
             None => self.desk.slots.shared(tier),
         };
         Whose {
@@ -264,7 +270,7 @@ impl Pool {
     /// A seat, if one is free and nobody waits.
     #[inline(always)]
     pub(super) fn admit(self: &Arc<Self>, whose: &Whose) -> Result<TenantSeat, Closed> {
-        self.desk.admit(whose)?;
+        self.desk.admit(whose, rt::now)?;
         Ok(TenantSeat::taken(self, Taken::outside(whose)))
     }
 
@@ -405,16 +411,7 @@ impl Pool {
     /// Replaces the settings, as far as they can be: see [`TenantHandle::reload`].
     pub(super) fn reload(&self, config: TenantConfig) -> Result<(), ConfigError> {
         let mut current = lock(&self.config);
-        fits(&self.desk, config.scheduler.capacity())?;
-        if current.adaptive.is_some() != config.adaptive.is_some() {
-            let given = if config.adaptive.is_some() {
-                "an adaptive limit"
-            } else {
-                "a fixed capacity"
-            };
-            let expected = "a capacity that moves if it moved before, and else one that does not";
-            return Err(ConfigError::new("adaptive", given, expected));
-        }
+        self.takes(&config)?;
         let now = rt::now();
         self.desk.reload(config.tiers().clone(), now)?;
         if self.drive.is_none() {
@@ -424,6 +421,28 @@ impl Pool {
         drop(current);
         observe::tenants_changed(self.name(), &config);
         self.put_in_force(config, now);
+        Ok(())
+    }
+
+    /// Whether [`reload`](Self::reload) would take these: all that it asks for is settled when the pool is made.
+    #[cfg(feature = "serde")]
+    pub(super) fn fits(&self, config: &TenantConfig) -> Result<(), ConfigError> {
+        self.takes(config)?;
+        let tiers = config.tiers();
+        self.desk.look(|scheduler| scheduler.takes(tiers))
+    }
+
+    fn takes(&self, config: &TenantConfig) -> Result<(), ConfigError> {
+        fits(&self.desk, config.scheduler.capacity())?;
+        if self.drive.is_some() != config.adaptive.is_some() {
+            let given = if config.adaptive.is_some() {
+                "an adaptive limit"
+            } else {
+                "a fixed capacity"
+            };
+            let expected = "a capacity that moves if it moved before, and else one that does not";
+            return Err(ConfigError::new("adaptive", given, expected));
+        }
         Ok(())
     }
 

@@ -143,8 +143,18 @@ fn fitting(keys: &mut Keys<'_>) -> Option<(Tiers, Vec<Class>)> {
     match Tiers::new(classes.iter().map(|class| class.tier.clone())) {
         Ok(tiers) => Some((tiers, classes)),
         Err(error) => {
-            let given = format!("{} {}", error.field(), error.value());
-            keys.refuse("tiers", given, error.expected().to_owned());
+            // The first tier with which it does not fit; what is wrong with their number is nobody's of them.
+            let fits = |n: &usize| {
+                Tiers::new(classes.iter().take(*n).map(|class| class.tier.clone())).is_ok()
+            };
+            let error = match error.field() {
+                "tiers" => error,
+                _ => {
+                    let place = (1..classes.len()).take_while(fits).count();
+                    error.within(&format!("tiers[{place}]"))
+                }
+            };
+            keys.refuse_parts(&error.into());
             None
         }
     }
@@ -251,6 +261,21 @@ mod tests {
         }
         let twice = serde_json::json!({"capacity": 1, "tiers": [{"name": "a"}, {"name": "a"}]});
         let error = serde_json::from_value::<TenantConfig>(twice).unwrap_err();
-        assert!(error.to_string().starts_with("tiers: "), "{error}");
+        let expected = "tiers[1].name: expected a name that no other tier has, got a";
+        assert_eq!(error.to_string(), expected);
+        let half = serde_json::json!({"name": "a", "reserved": "60%"});
+        let more = serde_json::json!({"name": "b", "reserved": 0.5});
+        let given = serde_json::json!({"capacity": 1, "tiers": [half, more, {"name": "c"}]});
+        let error = serde_json::from_value::<TenantConfig>(given).unwrap_err();
+        assert!(
+            error.to_string().starts_with("tiers[1].reserved: "),
+            "{error}"
+        );
+        let none = serde_json::json!({"capacity": 1, "tiers": []});
+        let error = serde_json::from_value::<TenantConfig>(none).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "tiers: expected from 1 to 8 tiers, got 0"
+        );
     }
 }

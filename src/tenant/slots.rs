@@ -10,13 +10,14 @@
 //!    of what fits, and a little less: a tenant that the scheduler has forgotten shares a place there with others, up to
 //!    the limit of one tenant beside those seats that the scheduler did not give; and whoever looks in counts for a moment.
 
-use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::num::NonZeroU32;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicU64 as AtomicHash, Ordering::Relaxed};
 
+use super::grow::grow;
 use super::identity::TenantKey;
+use super::index::Index;
 use super::scheduler::TenantId;
 use super::tier::{TierId, Tiers};
 use crate::rt;
@@ -80,6 +81,11 @@ impl Slot {
         TenantId::new(self.tenant.load(Relaxed))
     }
 
+    #[cfg(all(test, mainstay_loom))]
+    pub(super) fn belongs_to(&self, tenant: TenantId) {
+        self.tenant.store(tenant.get(), Relaxed);
+    }
+
     /// Counts a call in that has not got a seat yet, if the tenant may have one more.
     #[inline]
     pub(super) fn enter(&self, generation: u32, most: u32) -> Result<(), Closed> {
@@ -98,6 +104,21 @@ impl Slot {
         if before >> ADMITTED == 0 {
             self.rounds.fetch_sub(1, Relaxed);
         }
+    }
+
+    /// A call is over, and so many were admitted that are not counted yet.
+    pub(super) fn leave_and_count(&self, calls: u64) {
+        let add = (calls << ADMITTED).wrapping_sub(CALL);
+        let before = self.word.fetch_add(add, Ordering::AcqRel);
+        if (before >> ADMITTED) + calls > u64::MAX >> ADMITTED {
+            self.rounds.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// So many were admitted that are not counted yet. Says whether it is still their tenant's.
+    pub(super) fn count(&self, generation: u32, calls: u64) -> bool {
+        let counted = self.change(generation, |word| Ok(word.wrapping_add(calls << ADMITTED)));
+        counted.is_ok()
     }
 
     /// A call is over.
@@ -136,8 +157,11 @@ impl Slot {
     }
 
     /// The seats that the scheduler did not give; none if the slot is another tenant's by now. Under the lock of the line.
+    ///
+    /// It writes, so that whoever counts a call in or out afterwards, and looks at the word of the pool then, sees that
+    /// somebody waits.
     pub(super) fn outside(&self, generation: u32) -> u32 {
-        let word = self.word.load(Ordering::Acquire);
+        let word = self.word.fetch_add(0, Ordering::AcqRel);
         if generation_of(word) != generation {
             return 0;
         }
@@ -171,8 +195,9 @@ impl Slot {
             let next = step(word)?;
             match self.exchange(word, next) {
                 Ok(()) => {
+                    // Nothing else can make it smaller.
                     if next < word {
-                        self.count_round(word);
+                        self.rounds.fetch_add(1, Relaxed);
                     }
                     return Ok(());
                 }
@@ -245,7 +270,8 @@ pub(super) struct Slots {
 type Shard = Mutex<Places>;
 
 struct Places {
-    known: HashMap<Key, u32>,
+    /// By hash of the key and the tier, where in `whose`.
+    known: Index,
     whose: Vec<Key>,
     most: usize,
     /// Where the search for a slot that can be given to another begins.
@@ -254,7 +280,7 @@ struct Places {
     gone: [u64; Tiers::MOST],
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Debug)]
 struct Key {
     key: TenantKey,
     tier: TierId,
@@ -270,7 +296,7 @@ impl Slots {
         let most = most.get() as usize;
         let shard = |which: usize| {
             Mutex::new(Places {
-                known: HashMap::with_hasher(rt::hasher()),
+                known: Index::default(),
                 whose: Vec::new(),
                 most: most / SHARDS + usize::from(which < most % SHARDS),
                 hand: 0,
@@ -330,31 +356,38 @@ impl Slots {
         key: &TenantKey,
         tier: TierId,
     ) -> Option<(u32, u32)> {
-        let key = Key {
+        let mut places = lock(self.shards.get(which)?);
+        let hash = hash_in(tenant, tier);
+        let found = places.known.find(hash, |place| {
+            let there = places.whose.get(place as usize);
+            there.is_some_and(|there| there.key == *key && there.tier == tier)
+        });
+        if let Some(place) = found {
+            let number = u32::try_from(number(which, place as usize)).ok()?;
+            let word = self.slot(number)?.word.load(Relaxed);
+            return Some((number, generation_of(word)));
+        }
+        let new = Key {
             key: key.clone(),
             tier,
         };
-        let mut places = lock(self.shards.get(which)?);
-        if let Some(number) = places.known.get(&key) {
-            let word = self.slot(*number)?.word.load(Relaxed);
-            return Some((*number, generation_of(word)));
-        }
         let place = if places.whose.len() < places.most {
-            places.whose.push(key.clone());
+            grow(&mut places.whose, 1);
+            places.whose.push(new);
             places.whose.len() - 1
         } else {
             let place = self.give_away(which, &mut places)?;
-            let old = std::mem::replace(places.whose.get_mut(place)?, key.clone());
-            places.known.remove(&old);
+            let old = std::mem::replace(places.whose.get_mut(place)?, new);
+            let hash = hash_in(self.hasher.hash_one(&old.key), old.tier);
+            places.known.remove(hash, u32::try_from(place).ok()?);
             place
         };
         let number = number(which, place);
         let slot = self.make(number)?;
         slot.tenant.store(tenant, Relaxed);
         let word = slot.word.load(Relaxed);
-        let number = u32::try_from(number).ok()?;
-        places.known.insert(key, number);
-        Some((number, generation_of(word)))
+        places.known.insert(hash, u32::try_from(place).ok()?);
+        Some((u32::try_from(number).ok()?, generation_of(word)))
     }
 
     fn give_away(&self, which: usize, places: &mut Places) -> Option<usize> {
@@ -382,13 +415,13 @@ impl Slots {
     }
 
     /// Looks at each tenant that has a slot of its own, under the lock of its shard.
-    pub(super) fn each(&self, mut f: impl FnMut(&TenantKey, TierId, &Slot)) {
+    pub(super) fn each(&self, mut f: impl FnMut(&TenantKey, TierId, u32, &Slot)) {
         for (which, shard) in self.shards.iter().enumerate() {
             let places = lock(shard);
             for (place, key) in places.whose.iter().enumerate() {
                 let number = u32::try_from(number(which, place)).unwrap_or(u32::MAX);
                 if let Some(slot) = self.slot(number) {
-                    f(&key.key, key.tier, slot);
+                    f(&key.key, key.tier, number, slot);
                 }
             }
         }
@@ -405,7 +438,7 @@ impl Slots {
                 *sum += gone;
             }
         }
-        self.each(|_, tier, slot| {
+        self.each(|_, tier, _, slot| {
             if let Some(sum) = admitted.get_mut(tier.place()) {
                 *sum += slot.admitted();
             }
@@ -419,6 +452,12 @@ impl Slots {
             .take(Tiers::MOST)
             .filter_map(|number| self.slot(number))
     }
+}
+
+/// A tenant in a tier: of the hash of its key the half that does not say in which shard it is.
+#[expect(clippy::cast_possible_truncation, reason = "the lower half")]
+const fn hash_in(tenant: u64, tier: TierId) -> u32 {
+    (tenant as u32).rotate_left(tier.place() as u32 * 4)
 }
 
 /// The number of a place in a shard.

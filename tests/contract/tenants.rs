@@ -23,7 +23,7 @@ use mainstay::tenant::tier::{Tier, Tiers, Weight};
 use mainstay::tenant::{
     Always, FromExtensions, RankBy, Tenant, TenantConfig, TenantHandle, TenantLayer, TenantPool,
 };
-use mainstay_test_support::allocations;
+use mainstay_test_support::{allocations, live_bytes};
 use tower::{BoxError, Layer, Service, ServiceExt, service_fn};
 
 use super::checks::poll;
@@ -925,4 +925,39 @@ async fn a_refusal_is_known_for_one() {
     let _holder = holds(&service, &probe, of("a", "only"));
     let fault = service.oneshot(of("b", "only")).await.unwrap_err();
     assert_eq!(fault.as_rejected().unwrap().layer(), LayerKind::Tenant);
+}
+
+/// What a pool keeps of a tenant that it knows, in its own books and in the scheduler's.
+#[tokio::test(start_paused = true)]
+async fn a_known_tenant_takes_less_than_300_bytes() {
+    const TENANTS: usize = 10_000;
+    let tier = Tier::new("only").tenant_share(Ratio::percent(25));
+    let tiers = Tiers::new([tier]).unwrap();
+    let config = SchedulerConfig::new(count(4), tiers).tenants(count(16_384));
+    let before = live_bytes();
+    let pool = TenantPool::new("books", TenantConfig::of(config)).unwrap();
+    let empty = live_bytes();
+    let probe = Probe::new(Mode::Answer);
+    let service = layer(&pool).layer(probe.clone());
+    // Somebody waits for its own only seat, so the scheduler is asked for everybody.
+    let holder = holds(&service, &probe, of("somebody", "only"));
+    let mut waiter = call(&service, of("somebody", "only"));
+    assert!(poll(&mut waiter).is_pending());
+    probe.set(Mode::Answer);
+    for n in 0..TENANTS {
+        let request = of(&format!("tenant-{n:05}"), "only");
+        assert!(poll(&mut call(&service, request)).is_ready());
+    }
+    let handle = pool.handle();
+    assert_eq!(
+        (handle.tenants(), handle.scheduled_tenants()),
+        (TENANTS + 1, TENANTS + 1)
+    );
+    drop((holder, waiter));
+    let each = (live_bytes() - empty) / TENANTS as i64;
+    println!(
+        "{each} bytes a tenant, {} of a pool that knows none",
+        empty - before
+    );
+    assert!(each <= 300, "{each}");
 }

@@ -27,6 +27,7 @@ use mainstay::limit::concurrency::{ConcurrencyConfig, ConcurrencyLayer};
 use mainstay::limit::rate::{KeyedRate, KeyedRateConfig, Rate, RateConfig, RateLayer};
 use mainstay::num::{Attempts, Period, Ratio, count};
 use mainstay::outcome::{Failure, Outcome};
+use mainstay::queue;
 use mainstay::retry::{BudgetConfig, CloneRequest, Replay, RetryConfig, RetryLayer};
 use mainstay::saga::operator::DenyAll;
 use mainstay::saga::seal::{Keyed, PayloadCodec, Seal, SealError};
@@ -55,6 +56,7 @@ pub(crate) fn all() -> Vec<(&'static str, Drive)> {
         ("health", |handles| Box::pin(health(handles))),
         ("tenants", |handles| Box::pin(tenants(handles))),
         ("autoscaler", |handles| Box::pin(autoscaler(handles))),
+        ("queue", |handles| Box::pin(queue(handles))),
         ("saga", |handles| Box::pin(saga(handles))),
         ("saga in trouble", |handles| Box::pin(troubled(handles))),
     ]
@@ -333,9 +335,10 @@ async fn health(handles: &Handles) {
         tokio::time::sleep(Duration::from_secs(1)).await;
         seen.extend(health.verdict("test"));
     }
+    // Chance may have it that the first look comes before anybody has asked.
+    seen.retain(|verdict| verdict.is_known());
     seen.dedup();
-    let all = [Verdict::Unknown, Verdict::Up, Verdict::Down, Verdict::Up];
-    assert_eq!(seen, all);
+    assert_eq!(seen, [Verdict::Up, Verdict::Down, Verdict::Up]);
     driver.abort();
 }
 
@@ -416,6 +419,71 @@ async fn autoscaler(_: &Handles) {
             driver.turn().await;
         }
     }
+}
+
+/// Numbers, each its own key; one is refused for good.
+#[derive(Clone, Copy)]
+struct Numbers;
+
+impl queue::Codec<u32, u32, BoxError> for Numbers {
+    fn lane(&self, n: &u32) -> queue::Lane {
+        queue::Lane::new(n.to_string())
+    }
+
+    fn capture(&self, n: u32) -> queue::Captured {
+        let key = n.to_string();
+        Box::pin(async move { Ok(queue::Draft::new(&key, queue::Lane::new(&key), Vec::new())?) })
+    }
+
+    fn restore(&self, entry: &queue::Entry) -> Option<u32> {
+        entry.key().parse().ok()
+    }
+
+    fn queued(&self, _: &queue::Receipt) -> Result<u32, BoxError> {
+        Ok(0)
+    }
+
+    fn refused(&self, error: &queue::QueueError) -> Result<u32, BoxError> {
+        Err(error.clone().into())
+    }
+
+    fn judge(&self, result: Result<&u32, &BoxError>) -> queue::Verdict {
+        match result {
+            Ok(1) => queue::Verdict::Applied,
+            _ => queue::Verdict::Refused,
+        }
+    }
+}
+
+/// Through everything that becomes of an entry.
+async fn queue(handles: &Handles) {
+    let ladder = Ladder::new("test").level(Level::new("0").cell("test", degrade::Mode::Full));
+    let degrade = Degrade::new(ladder.build().unwrap());
+    let gate = degrade.gate("test").unwrap();
+    let order = || Order::new("alice", "drill");
+    degrade.pin("test", degrade::Mode::Queued, order()).unwrap();
+    let journal = Arc::new(MemoryJournal::new());
+    let config = queue::QueueConfig::new().entries(count(3));
+    let line = queue::Queue::open("test", journal, config).await.unwrap();
+    let watch = line.clone();
+    handles.watch(move || drop(format!("{watch:?} {:?}", watch.status())));
+    let answers = service_fn(|n: u32| async move { Ok::<_, BoxError>(n) });
+    let ledger = queue::QueueLayer::new(gate.clone(), line.clone(), Numbers).layer(answers);
+    for n in 1..=3 {
+        assert_eq!(ledger.clone().oneshot(n).await.unwrap(), 0);
+    }
+    assert!(ledger.oneshot(4).await.is_err(), "it is full");
+    let drain = line.drain(gate, Numbers, answers);
+    degrade.unpin("test", order()).unwrap();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let incidents = line.poisoned(10).await.unwrap();
+    let [one, two] = &incidents[..] else {
+        panic!("{incidents:?}");
+    };
+    line.retry(one.entry, &order()).await.unwrap();
+    line.discard(two.entry, &order()).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    drain.stop().await;
 }
 
 /// Keeps no request.

@@ -2,9 +2,15 @@
 
 use std::time::Duration;
 
+use mainstay::autoscale::gpu::GpuConfig;
+use mainstay::autoscale::threshold::{ThresholdConfig, Trigger};
+use mainstay::autoscale::tracking::TrackingConfig;
+use mainstay::autoscale::{Amount, Bounds as Replicas, Signal};
 use mainstay::breaker::{BreakerConfig, HalfOpen, Ramp, Trip, Window};
+use mainstay::degrade::{Component, Fact, Ladder, Level, Mode, Pace, Unknown, When};
 use mainstay::error::Reason;
 use mainstay::fallback::{FallbackConfig, Outcomes};
+use mainstay::health::Verdict;
 use mainstay::limit::adaptive::{AdaptiveConfig, Bounds};
 use mainstay::limit::concurrency::ConcurrencyConfig;
 use mainstay::limit::rate::{KeyedRateConfig, Rate, RateConfig};
@@ -15,6 +21,9 @@ use mainstay::retry::{
 };
 use mainstay::settings::{Policy, Settings};
 use mainstay::standard::StackConfig;
+use mainstay::tenant::TenantConfig;
+use mainstay::tenant::scheduler::SchedulerConfig;
+use mainstay::tenant::tier::{Tier, Tiers, Weight};
 
 pub(crate) const EXAMPLE: &str = include_str!("../../src/settings/service.toml");
 
@@ -80,6 +89,99 @@ fn assistant() -> StackConfig {
         .breaker(stack.circuit().half_open(half_open))
 }
 
+fn gpus() -> TenantConfig {
+    let priority = Tier::new("priority")
+        .weight(Weight::of(6))
+        .reserved(percent(25))
+        .held(percent(10))
+        .patience(Period::secs(30))
+        .shed(1);
+    let best_effort = Tier::new("best-effort")
+        .limit(percent(90))
+        .queue(500)
+        .tenant_queue(20)
+        .tenant_share(percent(50));
+    let tiers = Tiers::new([priority, best_effort]).unwrap();
+    let scheduler = SchedulerConfig::new(count(8), tiers)
+        .queue(2_000)
+        .tenants(count(20_000))
+        .debt(Period::secs(300))
+        .guess(Period::secs(2));
+    let quota = KeyedRateConfig::new(Rate::burst(5, Period::secs(1))).max_keys(20_000);
+    let config = TenantConfig::of(scheduler);
+    config.quota("best-effort", quota).unwrap()
+}
+
+fn shop() -> Ladder {
+    let pace = Pace::new().better_after(Period::secs(60)).flaps(
+        count(3),
+        Period::secs(600),
+        Period::secs(300),
+    );
+    let database = Component::new("database")
+        .weight(3.0)
+        .degraded_at(percent(60))
+        .unknown(Unknown::After(Period::secs(120), Verdict::Degraded));
+    let slow = When::any([
+        When::degraded("database"),
+        When::scores_at_most("database", percent(40), percent(5)),
+    ]);
+    let down = When::all([When::down("database")]);
+    let looking = Level::new("looking only")
+        .ours("prices", Mode::limited("as of this morning"))
+        .cell("orders", Mode::Queued);
+    Ladder::new("shop")
+        .cumulative()
+        .capability("search")
+        .pace(pace)
+        .component(Component::new("gpu"))
+        .component(database)
+        .level(Level::new("everything"))
+        .level(
+            Level::new("no pictures")
+                .cell("pictures", Mode::Disabled)
+                .action("look at the GPUs"),
+        )
+        .level(looking)
+        .band("no pictures", percent(80), percent(5))
+        .fact(
+            Fact::new("no GPU", When::down("gpu"), "no pictures")
+                .pace(pace.better_after(Period::secs(120))),
+        )
+        .fact(Fact::new("slow database", slow, "no pictures").cell("prices", Mode::Full))
+        .fact(Fact::new("no database", down, "looking only"))
+        .build()
+        .unwrap()
+}
+
+fn api() -> ThresholdConfig {
+    ThresholdConfig::new(Replicas::between(3, 50))
+        .when(Trigger::whole(Signal::Cpu, Amount::percent(70)))
+        .when(Trigger::each(Signal::Backlog, Amount::of(100)))
+        .steps(2, 1)
+        .calm(percent(60), Period::secs(600))
+        .stale(Period::secs(90))
+}
+
+fn replicas() -> TrackingConfig {
+    let bounds = Replicas::between(1, 5);
+    TrackingConfig::new(bounds, Signal::Connections, Amount::of(800))
+        .shared()
+        .tolerance(percent(5))
+        .cooldowns(Period::secs(300), Period::secs(1_800))
+        .foreseen(Amount::of(400))
+        .stale(Period::secs(90))
+}
+
+fn llm() -> GpuConfig {
+    GpuConfig::new(Replicas::between(4, 20), Amount::of(10), Period::secs(300))
+        .headroom(Factor::percent(130))
+        .reserve(percent(10))
+        .drain(Period::secs(60))
+        .hold(Period::secs(1_800))
+        .stale(Period::secs(90))
+}
+
 fn whole() -> Settings {
     let spread = Jitter::Scale {
         low: percent(50),
@@ -100,7 +202,7 @@ fn whole() -> Settings {
         permits: count(100),
         period: Period::secs(60),
     };
-    let policies: [(&str, Policy); 16] = [
+    let policies: [(&str, Policy); 21] = [
         ("ledger", ledger().into()),
         ("assistant", assistant().into()),
         ("search", Period::millis(1_500).into()),
@@ -152,6 +254,11 @@ fn whole() -> Settings {
                 .max_keys(50_000)
                 .into(),
         ),
+        ("gpus", gpus().into()),
+        ("shop", shop().into()),
+        ("api", api().into()),
+        ("replicas", replicas().into()),
+        ("llm", llm().into()),
         // One of the same kind and name goes.
         ("replaced", RetryConfig::aws().into()),
         ("replaced", RetryConfig::aws_classic().into()),
@@ -170,9 +277,11 @@ fn the_example_says_what_the_code_says() {
     let whole = whole();
     let names: Vec<_> = read.names().collect();
     assert_eq!(names, whole.names().collect::<Vec<_>>());
-    assert_eq!(names.len(), 15);
+    assert_eq!(names.len(), 20);
     assert_eq!(read.stack("ledger"), whole.stack("ledger"));
     assert_eq!(read.stack("assistant"), whole.stack("assistant"));
+    assert_eq!(read.ladder("shop"), whole.ladder("shop"));
+    assert_eq!(read.tenant_pool("gpus"), whole.tenant_pool("gpus"));
     // The longest wait of a circuit that does not grow is of no account, and the file's is the default's.
     let (stock, same) = (
         read.breaker("stock").unwrap(),

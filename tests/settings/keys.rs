@@ -2,7 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use mainstay::autoscale::Bounds as Replicas;
+use mainstay::autoscale::gpu::GpuConfig;
+use mainstay::autoscale::threshold::{ThresholdConfig, Trigger};
+use mainstay::autoscale::tracking::TrackingConfig;
 use mainstay::breaker::{BreakerConfig, HalfOpen, Ramp, Trip};
+use mainstay::degrade::Ladder;
 use mainstay::fallback::FallbackConfig;
 use mainstay::limit::adaptive::{AdaptiveConfig, Bounds};
 use mainstay::limit::concurrency::ConcurrencyConfig;
@@ -10,6 +15,7 @@ use mainstay::limit::rate::{KeyedRateConfig, RateConfig};
 use mainstay::retry::{Backoff, BudgetConfig, Jitter, RetryConfig};
 use mainstay::settings::Settings;
 use mainstay::standard::StackConfig;
+use mainstay::tenant::TenantConfig;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
@@ -76,6 +82,24 @@ fn types() -> Vec<(&'static str, Read, Value)> {
             "rate" => |value| through::<Trip>(json!({ "rate": value })),
             _ => |value| through::<Trip>(json!({ "slow": value })),
         }
+    }
+    /// A part of a ladder, or of a pool of tenants, at its place in a whole one.
+    fn at<T: Serialize + DeserializeOwned>(whole: Value, place: &str) -> Result<Value, String> {
+        Ok(through::<T>(whole)?.pointer(place).unwrap().clone())
+    }
+    fn in_ladder(key: &str, part: Value, place: &str) -> Result<Value, String> {
+        let mut ladder = json!({
+            "name": "l",
+            "components": ["a"],
+            "levels": [{"name": "0"}, {"name": "1"}],
+        });
+        ladder[key] = part;
+        at::<Ladder>(ladder, place)
+    }
+    fn in_fact(key: &str, part: Value, place: &str) -> Result<Value, String> {
+        let mut fact = json!({"name": "f", "when": {"down": "a"}, "level": "1"});
+        fact[key] = part;
+        in_ladder("facts", json!([fact]), place)
     }
     let budget = |kind: &str, rest: Value| {
         let mut all = Map::from_iter([("kind".to_owned(), kind.into())]);
@@ -201,6 +225,100 @@ fn types() -> Vec<(&'static str, Read, Value)> {
             of::<RateConfig>(),
             json!({"kind": "even", "permits": 5, "period": "1s"}),
         ),
+        (
+            "TenantConfig: a pool whose seats tenants share",
+            of::<TenantConfig>(),
+            json!({"capacity": 8, "tiers": [{"name": "all"}]}),
+        ),
+        (
+            "Tier: what one class of tenants gets of a pool",
+            |tier| at::<TenantConfig>(json!({"capacity": 8, "tiers": [tier]}), "/tiers/0"),
+            json!({"name": "all"}),
+        ),
+        (
+            "Ladder: how degraded the service is, and what it serves then",
+            of::<Ladder>(),
+            json!({"name": "l", "levels": [{"name": "0"}]}),
+        ),
+        (
+            "Ladder, a component",
+            |part| in_ladder("components", json!([part]), "/components/0"),
+            json!({"name": "a"}),
+        ),
+        (
+            "Ladder, `unknown` of a component",
+            |unknown| {
+                let part = json!([{"name": "a", "unknown": unknown}]);
+                in_ladder("components", part, "/components/0/unknown")
+            },
+            json!({"after": "1s", "as": "down"}),
+        ),
+        (
+            "Ladder, a level",
+            |level| in_ladder("levels", json!([{"name": "0"}, level]), "/levels/1"),
+            json!({"name": "1"}),
+        ),
+        (
+            "Ladder, the mode of a cell where it is a table",
+            |mode| {
+                let levels = json!([{"name": "0"}, {"name": "1", "cells": {"x": mode}}]);
+                in_ladder("levels", levels, "/levels/1/cells/x")
+            },
+            json!({"limited": "no history"}),
+        ),
+        (
+            "Ladder, a band",
+            |band| in_ladder("bands", json!([band]), "/facts/0"),
+            json!({"level": "1", "score": 0.5, "margin": 0.1}),
+        ),
+        (
+            "Ladder, a fact",
+            |fact| in_ladder("facts", json!([fact]), "/facts/0"),
+            json!({"name": "f", "when": {"down": "a"}, "level": "1"}),
+        ),
+        (
+            "Ladder, `when` of a fact, of one component or of several conditions",
+            |when| in_fact("when", when, "/facts/0/when"),
+            json!({"down": "a"}),
+        ),
+        (
+            "Ladder, `when` of a fact, of a score",
+            |when| in_fact("when", when, "/facts/0/when"),
+            json!({"score_at_most": 0.5, "margin": 0.1}),
+        ),
+        (
+            "Pace: how a fact comes and goes",
+            |pace| in_ladder("pace", pace, "/pace"),
+            json!({}),
+        ),
+        (
+            "ThresholdConfig: an autoscaler by thresholds",
+            of::<ThresholdConfig>(),
+            json!({
+                "bounds": {"least": 1, "most": 2},
+                "triggers": [{"signal": "cpu", "above": 0.5}],
+            }),
+        ),
+        (
+            "ThresholdConfig, a trigger",
+            of::<Trigger>(),
+            json!({"signal": "cpu", "above": 0.5}),
+        ),
+        (
+            "Bounds of an autoscaler: between what a count of replicas moves",
+            of::<Replicas>(),
+            json!({"least": 1, "most": 2}),
+        ),
+        (
+            "TrackingConfig: an autoscaler that brings a signal to its target",
+            of::<TrackingConfig>(),
+            json!({"bounds": {"least": 1, "most": 2}, "signal": "cpu", "target": 0.5}),
+        ),
+        (
+            "GpuConfig: the autoscaler of a GPU cluster",
+            of::<GpuConfig>(),
+            json!({"bounds": {"least": 1, "most": 2}, "capacity": 10, "warm_up": "5m"}),
+        ),
     ]
 }
 
@@ -259,6 +377,9 @@ fn there_are_no_other_keys() {
         let mut stated: Vec<_> = tables[title].iter().map(|row| row.key.as_str()).collect();
         if title.starts_with("KeyedRateConfig") {
             stated.extend(["kind", "permits", "period", "patience"]);
+        }
+        if title.ends_with("of a score") {
+            stated.extend(["degraded", "down", "all", "any"]);
         }
         known.sort_unstable();
         stated.sort_unstable();
@@ -336,6 +457,28 @@ fn defaults_in_words() {
     assert_eq!(adaptive["bounds"], through::<Bounds>(json!({})).unwrap());
     let rate = json!({"kind": "burst", "permits": 7, "period": "1s"});
     assert_eq!(through::<RateConfig>(rate).unwrap()["burst"], 7);
+    let ladder = json!({"name": "l", "levels": [{"name": "0"}]});
+    let pace = through::<Ladder>(ladder).unwrap()["pace"].clone();
+    assert_eq!((&pace["dwell"], &pace["flaps"]), (&json!("30s"), &json!(4)));
+    let named: Settings = toml::from_str("ladders.shop.levels = [{ name = '0' }]").unwrap();
+    assert_eq!(named.ladder("shop").unwrap().name(), "shop");
+    // What a fact says of its pace is on top of the ladder's.
+    let text = "
+        name = 'l'
+        components = ['a']
+        levels = [{ name = '0' }, { name = '1', cells = { x = 'disabled' } }]
+        pace = { dwell = '7s' }
+        facts = [
+            { name = 'f', when = { down = 'a' }, level = '1', pace = { hold = '9m' } },
+            { name = 'g', when = { down = 'a' }, level = '1' },
+        ]
+    ";
+    let ladder: Ladder = toml::from_str(text).unwrap();
+    let written = serde_json::to_value(ladder).unwrap();
+    let own = &written["facts"][0]["pace"];
+    assert_eq!((&own["dwell"], &own["hold"]), (&json!("7s"), &json!("9m")));
+    assert_eq!(written["facts"][1].get("pace"), None);
+    assert_eq!(written["facts"][1].get("cells"), None);
 }
 
 #[test]

@@ -154,7 +154,8 @@ fn all_that_is_wrong_comes_together() {
     "#;
     let trips = "one of the keys consecutive, streak, in_window, rate, slow";
     let kinds = "one of the keys deadlines, stacks, breakers, retries, fallbacks, adaptive_limits, \
-                 concurrency_limits, rate_limits, keyed_rate_limits";
+                 concurrency_limits, rate_limits, keyed_rate_limits, tenant_pools, ladders, \
+                 threshold_scalings, tracking_scalings, gpu_scalings";
     let names = "\"error\", \"timeout\", \"unavailable\", \"overload\", \"circuit_open\", \"concurrency_limit\", \
                  \"deadline_exceeded\", \"degraded\", \"failed_over\", \"forced_open\", \"predicted_wait\", \
                  \"probes_busy\", \"queue_full\", \"queue_timeout\", \"rate_limit\", \"readmitting\" or \

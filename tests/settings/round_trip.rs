@@ -5,6 +5,10 @@ use std::fmt::Debug;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use mainstay::autoscale::gpu::GpuConfig;
+use mainstay::autoscale::threshold::{ThresholdConfig, Trigger};
+use mainstay::autoscale::tracking::TrackingConfig;
+use mainstay::autoscale::{Amount, Bounds as Replicas, Signal};
 use mainstay::breaker::{BreakerConfig, HalfOpen, Ramp, Trip, Window};
 use mainstay::error::Reason;
 use mainstay::fallback::{FallbackConfig, Outcomes};
@@ -19,6 +23,9 @@ use mainstay::retry::{
 };
 use mainstay::settings::Settings;
 use mainstay::standard::StackConfig;
+use mainstay::tenant::TenantConfig;
+use mainstay::tenant::scheduler::SchedulerConfig;
+use mainstay::tenant::tier::{Tier, Tiers, Weight};
 use proptest::prelude::*;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -328,6 +335,148 @@ fn stack() -> BoxedStrategy<StackConfig> {
         .boxed()
 }
 
+fn tier() -> impl Strategy<Value = Tier> {
+    // Of one of eight tiers, so that all of them fit together.
+    let shares = (0..=12_u8, 0..=12_u8, 12..=100_u8, 1..=100_u8);
+    let rest = (1..=10_000_u16, any_u32(), any_u32(), period(), any::<u8>());
+    (shares, rest).prop_map(|((reserved, held, limit, share), rest)| {
+        let (weight, queue, tenant_queue, patience, shed) = rest;
+        Tier::new("")
+            .weight(Weight::of(weight))
+            .reserved(Ratio::percent(reserved))
+            .held(Ratio::percent(held.min(reserved)))
+            .limit(Ratio::percent(limit))
+            .tenant_share(Ratio::percent(share))
+            .queue(queue)
+            .tenant_queue(tenant_queue)
+            .patience(patience)
+            .shed(shed)
+    })
+}
+
+/// A tier is named when it is made, so each is made again.
+fn named(name: &'static str, tier: &Tier) -> Tier {
+    Tier::new(name)
+        .weight(tier.share_weight())
+        .reserved(tier.reserved_share())
+        .held(tier.held_share())
+        .limit(tier.largest_share())
+        .tenant_share(tier.largest_tenant_share())
+        .queue(tier.queue_bound())
+        .tenant_queue(tier.tenant_queue_bound())
+        .patience(tier.longest_wait())
+        .shed(tier.shed_order())
+}
+
+const TIERS: [&str; 8] = ["a", "b", "c", "d", "e.f", "g-h", "i_j", "K9"];
+
+fn tenants() -> BoxedStrategy<TenantConfig> {
+    let tiers = prop::collection::vec((tier(), prop::option::of(keyed_rate_limit())), 1..=8);
+    let pool = (any_count(), any_u32(), any_count(), period(), period());
+    (tiers, pool, prop::option::of(adaptive()))
+        .prop_map(|(tiers, (capacity, queue, most, debt, guess), adaptive)| {
+            let each = TIERS.into_iter().zip(&tiers);
+            let named = each.map(|(name, (tier, _))| named(name, tier));
+            let scheduler = SchedulerConfig::new(capacity, Tiers::new(named).unwrap())
+                .queue(queue)
+                .tenants(most)
+                .debt(debt)
+                .guess(guess);
+            let mut config = TenantConfig::of(scheduler);
+            if let Some(limit) = adaptive {
+                config = config.adaptive(limit);
+            }
+            for (name, (_, quota)) in TIERS.into_iter().zip(tiers) {
+                if let Some(quota) = quota {
+                    config = config.quota(name, quota).unwrap();
+                }
+            }
+            config
+        })
+        .boxed()
+}
+
+fn amount() -> impl Strategy<Value = Amount> {
+    (1..=u32::MAX).prop_map(|n| Amount::new("amount", f64::from(n) / 1e3).unwrap())
+}
+
+fn replicas() -> impl Strategy<Value = Replicas> {
+    (any_u32(), any_u32()).prop_map(|(a, b)| Replicas::between(a.min(b), a.max(b)))
+}
+
+fn signal() -> impl Strategy<Value = Signal> {
+    prop::sample::select(&Signal::ALL[..])
+}
+
+fn threshold() -> BoxedStrategy<ThresholdConfig> {
+    let trigger = (signal(), amount(), any::<bool>()).prop_map(|(signal, above, each)| {
+        let of = if each { Trigger::each } else { Trigger::whole };
+        of(signal, above)
+    });
+    let triggers = prop::collection::vec(trigger, 1..4);
+    let steps = (any_u32(), any_u32());
+    let calm = (ratio(), period());
+    (replicas(), triggers, steps, period(), calm, period())
+        .prop_map(
+            |(bounds, triggers, (up, down), cooldown, (share, time), stale)| {
+                let config = ThresholdConfig::new(bounds)
+                    .steps(up, down)
+                    .cooldown(cooldown)
+                    .calm(share, time)
+                    .stale(stale);
+                triggers.into_iter().fold(config, ThresholdConfig::when)
+            },
+        )
+        .boxed()
+}
+
+fn tracking() -> BoxedStrategy<TrackingConfig> {
+    let aim = (replicas(), signal(), amount(), any::<bool>());
+    let rest = (
+        ratio(),
+        period(),
+        period(),
+        prop::option::of(amount()),
+        period(),
+    );
+    (aim, rest)
+        .prop_map(
+            |((bounds, signal, target, shared), (tolerance, up, down, foreseen, stale))| {
+                let mut config = TrackingConfig::new(bounds, signal, target)
+                    .tolerance(tolerance)
+                    .cooldowns(up, down)
+                    .stale(stale);
+                if shared {
+                    config = config.shared();
+                }
+                foreseen.map_or(config, |each| config.foreseen(each))
+            },
+        )
+        .boxed()
+}
+
+fn gpu() -> BoxedStrategy<GpuConfig> {
+    let aim = (replicas(), amount(), period());
+    let spare = (factor(), factor(), ratio(), ratio());
+    let times = (period(), period(), period(), period());
+    (aim, spare, times)
+        .prop_map(
+            |((bounds, capacity, warm_up), (headroom, surge, reserve, band), times)| {
+                let (drain, hold, flap, stale) = times;
+                GpuConfig::new(bounds, capacity, warm_up)
+                    .headroom(headroom)
+                    .surge(surge)
+                    .reserve(reserve)
+                    .band(band)
+                    .drain(drain)
+                    .hold(hold)
+                    .flap(flap)
+                    .stale(stale)
+            },
+        )
+        .boxed()
+}
+
 /// Any text is a name.
 fn settings() -> impl Strategy<Value = Settings> {
     let name = || prop_oneof!["[a-z]{0,3}", any::<String>()];
@@ -429,6 +578,21 @@ proptest! {
     }
 
     #[test]
+    fn pools(config in tenants()) {
+        round_trip(&config);
+        round_trip(&Settings::new().policy("pool", config));
+    }
+
+    #[test]
+    fn autoscalers((threshold, tracking, gpu) in (threshold(), tracking(), gpu())) {
+        round_trip(&threshold);
+        round_trip(&tracking);
+        round_trip(&gpu);
+        let all = Settings::new().policy("a", threshold).policy("b", tracking).policy("c", gpu);
+        round_trip(&all);
+    }
+
+    #[test]
     fn files(settings in settings()) {
         round_trip(&settings);
     }
@@ -460,6 +624,19 @@ fn defaults_and_presets() {
     round_trip(&RetryConfig::aws_classic());
     round_trip(&mainstay::presets::erp::breaker());
     round_trip(&mainstay::presets::synthetic::model_load());
+    round_trip(&mainstay::presets::erp::degradation());
+    round_trip(&mainstay::presets::synthetic::degradation());
+    round_trip(&mainstay::presets::erp::stateless_scaling());
+    round_trip(&mainstay::presets::erp::read_replicas());
+    round_trip(&mainstay::presets::erp::gpu_scaling());
+    round_trip(&TenantConfig::new(
+        count(9),
+        mainstay::presets::erp::gpu_tiers(),
+    ));
+    round_trip(&TenantConfig::new(
+        count(9),
+        mainstay::presets::synthetic::tiers(),
+    ));
     round_trip(&Nesting::Each);
     round_trip(&Outcomes::NONE);
 }

@@ -12,8 +12,8 @@
 //! ```
 //!
 //! Both ends are traits. With the feature `prometheus` there is a pair: `Prometheus` asks a server's queries, `HttpTarget`
-//! sends the count to an address, such as the scale of a Kubernetes deployment. One driver must run for a target; hold a
-//! lease where several could.
+//! sends the count to an address, such as the scale of a Kubernetes deployment. With the feature `command`, `CommandTarget`
+//! runs a program. One driver must run for a target; hold a lease where several could.
 //!
 //! Metrics have what each turn saw and wanted and what became of it, under the driver's [name](Driver::name); an event says why
 //! replicas change, and when the driver is blind: the table in `src/observe/mod.rs`.
@@ -37,11 +37,15 @@ use crate::time::Timestamp;
 
 mod turn;
 
+#[cfg(feature = "command")]
+mod command_target;
 #[cfg(feature = "prometheus")]
 mod http_target;
 #[cfg(feature = "prometheus")]
 mod prometheus;
 
+#[cfg(feature = "command")]
+pub use command_target::{CommandError, CommandTarget};
 #[cfg(feature = "prometheus")]
 pub use http_target::HttpTarget;
 #[cfg(feature = "prometheus")]

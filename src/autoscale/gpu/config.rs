@@ -20,17 +20,17 @@ use crate::num::{Factor, Period, Ratio};
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct GpuConfig {
-    pub(super) bounds: Bounds,
-    pub(super) capacity: Amount,
-    pub(super) warm_up: Period,
-    pub(super) headroom: Factor,
-    pub(super) surge: Factor,
-    pub(super) reserve: Ratio,
-    pub(super) drain: Period,
-    pub(super) band: Ratio,
-    pub(super) hold: Period,
-    pub(super) flap: Period,
-    pub(super) stale: Period,
+    pub(in crate::autoscale) bounds: Bounds,
+    pub(in crate::autoscale) capacity: Amount,
+    pub(in crate::autoscale) warm_up: Period,
+    pub(in crate::autoscale) headroom: Factor,
+    pub(in crate::autoscale) surge: Factor,
+    pub(in crate::autoscale) reserve: Ratio,
+    pub(in crate::autoscale) drain: Period,
+    pub(in crate::autoscale) band: Ratio,
+    pub(in crate::autoscale) hold: Period,
+    pub(in crate::autoscale) flap: Period,
+    pub(in crate::autoscale) stale: Period,
 }
 
 impl GpuConfig {

@@ -4,6 +4,7 @@
 //! Where somebody stands is kept apart from the tenants: four bytes each that stay in the cache when the tenants do not.
 
 use super::tag::Tag;
+use crate::tenant::grow::grow;
 
 /// When somebody's turn is: by tag first. Whoever was not served lately has the tag of the clock, as others have, and it
 /// stands still while they are served: without the order of arrival some of them would wait until their time is over.
@@ -84,9 +85,12 @@ impl Heap {
     pub(super) fn push(&mut self, turn: Turn, slot: u32) {
         let index = slot as usize;
         if self.at.len() <= index {
+            let more = index + 1 - self.at.len();
+            grow(&mut self.at, more);
             self.at.resize(index + 1, OUT);
         }
         let entry = Entry::new(turn, slot);
+        grow(&mut self.entries, 1);
         self.entries.push(entry);
         self.rise(self.entries.len() - 1, entry);
     }

@@ -50,7 +50,7 @@ use super::lane::Lane;
 use super::seating::Seating;
 use super::table::Table;
 use super::tag::Clock;
-use super::waiters::{NONE, Note, Waiters};
+use super::waiters::{Cost, NONE, Note, Waiters};
 use super::wheel::Wheel;
 use crate::error::ConfigError;
 use crate::tenant::tier::{TierId, Tiers};
@@ -271,15 +271,7 @@ impl<T> Scheduler<T> {
     ///
     /// When these are not the tiers of this pool by number and name: then nothing changes.
     pub fn reload(&mut self, tiers: Tiers, now: Tick) -> Result<(), ConfigError> {
-        let names = |tiers: &Tiers| -> Vec<String> {
-            let names = tiers.iter().map(|(_, tier)| tier.name().to_owned());
-            names.collect()
-        };
-        let (new, old) = (names(&tiers), names(&self.config.tiers));
-        if new != old {
-            let expected = format!("the tiers of the pool in their order, {}", old.join(", "));
-            return Err(ConfigError::new("tiers", new.join(", "), expected));
-        }
+        self.takes(&tiers)?;
         // What was used until now was used by the weights of then.
         for which in 0..self.lanes.len() {
             let tier = TierId::new(u8::try_from(which).unwrap_or(u8::MAX));
@@ -287,6 +279,20 @@ impl<T> Scheduler<T> {
         }
         self.config.tiers = tiers;
         self.reseat();
+        Ok(())
+    }
+
+    /// Whether [`reload`](Self::reload) would take these.
+    pub(crate) fn takes(&self, tiers: &Tiers) -> Result<(), ConfigError> {
+        let names = |tiers: &Tiers| -> Vec<String> {
+            let names = tiers.iter().map(|(_, tier)| tier.name().to_owned());
+            names.collect()
+        };
+        let (new, old) = (names(tiers), names(&self.config.tiers));
+        if new != old {
+            let expected = format!("the tiers of the pool in their order, {}", old.join(", "));
+            return Err(ConfigError::new("tiers", new.join(", "), expected));
+        }
         Ok(())
     }
 
@@ -482,7 +488,7 @@ impl<T> Scheduler<T> {
             stamp: lane.clock.now(),
             arrived: now,
             until,
-            cost,
+            cost: Cost::new(cost),
             is_overdue: false,
         };
         let Some(tenant) = self.table.get_mut(slot) else {

@@ -3,18 +3,21 @@
 //! Forgetting is for another one's sake, takes those first that have been idle for longest, roughly, and looks at a few
 //! only. A tenant is forgotten that has no work and owes nothing, so nothing is forgiven.
 
-use std::collections::{HashMap, VecDeque};
-use std::hash::{BuildHasherDefault, Hasher};
+use std::collections::VecDeque;
 
 use super::ask::TenantId;
 use super::tag::Tag;
 use super::waiters::{Line, NONE};
+use crate::tenant::grow::grow;
+use crate::tenant::index::Index;
 use crate::tenant::tier::Weight;
 
 /// How many idle tenants are looked at for one that can be forgotten.
 pub(super) const LOOKS: usize = 8;
 
+/// On one line of the cache.
 #[derive(Debug)]
+#[repr(align(64))]
 pub(super) struct Tenant {
     /// None for those that share a place.
     pub(super) id: Option<TenantId>,
@@ -59,12 +62,10 @@ impl Tenant {
     }
 }
 
-type Key = (u64, u8);
-
 #[derive(Debug)]
 pub(super) struct Table {
     tenants: Vec<Tenant>,
-    index: HashMap<Key, u32, BuildHasherDefault<Mix>>,
+    index: Index,
     free: Vec<u32>,
     /// Idle for longest first. Who is not idle any more leaves it when its turn comes.
     idle: VecDeque<u32>,
@@ -75,7 +76,7 @@ impl Table {
     pub(super) fn new(bound: u32) -> Self {
         Self {
             tenants: Vec::new(),
-            index: HashMap::default(),
+            index: Index::default(),
             free: Vec::new(),
             idle: VecDeque::new(),
             bound: usize::try_from(bound).unwrap_or(usize::MAX),
@@ -97,7 +98,10 @@ impl Table {
     }
 
     pub(super) fn find(&self, id: TenantId, tier: u8) -> Option<u32> {
-        self.index.get(&(id.get(), tier)).copied()
+        self.index.find(mix(id, tier), |slot| {
+            let there = self.get(slot);
+            there.is_some_and(|it| it.id == Some(id) && it.tier == tier)
+        })
     }
 
     /// A place for a tenant that is not known; none if there is no room.
@@ -106,7 +110,7 @@ impl Table {
             return None;
         }
         let slot = self.take(Tenant::new(Some(id), tier, finish, era));
-        self.index.insert((id.get(), tier), slot);
+        self.index.insert(mix(id, tier), slot);
         Some(slot)
     }
 
@@ -126,6 +130,7 @@ impl Table {
             place.is_listed = is_listed;
             return slot;
         }
+        grow(&mut self.tenants, 1);
         self.tenants.push(tenant);
         u32::try_from(self.tenants.len() - 1).unwrap_or(NONE)
     }
@@ -162,7 +167,7 @@ impl Table {
             }
             tenant.id = None;
             let tier = tenant.tier;
-            self.index.remove(&(id.get(), tier));
+            self.index.remove(mix(id, tier), slot);
             self.free.push(slot);
             return true;
         }
@@ -170,29 +175,10 @@ impl Table {
     }
 }
 
-/// Spreads numbers over a map. Not against somebody who chooses them: see [`TenantId`].
-#[derive(Debug, Default)]
-pub(super) struct Mix(u64);
-
-impl Hasher for Mix {
-    fn finish(&self) -> u64 {
-        self.0 ^ (self.0 >> 32)
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.write_u64(u64::from(*byte));
-        }
-    }
-
-    fn write_u8(&mut self, value: u8) {
-        self.write_u64(u64::from(value));
-    }
-
-    fn write_u64(&mut self, value: u64) {
-        let mixed = (self.0 ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        self.0 = mixed ^ (mixed >> 29);
-    }
+/// Spreads numbers over a table. Not against somebody who chooses them: see [`TenantId`].
+const fn mix(id: TenantId, tier: u8) -> u32 {
+    let id = id.get() ^ (id.get() >> 32) ^ ((tier as u64) << 56);
+    (id.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32
 }
 
 #[cfg(test)]
@@ -203,9 +189,10 @@ mod tests {
     #[test]
     fn a_tenant_takes_less_than_300_bytes() {
         // Its place, the index at its emptiest, the heap, the list of idle ones, the queues by length.
-        let index = (size_of::<(Key, u32)>() + 1) * 16 / 7;
+        let index = 8 * 8 / 3;
         let heaps = 2 * size_of::<Entry>() + 3 * 2 * 4;
-        let bytes = size_of::<Tenant>() + index + heaps + 2 * 4 + 2 * 4;
-        assert!(bytes <= 220, "{bytes}");
+        let bytes = size_of::<Tenant>() * 5 / 4 + index + heaps + 2 * 4 + 2 * 4;
+        assert_eq!(size_of::<Tenant>(), 64);
+        assert!(bytes <= 200, "{bytes}");
     }
 }

@@ -1,7 +1,8 @@
 //! Who waits: slots that stay where they are, in a line for each tenant from whose middle one can leave.
 
 use super::ask::Ticket;
-use super::tag::Tag;
+use super::tag::{MOST, Tag};
+use crate::tenant::grow::grow;
 use crate::tenant::tier::TierId;
 use crate::time::Tick;
 
@@ -10,22 +11,46 @@ pub(super) const NONE: u32 = u32::MAX;
 /// What is known of a waiter beside itself.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Note {
-    pub(super) tenant: u32,
-    /// Its own, since the tenant may be forgotten before one that is overdue is handed back.
-    pub(super) tier: TierId,
-    /// The how many of its tier it is.
-    pub(super) order: u32,
     /// How far its tier's service had come when it arrived.
     pub(super) stamp: Tag,
     pub(super) arrived: Tick,
     pub(super) until: Tick,
-    /// What it said it would take, in nanoseconds.
-    pub(super) cost: Option<u64>,
+    pub(super) tenant: u32,
+    /// The how many of its tier it is.
+    pub(super) order: u32,
+    /// What it said it would take.
+    pub(super) cost: Cost,
+    /// Its own, since the tenant may be forgotten before one that is overdue is handed back.
+    pub(super) tier: TierId,
     /// Its time was over when its turn came: it is in no line any more, and is about to be handed back.
     pub(super) is_overdue: bool,
 }
 
+/// Nanoseconds up to [`MOST`], or none: in six bytes, so that a waiter takes one line of the cache.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Cost([u16; 3]);
+
+impl Cost {
+    const NONE: Self = Self([u16::MAX; 3]);
+
+    #[expect(clippy::cast_possible_truncation, reason = "three parts of it")]
+    pub(super) fn new(nanos: Option<u64>) -> Self {
+        let Some(nanos) = nanos else {
+            return Self::NONE;
+        };
+        let nanos = nanos.min(MOST);
+        Self([nanos as u16, (nanos >> 16) as u16, (nanos >> 32) as u16])
+    }
+
+    pub(super) fn get(self) -> Option<u64> {
+        let Self([low, middle, high]) = self;
+        let nanos = u64::from(low) | u64::from(middle) << 16 | u64::from(high) << 32;
+        (nanos <= MOST).then_some(nanos)
+    }
+}
+
 #[derive(Debug)]
+#[repr(align(64))]
 struct Slot<T> {
     turn: u32,
     before: u32,
@@ -82,6 +107,7 @@ impl<T> Waiters<T> {
             (slot, place.turn)
         } else {
             let slot = u32::try_from(self.slots.len()).unwrap_or(NONE);
+            grow(&mut self.slots, 1);
             self.slots.push(Slot {
                 turn: 0,
                 before: line.last,
@@ -148,5 +174,30 @@ impl<T> Waiters<T> {
         let place = self.slots.get(ticket.slot as usize)?;
         let held = place.held.as_ref().filter(|_| place.turn == ticket.turn);
         held.map(|(note, _)| note)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_waiter_takes_one_line_of_the_cache() {
+        assert_eq!(size_of::<Slot<u64>>(), 64);
+    }
+
+    #[test]
+    fn a_cost_is_kept_as_it_was_said() {
+        for nanos in [
+            None,
+            Some(0),
+            Some(1),
+            Some(1 << 20),
+            Some(MOST - 1),
+            Some(MOST),
+        ] {
+            assert_eq!(Cost::new(nanos).get(), nanos);
+        }
+        assert_eq!(Cost::new(Some(u64::MAX)).get(), Some(MOST));
     }
 }

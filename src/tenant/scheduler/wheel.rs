@@ -8,6 +8,7 @@
 //!
 //! Varghese, Lauck: "Hashed and hierarchical timing wheels", SOSP 1987.
 
+use crate::tenant::grow::grow;
 use crate::time::Tick;
 
 /// A turn of the lowest wheel by one place, about a millisecond.
@@ -22,18 +23,37 @@ const OUT: u16 = u16::MAX;
 
 #[derive(Clone, Copy, Debug)]
 struct Link {
+    /// When, in steps, of which there are less than 2^44; above that the place.
     when: u64,
     before: u32,
     after: u32,
-    place: u16,
 }
 
-const UNSET: Link = Link {
-    when: 0,
-    before: NONE,
-    after: NONE,
-    place: OUT,
-};
+const PLACE: u32 = 48;
+
+const UNSET: Link = Link::new(0, OUT, NONE);
+
+impl Link {
+    const fn new(when: u64, place: u16, after: u32) -> Self {
+        Self {
+            when: when | (place as u64) << PLACE,
+            before: NONE,
+            after,
+        }
+    }
+
+    const fn when(&self) -> u64 {
+        self.when & ((1 << PLACE) - 1)
+    }
+
+    const fn place(&self) -> u16 {
+        (self.when >> PLACE) as u16
+    }
+
+    const fn take_out(&mut self) {
+        self.when |= (OUT as u64) << PLACE;
+    }
+}
 
 /// Timers of slots: whoever sets one says which.
 #[derive(Debug)]
@@ -74,15 +94,12 @@ impl Wheel {
         let head = self.heads.get(place).copied().unwrap_or(NONE);
         let index = slot as usize;
         if self.links.len() <= index {
+            let more = index + 1 - self.links.len();
+            grow(&mut self.links, more);
             self.links.resize(index + 1, UNSET);
         }
         if let Some(link) = self.links.get_mut(index) {
-            *link = Link {
-                when,
-                before: NONE,
-                after: head,
-                place: u16::try_from(place).unwrap_or(OUT),
-            };
+            *link = Link::new(when, u16::try_from(place).unwrap_or(OUT), head);
         }
         if let Some(next) = self.links.get_mut(head as usize) {
             next.before = slot;
@@ -98,16 +115,11 @@ impl Wheel {
         let Some(link) = self.links.get_mut(slot as usize) else {
             return;
         };
-        if link.place == OUT {
+        let (Link { before, after, .. }, place) = (*link, link.place());
+        if place == OUT {
             return;
         }
-        let Link {
-            before,
-            after,
-            place,
-            ..
-        } = *link;
-        link.place = OUT;
+        link.take_out();
         let place = usize::from(place);
         match self.links.get_mut(before as usize) {
             Some(link) => link.after = after,
@@ -149,9 +161,9 @@ impl Wheel {
             }
             self.mark(place, false);
             while let Some(link) = self.links.get_mut(next as usize) {
-                let (slot, when) = (next, link.when);
+                let (slot, when) = (next, link.when());
                 next = link.after;
-                link.place = OUT;
+                link.take_out();
                 self.place(slot, when);
             }
         }

@@ -270,7 +270,7 @@ impl<T> Scheduler<T> {
         let (_, slot) = lane.heap.top()?;
         let tag = self.tag_of(tier, slot);
         let first = self.table.get(slot)?.line.first;
-        let cost = self.waiters.note(first)?.cost;
+        let cost = self.waiters.note(first)?.cost.get();
         self.wheel.unset(first);
         self.unqueue(first, now)?;
         let seat = self.take_seat(tier, slot, ground, tag, cost, now);

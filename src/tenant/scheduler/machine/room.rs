@@ -27,8 +27,11 @@ impl<T> Scheduler<T> {
         let left = until.since(now);
         let has_stood = self.lanes.get(tier.place());
         let has_stood = has_stood.is_some_and(|lane| lane.stood(now) >= left);
-        let wait = self.forecast(tier, slot).filter(|_| has_stood);
-        if wait.is_some_and(|wait| wait > nanos(left)) {
+        if has_stood
+            && self
+                .forecast(tier, slot)
+                .is_some_and(|wait| wait > nanos(left))
+        {
             return Err(Refusal::Predicted);
         }
         let lane = self.lanes.get(tier.place());
