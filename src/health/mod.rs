@@ -8,7 +8,8 @@
 //!  probe ─► sample ──────► Consecutive: so many in a row ──┐
 //!  calls ─► ok, took ────► Windowed: share, percentile ────┼─► Verdict ─► Quorum of observers ─► Verdict
 //!  heartbeats ───────────► Phi: how late is too late ──────┘     ▲              up, degraded, down, unknown
-//!                                                        Tilt: abstains
+//!                                                        Tilt: abstains                     ▲ the worst of those that know
+//!  breakers, limits, queues, as they are ─────────────────────────────────────────────────────┘
 //! ```
 //!
 //! | you have | use |
@@ -19,6 +20,7 @@
 //! | several numbers of one region | [`Score`] |
 //! | several observers | [`Quorum`], each behind a [`Tilt`] |
 //! | several like members, any of which will do | [`Verdict::of_pool`] |
+//! | a breaker, a limit or a queue around it | `Health::follow`; the figures of limits and queues are judged by [`Crowding`] |
 //!
 //! All of these are plain values that are told what was seen and when; they read no clock. `Health` drives them: it looks at
 //! components, takes reports, tells a ladder, and says whether this process is ready; `HealthService` serves that. No data is neither up nor down: where
@@ -34,8 +36,11 @@
 //! Kubernetes' probes for thresholds that differ by direction.
 
 mod consecutive;
+mod crowding;
 #[cfg(feature = "tower")]
 mod driver;
+#[cfg(feature = "tower")]
+mod follow;
 mod phi;
 #[cfg(feature = "tower")]
 mod probe;
@@ -48,8 +53,11 @@ mod verdict;
 mod windowed;
 
 pub use consecutive::{Consecutive, ConsecutiveConfig};
+pub use crowding::{Crowding, CrowdingConfig, Figures};
 #[cfg(feature = "tower")]
 pub use driver::{Health, HealthBuilder, Readiness};
+#[cfg(feature = "tower")]
+pub use follow::{Signal, Source};
 pub use phi::Phi;
 #[cfg(feature = "tower")]
 pub use probe::{Seen, Watch};
