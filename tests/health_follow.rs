@@ -13,7 +13,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use mainstay::breaker::{
-    AtHead, BreakerConfig, BreakerLayer, BreakerService, HalfOpen, Mode, Order, Ramp, State, Trip, Window,
+    AtHead, BreakerConfig, BreakerLayer, BreakerService, HalfOpen, Mode, Order, Ramp, State, Trip,
+    Window,
 };
 use mainstay::degrade::{
     Access, Component, Degrade, Fact, Gate, Ladder, Level, Mode as Served, Pace, Unknown, When,
@@ -239,7 +240,11 @@ async fn a_limit_does_not_vouch_for_a_callee_behind_an_open_circuit() {
     pass(6).await;
     call(&mut service, Do::Answer, 100).await;
     pass(6).await;
-    assert_eq!(says(&health), Up, "of the limit; the circuit counts no calls");
+    assert_eq!(
+        says(&health),
+        Up,
+        "of the limit; the circuit counts no calls"
+    );
     call(&mut service, Do::Fail, 100).await;
     pass(4).await;
     assert_eq!(says(&health), Down);
@@ -288,7 +293,7 @@ async fn a_limit_that_refuses_is_degraded() {
     let fixed = ConcurrencyLayer::new("fixed", ConcurrencyConfig::new(count(1)).queue(0));
     let bounds = Bounds::between(1, 1);
     let adaptive = AdaptiveLayer::new("adaptive", AdaptiveConfig::new().bounds(bounds).queue(0));
-    let rate = RateLimiter::new("rate", Rate::burst(50, Period::secs(60)));
+    let rate = RateLimiter::new("rate", Rate::burst(50, Period::secs(60_000)));
     let health = Health::builder()
         .follow("fixed", &fixed.handle())
         .follow("adaptive", &adaptive.handle())
@@ -333,7 +338,9 @@ async fn a_limit_that_refuses_is_degraded() {
 /// Rule 4: a line that is full at two looks.
 #[tokio::test(start_paused = true)]
 async fn a_line_that_stays_full_is_degraded() {
-    let config = ConcurrencyConfig::new(count(1)).queue(4).wait(Period::secs(600));
+    let config = ConcurrencyConfig::new(count(1))
+        .queue(4)
+        .wait(Period::secs(600));
     let limit = ConcurrencyLayer::new("gpu", config);
     let health = Health::builder()
         .follow("gpu", &limit.handle())
@@ -376,7 +383,9 @@ async fn what_is_dropped_is_followed_no_longer() {
         .unwrap();
     drop(line);
     let driver = tokio::spawn(health.clone().drive());
-    layer.handle().open_for(Period::secs(600), Order::new("alice", "drill"));
+    layer
+        .handle()
+        .open_for(Period::secs(600), Order::new("alice", "drill"));
     pass(11).await;
     let said = || ["gpu_cluster", "vector_db"].map(|name| health.verdict(name).unwrap());
     assert_eq!(said(), [Down, Degraded]);
@@ -427,7 +436,10 @@ async fn there_is_a_bound_to_what_is_followed() {
     assert_eq!(refused.unwrap().to_string(), expected);
     assert_eq!(health.signals("gpu").len() + 1, 1_024);
     let unknown = health.follow("tpu", &layer.handle()).unwrap_err();
-    assert_eq!(unknown.to_string(), "component: expected one of cpu, gpu, got tpu");
+    assert_eq!(
+        unknown.to_string(),
+        "component: expected one of cpu, gpu, got tpu"
+    );
 }
 
 /// A function of the user's that panics ends nothing.
@@ -450,7 +462,9 @@ async fn figures_that_panic_are_unknown() {
 
 /// A ladder of one component, whose gate shuts while it is down.
 fn one(unknown: Unknown) -> (Degrade, Gate) {
-    let pace = Pace::new().dwell(Period::secs(1)).better_after(Period::secs(5));
+    let pace = Pace::new()
+        .dwell(Period::secs(1))
+        .better_after(Period::secs(5));
     let ladder = Ladder::new("one")
         .component(Component::new("gpu").unknown(unknown))
         .level(Level::new("well").cell("inference", Served::Full))
@@ -468,7 +482,11 @@ fn one(unknown: Unknown) -> (Degrade, Gate) {
 async fn a_gate_is_not_kept_shut_by_the_circuit_behind_it() {
     let held = Unknown::Hold;
     let let_go = Unknown::After(Period::secs(10), Up);
-    for (unknown, is_probed, opens) in [(held, false, false), (let_go, false, true), (held, true, true)] {
+    for (unknown, is_probed, opens) in [
+        (held, false, false),
+        (let_go, false, true),
+        (held, true, true),
+    ] {
         let (degrade, gate) = one(unknown);
         let layer = BreakerLayer::new("gpu", Trip::consecutive(1));
         let mut health = Health::builder();
@@ -483,7 +501,11 @@ async fn a_gate_is_not_kept_shut_by_the_circuit_behind_it() {
         call(&mut service, Do::Fail, 1).await;
         assert!(gate.admit(Access::Both).is_err());
         pass(120).await;
-        assert_eq!(gate.admit(Access::Both).is_ok(), opens, "{unknown:?}, {is_probed}");
+        assert_eq!(
+            gate.admit(Access::Both).is_ok(),
+            opens,
+            "{unknown:?}, {is_probed}"
+        );
         if opens {
             call(&mut service, Do::Answer, 1).await;
             assert_eq!(layer.handle().state(), State::Closed);

@@ -44,6 +44,9 @@ pub(super) struct Pass {
 /// What listens to the changes of a circuit.
 pub(crate) type Listener = Arc<dyn Fn(&Change) + Send + Sync>;
 
+/// The same, for as long as somebody else keeps it.
+pub(super) type Follower = Weak<dyn Fn(&Change) + Send + Sync>;
+
 /// Threads of one policy that count side by side; beyond it they share.
 const SHARDS: usize = 16;
 
@@ -79,7 +82,7 @@ pub(super) struct Tracked {
     pub(super) openings: u64,
     pub(super) listeners: Vec<Listener>,
     /// Those that listen for as long as somebody else keeps them.
-    pub(super) followers: Vec<Weak<dyn Fn(&Change) + Send + Sync>>,
+    pub(super) followers: Vec<Follower>,
 }
 
 /// A count that one thread, or few, add to: on cache lines of its own.

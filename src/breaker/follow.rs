@@ -61,3 +61,37 @@ impl Kept {
         })
     }
 }
+
+#[cfg(all(test, not(mainstay_loom)))]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+    use crate::breaker::{BreakerLayer, Order, Trip};
+
+    #[test]
+    fn listeners_are_told_while_they_are_kept_and_leave_nothing_behind() {
+        let layer = BreakerLayer::new("followed", Trip::consecutive(1));
+        let circuit = layer.handle().followed().keep().unwrap();
+        let told = Arc::new(AtomicU32::new(0));
+        let count = Arc::clone(&told);
+        let kept: OnChange = Arc::new(move |_| {
+            count.fetch_add(1, Ordering::Relaxed);
+        });
+        circuit.tell(&kept);
+        let order = || Order::new("alice", "test");
+        layer.handle().open(order());
+        layer.handle().reset(order());
+        assert_eq!(told.load(Ordering::Relaxed), 2);
+
+        let followers = || circuit.0.circuit().look(|tracked| tracked.followers.len());
+        for _ in 0..100 {
+            let short: OnChange = Arc::new(|_| {});
+            circuit.tell(&short);
+        }
+        assert_eq!(followers(), 2, "the last of those that are gone");
+        drop(kept);
+        layer.handle().open(order());
+        assert_eq!((followers(), told.load(Ordering::Relaxed)), (0, 2));
+    }
+}

@@ -272,8 +272,7 @@ impl Crowding {
 
     fn judge(&self, calls: u64, refused: u64) -> Verdict {
         // Exact below 2^53 calls between two looks.
-        let reaches =
-            |share: Ratio| refused > 0 && refused as f64 >= share.get() * calls as f64;
+        let reaches = |share: Ratio| refused > 0 && refused as f64 >= share.get() * calls as f64;
         if reaches(self.config.down_at) {
             Verdict::Down
         } else if reaches(self.config.degraded_at) {
@@ -328,14 +327,22 @@ mod tests {
 
     #[test]
     fn rule_2_the_shares() {
-        for (refused, expected) in [(0, Up), (9, Up), (10, Degraded), (99, Degraded), (100, Down)] {
+        for (refused, expected) in [
+            (0, Up),
+            (9, Up),
+            (10, Degraded),
+            (99, Degraded),
+            (100, Down),
+        ] {
             let mut limit = crowding();
             limit.observe(Figures::calls(7, 3), at(0));
             let found = limit.observe(Figures::calls(107, 3 + refused), at(5));
             assert_eq!(found, expected, "{refused} of 100");
         }
         // Shares of zero are not reached by none.
-        let config = CrowdingConfig::new().degraded_at(Ratio::ZERO).down_at(Ratio::ZERO);
+        let config = CrowdingConfig::new()
+            .degraded_at(Ratio::ZERO)
+            .down_at(Ratio::ZERO);
         let mut strict = Crowding::new(config);
         strict.observe(Figures::calls(0, 0), at(0));
         assert_eq!(strict.observe(Figures::calls(20, 0), at(5)), Up);
@@ -392,7 +399,11 @@ mod tests {
             Unknown,
             "another one"
         );
-        assert_eq!(limit.observe(Figures::calls(150, 50), at(3)), Up, "no earlier than before");
+        assert_eq!(
+            limit.observe(Figures::calls(150, 50), at(3)),
+            Up,
+            "no earlier than before"
+        );
         assert_eq!(limit.verdict(at(79)), Up);
         assert_eq!(limit.verdict(at(80)), Unknown);
     }

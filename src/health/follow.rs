@@ -247,7 +247,9 @@ impl Follows {
             },
             Says::Figures(_) => None,
         };
-        let crowding = circuit.is_none().then(|| Mutex::new(Crowding::new(self.config)));
+        let crowding = circuit
+            .is_none()
+            .then(|| Mutex::new(Crowding::new(self.config)));
         let on_change = circuit.as_ref().map(|_| on_change);
         let follow = Arc::new(Follow {
             component,
@@ -378,9 +380,9 @@ pub(super) fn add_up(verdicts: &mut [Verdict], live: &[Live], now: Tick) {
         let is_figures = each.circuit.is_none();
         let abstains = is_figures
             && *verdict == Verdict::Up
-            && said.iter().any(|(other, (_, is_open))| {
-                *is_open && other.component() == each.component()
-            });
+            && said
+                .iter()
+                .any(|(other, (_, is_open))| *is_open && other.component() == each.component());
         if let Some(known) = verdicts.get_mut(each.component())
             && !abstains
         {
@@ -390,10 +392,7 @@ pub(super) fn add_up(verdicts: &mut [Verdict], live: &[Live], now: Tick) {
 }
 
 /// What a circuit calls after every change: nothing once the health is gone.
-pub(super) fn on_change<T: Send + Sync + 'static>(
-    health: Weak<T>,
-    tell: fn(Arc<T>),
-) -> OnChange {
+pub(super) fn on_change<T: Send + Sync + 'static>(health: Weak<T>, tell: fn(Arc<T>)) -> OnChange {
     Arc::new(move |_| {
         if let Some(health) = health.upgrade() {
             tell(health);

@@ -28,7 +28,10 @@ impl Passed {
     }
 
     pub(super) fn total(&self) -> u64 {
-        let each = self.0.iter().map(|Shard(calls)| calls.load(Ordering::Relaxed));
+        let each = self
+            .0
+            .iter()
+            .map(|Shard(calls)| calls.load(Ordering::Relaxed));
         each.fold(0, u64::wrapping_add)
     }
 }
