@@ -27,7 +27,7 @@ pub enum Reason {
     PredictedWait,
     /// The circuit is half-open and all its probes are out.
     ProbesBusy,
-    /// As many calls of its tier wait as may.
+    /// As many calls of its tier wait as may, or as many entries of a durable queue.
     QueueFull,
     /// The call waited for a place for as long as it may.
     QueueTimeout,

@@ -16,6 +16,7 @@
 //! | apply an effect once, however often it is asked for | [`effect_guard`] |
 //! | know whether it is up | [`health`] |
 //! | know how degraded the system is, and what may still be served | [`degrade`] |
+//! | take writes that cannot be done now, and do them later, once and in order | [`queue`] |
 //! | know how many replicas should run | [`autoscale`] |
 //! | say what counts as a failure | [`outcome`] |
 //! | see what happens | [`observe`]: every metric, event and span, and the handles of the layers |
@@ -62,6 +63,7 @@ pub mod limit;
 pub mod num;
 pub mod outcome;
 pub mod presets;
+pub mod queue;
 pub mod retry;
 pub mod rng;
 pub mod standard;

@@ -157,7 +157,7 @@ impl Gate {
     }
 
     #[cold]
-    pub(super) fn refuse(&self, kind: Kind, after: Period) -> Rejected {
+    pub(crate) fn refuse(&self, kind: Kind, after: Period) -> Rejected {
         let reason = match kind {
             Kind::FailOver => Reason::FailedOver,
             _ => Reason::Degraded,

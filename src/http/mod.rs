@@ -45,7 +45,7 @@ pub use access::ByMethod;
 pub use attempt::AttemptHeader;
 #[cfg(any(feature = "grpc", feature = "reqwest"))]
 pub use bounded::{Bounded, Expire};
-#[cfg(any(feature = "grpc", feature = "reqwest"))]
+#[cfg(any(feature = "grpc", feature = "reqwest", feature = "saga"))]
 pub(crate) use classify::of_head;
 pub use classify::{ByStatus, parse_retry_after};
 pub use deadline::{CarryLayer, CarryService, DeadlineHeader, HonourLayer, HonourService};
@@ -53,6 +53,8 @@ pub use end::{AtEnd, ClassifyEnd, Tracked};
 pub use problem::AsResponse;
 #[cfg(feature = "reqwest")]
 pub(crate) use problem::problem;
+#[cfg(feature = "saga")]
+pub(crate) use problem::status_only;
 pub use replay::{Identity, Kept, ReplayBody, ReplayRequest, is_idempotent};
 pub use tier::{
     CarryTierLayer, CarryTierService, HonourTierLayer, HonourTierService, InTier, Nobody,

@@ -29,7 +29,7 @@ impl<B: From<String>, E> Refuse<Response<B>, E> for AsResponse {
 
 impl<B: From<String>, E> GiveUp<Response<B>, E> for AsResponse {
     fn give_up(&self, _timed_out: TimedOut) -> Result<Response<B>, E> {
-        Ok(response(StatusCode::GATEWAY_TIMEOUT))
+        Ok(status_only(StatusCode::GATEWAY_TIMEOUT))
     }
 }
 
@@ -48,7 +48,7 @@ pub(crate) fn problem<B: From<String>>(rejected: Rejected) -> Response<B> {
         Reason::RateLimit | Reason::TenantQueueFull => StatusCode::TOO_MANY_REQUESTS,
         Reason::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
     };
-    let mut response = response(status);
+    let mut response = status_only(status);
     if let Some(after) = rejected.hint() {
         let seconds = after
             .as_secs()
@@ -61,7 +61,8 @@ pub(crate) fn problem<B: From<String>>(rejected: Rejected) -> Response<B> {
     response
 }
 
-fn response<B: From<String>>(status: StatusCode) -> Response<B> {
+/// A problem that says no more than its status.
+pub(crate) fn status_only<B: From<String>>(status: StatusCode) -> Response<B> {
     let title = status.canonical_reason().unwrap_or_default();
     let code = status.as_u16();
     let body = format!(r#"{{"type":"about:blank","title":"{title}","status":{code}}}"#);

@@ -25,6 +25,11 @@
 //! | `mainstay_degradation_level` | gauge: its place, 0 for the best | `policy` |
 //! | `mainstay_degradation_changes_total` | counter | `policy`, `cause`: expired, facts, pinned, reloaded, unpinned |
 //! | `mainstay_capability_mode` | gauge: 0 full, 1 limited, 2 write only, 3 read only, 4 queued, 5 manual, 6 disabled, 7 fail over | `policy`, `capability` |
+//! | `mainstay_queue_depth` | gauge: entries of a durable queue, those of all instances that this one knows of | `policy` |
+//! | `mainstay_queue_bytes` | gauge: their bytes | `policy` |
+//! | `mainstay_queue_poisoned` | gauge: those of them that wait for an operator | `policy` |
+//! | `mainstay_queue_oldest_seconds` | gauge: how long the oldest has waited, 0 where none does | `policy` |
+//! | `mainstay_queue_entries_total` | counter: what became of entries, by this instance | `policy`, `outcome`: applied, dropped, poisoned, queued, retried |
 //! | `mainstay_sagas_started_total` | counter | `saga` |
 //! | `mainstay_sagas_rested_total` | counter | `saga`, `end`: completed, compensated, abandoned, incident |
 //! | `mainstay_saga_incidents_total` | counter | `saga`, `class` |
@@ -69,6 +74,8 @@
 //! | `rate changed` | info | `policy`, `config` |
 //! | `degradation changed` | warn | `policy`, `from`, `to`, `cause` |
 //! | `degradation commanded` | warn | `policy`, `command`, `of`, `mode`, `actor`, `reason`, `lasting` |
+//! | `queued entry waits for an operator` | error | `policy`, `id`, `class` |
+//! | `queue commanded` | warn | `policy`, `id`, `command`, `actor`, `reason` |
 //! | `saga started` | debug | `saga`, `id` |
 //! | `saga ended` | debug | `saga`, `id`, `end` |
 //! | `saga waits for an operator` | error | `saga`, `id`, `class`, `step`, `allowed` |
@@ -143,6 +150,8 @@ mod degradation;
 mod journals;
 mod policies;
 #[cfg(feature = "saga")]
+mod queues;
+#[cfg(feature = "saga")]
 mod sagas;
 mod span;
 
@@ -156,6 +165,8 @@ pub(crate) use self::degradation::*;
 #[cfg(feature = "saga")]
 pub(crate) use self::journals::*;
 pub(crate) use self::policies::*;
+#[cfg(feature = "saga")]
+pub(crate) use self::queues::*;
 #[cfg(feature = "saga")]
 pub(crate) use self::sagas::*;
 pub(crate) use self::span::*;

@@ -210,13 +210,13 @@
 //! is itself recorded, answers reports of engines that did neither.
 
 mod action;
-mod base64;
+pub(crate) mod base64;
 mod builder;
 mod cancel;
 mod codec;
 mod cx;
 mod definition;
-mod digest;
+pub(crate) mod digest;
 pub mod draw;
 mod ended;
 mod engine;
