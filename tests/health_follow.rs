@@ -22,12 +22,14 @@ use mainstay::degrade::{
 use mainstay::health::{
     ConsecutiveConfig, CrowdingConfig, Figures, Health, Signal, Verdict, Watch,
 };
+use mainstay::journal::memory::MemoryJournal;
 use mainstay::limit::adaptive::{AdaptiveConfig, AdaptiveLayer, Bounds};
 use mainstay::limit::concurrency::{ConcurrencyConfig, ConcurrencyLayer};
 use mainstay::limit::rate::{Rate, RateLimiter};
 use mainstay::num::{Period, Ratio, count};
 use mainstay::outcome::ByResult;
 use mainstay::presets::erp;
+use mainstay::queue::{Draft, Lane, Queue, QueueConfig};
 use mainstay::reject::AsError;
 use mainstay::standard::{Stack, StackConfig};
 use tower::util::BoxCloneService;
@@ -363,6 +365,42 @@ async fn a_line_that_stays_full_is_degraded() {
     driver.abort();
 }
 
+/// Rule 4: a durable queue, by entries or by bytes.
+#[tokio::test(start_paused = true)]
+async fn a_queue_that_fills_is_degraded() {
+    let health = Health::builder()
+        .reported("entries", ConsecutiveConfig::default())
+        .reported("bytes", ConsecutiveConfig::default())
+        .build()
+        .unwrap();
+    let journal = Arc::new(MemoryJournal::new());
+    let few = QueueConfig::new().entries(count(10));
+    let small = QueueConfig::new().bytes(1_000).entry_bytes(1_000);
+    let by_entries = Queue::open("entries", Arc::clone(&journal) as _, few);
+    let by_bytes = Queue::open("bytes", journal, small);
+    let (by_entries, by_bytes) = (by_entries.await.unwrap(), by_bytes.await.unwrap());
+    health.follow("entries", &by_entries).unwrap();
+    health.follow("bytes", &by_bytes).unwrap();
+    let driver = tokio::spawn(health.clone().drive());
+    let said = || ["entries", "bytes"].map(|name| health.verdict(name).unwrap());
+    for n in 0..7 {
+        let draft = Draft::new(&format!("key-{n}"), Lane::new("one"), vec![0; 10]).unwrap();
+        by_entries.enqueue(draft).await.unwrap();
+    }
+    pass(11).await;
+    assert_eq!(said(), [Verdict::Unknown; 2]);
+    let draft = Draft::new("key-8", Lane::new("one"), vec![0; 10]).unwrap();
+    by_entries.enqueue(draft).await.unwrap();
+    let draft = Draft::new("key", Lane::new("one"), vec![0; 850]).unwrap();
+    by_bytes.enqueue(draft).await.unwrap();
+    pass(11).await;
+    assert_eq!(said(), [Degraded; 2]);
+    drop((by_entries, by_bytes));
+    pass(6).await;
+    assert_eq!(said(), [Verdict::Unknown; 2]);
+    driver.abort();
+}
+
 /// Rule 8: nothing keeps anything.
 #[tokio::test(start_paused = true)]
 async fn what_is_dropped_is_followed_no_longer() {
@@ -449,7 +487,7 @@ async fn figures_that_panic_are_unknown() {
     let counted = Arc::clone(&looks);
     let bad = Signal::figures("bad", move || {
         let look = counted.fetch_add(1, Ordering::Relaxed);
-        assert!(look % 2 == 0, "a test's own");
+        assert!(look.is_multiple_of(2), "a test's own");
         Some(Figures::calls(look * 50, 0))
     });
     let health = Health::builder().follow("gpu", &bad).build().unwrap();

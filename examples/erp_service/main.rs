@@ -8,14 +8,12 @@
 //! The program starts [backends] on the loopback interface: a GPU cluster, a primary database with two replicas, an event
 //! store, a vector database. In front of them stands an axum [service] whose routes are behind gates, and [callers] that ask
 //! it for everything all the time. Then the GPU cluster hangs, a replica closes its port, the primary fails, and the region
-//! with it. [Health] looks at the backends, and follows the circuits and limits in front of them; the ladder says how bad
+//! with it. [Health][health] looks at the backends, and follows the circuits and limits in front of them; the ladder says how bad
 //! it is and what may still be served; a listener prints each change.
 //!
 //! What is posted to the ledger while the primary is down is taken, kept in a file, and done later: in the end the ledger's own
 //! record must have every entry that the service took exactly once, and those of each account in their order. The program
 //! checks that and what else it claims: exit code 0 if it holds, 1 if not. It takes about twenty seconds.
-//!
-//! [Health]: health
 
 #![expect(
     clippy::disallowed_methods,
@@ -34,6 +32,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use mainstay::degrade::{Change, Changes, Degrade};
+use mainstay::health::Health;
 use tower::BoxError;
 
 use backends::{Backends, Fault};
@@ -180,11 +179,27 @@ async fn watch(phase: &Phase, service: &Service) -> Result<Seen, BoxError> {
     Ok(Seen {
         title: phase.title,
         status: service.degrade.status(),
+        health: known(&service.health),
         reached,
         waited,
         waits: service.queue.status().depth,
         ready: ready.status().as_u16(),
     })
+}
+
+/// What is known of each component, and what its circuits and limits say of it.
+fn known(health: &Health) -> Vec<String> {
+    let each = health.verdicts().into_iter().map(|(name, verdict)| {
+        let said = health.signals(&name).into_iter();
+        let said = said.filter(|(_, verdict)| verdict.is_known());
+        let said: Vec<_> = said.map(|(of, says)| format!("{of} says {says}")).collect();
+        if said.is_empty() {
+            format!("{name} {verdict}")
+        } else {
+            format!("{name} {verdict} ({})", said.join(", "))
+        }
+    });
+    each.collect()
 }
 
 /// Every change that was told.

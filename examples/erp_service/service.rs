@@ -17,14 +17,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, Request, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use mainstay::breaker::{BreakerConfig, Trip};
 use mainstay::degrade::{Degrade, GateLayer};
 use mainstay::error::AsRejected;
 use mainstay::fallback::{FallbackConfig, FallbackLayer, Primary};
-use mainstay::health::HealthService;
+use mainstay::health::{Health, HealthService};
 use mainstay::http::{AsResponse, ByMethod, ByStatus};
 use mainstay::journal::sqlite::SqliteJournal;
 use mainstay::num::{Attempts, Period};
@@ -73,7 +73,7 @@ pub(crate) struct Stacks {
 pub(crate) struct Service {
     pub(crate) url: String,
     pub(crate) degrade: Degrade,
-    pub(crate) health: mainstay::health::Health,
+    pub(crate) health: Health,
     pub(crate) queue: Queue,
     /// Replays as long as it is kept.
     _drain: Drain,
@@ -122,7 +122,7 @@ impl Service {
             .route("/ledger/{account}/{number}", post(post_entry))
             .with_state(clients.clone());
         let writes = degrade.gate("writes")?;
-        let drain = queue.drain(writes.clone(), codec.clone(), ledger.clone());
+        let drain = queue.drain::<_, _, Request<Body>>(writes.clone(), codec.clone(), ledger.clone());
         let ledger = ledger.layer(
             QueueLayer::new(writes, queue.clone(), codec)
                 .access(ByMethod)
@@ -133,13 +133,7 @@ impl Service {
             let gate = GateLayer::new(degrade.gate(capability)?);
             Ok(gate.access(ByMethod).refuse_with(AsResponse))
         };
-        let by_hand = FallbackLayer::function(
-            "documents",
-            FallbackConfig::default(),
-            |(): (), _: Primary<'_, Response, Infallible>| {
-                Ok((StatusCode::ACCEPTED, "type it in by hand").into_response())
-            },
-        );
+        let by_hand = FallbackLayer::function("documents", FallbackConfig::default(), by_hand);
         let documents = Router::new()
             .route("/documents", post(infer))
             .layer(gate("documents")?)
@@ -214,6 +208,12 @@ fn client(stack: &Stack, http: &reqwest::Client, urls: Vec<String>) -> Client {
 
 async fn infer(State(clients): State<Clients>) -> Response {
     ask(clients.gpu, "/generate".to_owned(), None, true).await
+}
+
+/// What people get whose document no AI reads now.
+#[expect(clippy::unnecessary_wraps, reason = "a fallback may have no answer")]
+fn by_hand((): (), _: Primary<'_, Response, Infallible>) -> Result<Response, Infallible> {
+    Ok((StatusCode::ACCEPTED, "type it in by hand").into_response())
 }
 
 async fn report(State(clients): State<Clients>) -> Response {
