@@ -8,8 +8,9 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tower::BoxError;
 
-/// Between two calls of one caller.
+/// Between two calls of one caller, and of one who writes: the queue must be faster than they are to run empty.
 const PAUSE: Duration = Duration::from_millis(30);
+const PAUSE_OF_WRITERS: Duration = Duration::from_millis(100);
 /// Nobody waits for longer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -127,6 +128,11 @@ impl Callers {
 }
 
 async fn call(http: reqwest::Client, url: String, what: What, account: String, tally: Arc<Tally>) {
+    let pause = if what == What::Entries {
+        PAUSE_OF_WRITERS
+    } else {
+        PAUSE
+    };
     let mut number = 0;
     while !tally.is_over() {
         number += 1;
@@ -150,6 +156,6 @@ async fn call(http: reqwest::Client, url: String, what: What, account: String, t
             let mut taken = tally.taken.lock().unwrap_or_else(PoisonError::into_inner);
             taken.entry(account.clone()).or_default().push(number);
         }
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(pause).await;
     }
 }

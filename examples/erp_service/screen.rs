@@ -10,9 +10,7 @@ use crate::callers::{Got, What};
 pub(crate) struct Seen {
     pub(crate) title: &'static str,
     pub(crate) status: Status,
-    /// What is known of each component.
-    pub(crate) health: Vec<String>,
-    /// After how long the level was the one that is expected; none if it never was.
+    /// After how long the level was the one that is expected, and nothing waited where nothing should; none if it never was.
     pub(crate) reached: Option<Duration>,
     /// Entries that waited at the most, and at the end.
     pub(crate) waited: u64,
@@ -51,7 +49,6 @@ pub(crate) fn block(number: usize, seen: &Seen, got: &Got) {
         |after| format!("after {:.1} s", after.as_secs_f64()),
     );
     println!("   level     {} \"{}\", {after}", status.level, status.name);
-    println!("   health    {}", seen.health.join("; "));
     let modes = status.modes.iter();
     let modes: Vec<_> = modes.map(|(name, mode)| format!("{name} {mode}")).collect();
     println!("   served    {}", modes.join("; "));

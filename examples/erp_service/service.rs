@@ -122,7 +122,8 @@ impl Service {
             .route("/ledger/{account}/{number}", post(post_entry))
             .with_state(clients.clone());
         let writes = degrade.gate("writes")?;
-        let drain = queue.drain::<_, _, Request<Body>>(writes.clone(), codec.clone(), ledger.clone());
+        let drain =
+            queue.drain::<_, _, Request<Body>>(writes.clone(), codec.clone(), ledger.clone());
         let ledger = ledger.layer(
             QueueLayer::new(writes, queue.clone(), codec)
                 .access(ByMethod)

@@ -186,13 +186,15 @@ impl Health {
         Ok(())
     }
 
-    /// What each signal says that a component is [followed](Self::follow) by, with the name of its policy.
+    /// The signals that a component is [followed](Self::follow) by, and what each of them says.
     #[must_use]
-    pub fn signals(&self, component: &str) -> Vec<(Arc<str>, Verdict)> {
+    pub fn signals(&self, component: &str) -> Vec<(Signal, Verdict)> {
         let (now, at) = (rt::now(), self.place(component).ok());
         let live = self.0.follows.live();
         let of_it = live.iter().filter(|each| Some(each.component()) == at);
-        of_it.map(|each| (each.name(), each.verdict(now))).collect()
+        of_it
+            .map(|each| (each.signal().clone(), each.verdict(now)))
+            .collect()
     }
 
     fn place(&self, component: &str) -> Result<usize, ConfigError> {

@@ -100,6 +100,12 @@ impl Signal {
         &self.name
     }
 
+    /// Whether it is of a circuit; else it is of figures.
+    #[must_use]
+    pub const fn is_circuit(&self) -> bool {
+        matches!(self.says, Says::Circuit(_))
+    }
+
     fn at(mut self, address: usize) -> Self {
         self.address = Some(address);
         self
@@ -134,7 +140,8 @@ impl fmt::Debug for Signal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Signal")
             .field("name", &self.name)
-            .finish_non_exhaustive()
+            .field("is_circuit", &self.is_circuit())
+            .finish()
     }
 }
 
@@ -338,8 +345,8 @@ impl Live {
         self.follow.component
     }
 
-    pub(super) fn name(&self) -> Arc<str> {
-        Arc::clone(&self.follow.signal.name)
+    pub(super) fn signal(&self) -> &Signal {
+        &self.follow.signal
     }
 
     /// What it says, and whether that is of a circuit which is not closed.
