@@ -453,7 +453,9 @@ async fn what_is_dropped_is_followed_no_longer() {
     driver.abort();
     assert!(driver.await.unwrap_err().is_cancelled());
     drop(health);
-    while changes.next().await.is_some() {}
+    let ends = async { while changes.next().await.is_some() {} };
+    let ended = tokio::time::timeout(Duration::from_secs(60), ends).await;
+    ended.expect("with the health the last handle of the ladder went");
     layer.handle().open(Order::new("alice", "nobody listens"));
 }
 
