@@ -4,14 +4,73 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use deadpool_postgres::{Manager, Pool};
 use mainstay::journal::postgres::PostgresJournal;
-use mainstay::journal::{Beat, Claim, Join, Journal, Listing, Post, Prune, Status};
+use mainstay::journal::{Beat, Claim, Join, Journal, Listing, Place, Post, Prune, Status};
+use tokio_postgres::NoTls;
 
 use super::fixture::{Fixture, at, create, eventually, pool, record};
 use super::suite::Suite;
 
 pub(crate) fn add(suite: &mut Suite) {
     suite.test("plans::ended_logs_cost_claims_and_lists_nothing", plans);
+    suite.test(
+        "plans::appends_go_by_id_also_when_the_table_was_small",
+        small,
+    );
+}
+
+/// The plan of many appends is kept, and the first of them meets a table whose reading as a whole would be cheapest.
+async fn small(fixture: Fixture) {
+    fixture.migrated().await;
+    let one = Pool::builder(Manager::new(fixture.address(), NoTls))
+        .max_size(1)
+        .build()
+        .unwrap();
+    let config = fixture.config().writers(NonZeroU32::MIN);
+    let journal = PostgresJournal::open(one.clone(), config).await.unwrap();
+    let mut heads = Vec::new();
+    for key in 0..40 {
+        heads.push(create(&journal, &key.to_string()).await);
+    }
+    let (schema, client) = (&fixture.schema, fixture.psql().await);
+    let scans = format!(
+        "SELECT seq_scan, idx_scan FROM pg_stat_user_tables WHERE relname = 'log' AND schemaname = '{schema}'"
+    );
+    let counted = async || {
+        let row = client.query_one(&scans, &[]).await.unwrap();
+        (row.get::<_, i64>(0), row.get::<_, i64>(1))
+    };
+    // The server tells of what a connection did a second later, or when it has nothing to do.
+    eventually("the begins are counted", async || counted().await.1 >= 40).await;
+    let (before, by_id) = counted().await;
+    for number in 1..=10 {
+        let appends = heads
+            .iter()
+            .map(|head| journal.append(record(head, Place::new(head.place.epoch, number), "[2]")));
+        for answer in futures::future::join_all(appends).await {
+            answer.unwrap();
+        }
+    }
+    eventually("the appends are counted", async || {
+        counted().await.1 >= by_id + 390
+    })
+    .await;
+    assert_eq!(counted().await.0, before, "the whole table was read");
+    // Nothing of it stays with the connection, which is the caller's.
+    let lent = one.get().await.unwrap();
+    for (setting, usual) in [
+        ("enable_seqscan", "on"),
+        ("enable_hashjoin", "on"),
+        ("enable_mergejoin", "on"),
+        ("plan_cache_mode", "auto"),
+    ] {
+        let row = lent
+            .query_one(&format!("SHOW {setting}"), &[])
+            .await
+            .unwrap();
+        assert_eq!(row.get::<_, &str>(0), usual, "{setting}");
+    }
 }
 
 async fn plans(fixture: Fixture) {

@@ -30,11 +30,9 @@ impl Store {
             &claim.owner.map(|owner| signed(owner.get())),
         ];
         let session = self.session().await?;
-        let rows = session
+        let [rows] = session
             .together(UNCOMPILED, [(&self.say.claim, &values[..])])
-            .await?
-            .pop()
-            .unwrap_or_default();
+            .await?;
         drop(session);
         // One that cannot be read is handed out as well: who loads it is told that it is damaged, and can tell others.
         let heads: Result<Vec<Head>, JournalError> =

@@ -118,7 +118,7 @@ impl Session<'_> {
         &self,
         begin: &str,
         statements: [(&Statement, &[Value<'_>]); N],
-    ) -> Result<Vec<Vec<Row>>, Fault> {
+    ) -> Result<[Vec<Row>; N], Fault> {
         self.race(async {
             let client = self.client()?;
             let mut prepared = Vec::with_capacity(N);
@@ -150,10 +150,12 @@ impl Session<'_> {
             );
             begun.map_err(|error| self.fault(&error))?;
             // The first that failed says why; those after it only say that one did, and the commit was none.
-            let rows: Result<Vec<Vec<Row>>, _> = rows.into_iter().collect();
-            let rows = rows.map_err(|error| self.fault(&error))?;
+            let mut all = [const { Vec::new() }; N];
+            for (place, rows) in all.iter_mut().zip(rows) {
+                *place = rows.map_err(|error| self.fault(&error))?;
+            }
             ended.map_err(|error| self.fault(&error))?;
-            Ok(rows)
+            Ok(all)
         })
         .await
     }

@@ -20,6 +20,7 @@ const TEXTS: Type = Type::TEXT_ARRAY;
 pub(super) struct Statements {
     pub(super) append: Statement,
     pub(super) append_many: Statement,
+    pub(super) by_index: Statement,
     pub(super) ends: Statement,
     pub(super) lock: Statement,
     pub(super) begin: Statement,
@@ -68,6 +69,13 @@ WITH item AS ({item}), moved AS (
     SELECT id, records + 1, epoch, at, tenant, subject, key_id, format, body FROM moved
 )
 SELECT n, CASE WHEN free THEN pg_notify('{channel}', '')::text END FROM moved"#;
+
+/// Said in the transaction before many are appended. Parsing and planning that statement takes longer than writing two
+/// dozen records does, so its plan is kept, and then it has to be right for a table of any size: the heads are found one
+/// by one by their ids. Left to itself the planner reads the whole of a small table, and would go on when it is large.
+const BY_INDEX: &str = "SELECT set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true), \
+                        set_config('enable_mergejoin', 'off', true), \
+                        set_config('plan_cache_mode', 'force_generic_plan', true)";
 
 /// Where logs end, and whether their last record is the one at hand.
 const ENDS: &str = r#"
@@ -259,7 +267,7 @@ impl Statements {
                     INT,
                 ],
             ),
-            append_many: fresh(
+            append_many: kept(
                 &APPEND.replace("{item}", MANY_ITEMS),
                 &[
                     INTS,
@@ -278,6 +286,7 @@ impl Statements {
                     INTS,
                 ],
             ),
+            by_index: kept(BY_INDEX, &[]),
             ends: fresh(ENDS, &[INTS, INTS, TEXTS]),
             lock: fresh(LOCK, &[INT]),
             begin: kept(

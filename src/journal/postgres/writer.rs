@@ -21,6 +21,8 @@ use crate::rt;
 /// A batch ends when its records have so many bytes, so that one commit stays a matter of milliseconds.
 const BYTES: usize = 1 << 20;
 
+const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
+
 /// To each its own.
 type Answers<T> = Vec<Result<T, JournalError>>;
 
@@ -137,20 +139,18 @@ async fn write(session: &Session<'_>, store: &Store, batch: Batch) {
     let (made, written) = (Beginnings::of(&beginning), Appendings::of(&appending));
     let rows = session
         .together(
-            "BEGIN ISOLATION LEVEL READ COMMITTED",
+            BEGIN,
             [
                 (&store.say.begin, &made.values()[..]),
+                // For what comes after it: begins are planned as the server sees fit.
+                (&store.say.by_index, &[]),
                 (&store.say.append_many, &written.values()[..]),
             ],
         )
         .await;
     match rows {
         Ok(rows) => {
-            let mut rows = rows.into_iter();
-            let (made, moved) = (
-                rows.next().unwrap_or_default(),
-                rows.next().unwrap_or_default(),
-            );
+            let [made, _, moved] = rows;
             let begun = finish_begin(session, store, &beginning, &made).await;
             let appended = finish_append(session, store, &appending, &moved).await;
             tell(begins, begun);
@@ -349,15 +349,14 @@ pub(super) async fn look(store: &Store, append: &Append) -> Result<bool, Journal
     let bodies = vec![&*append.body];
     let (one, all): ([Value<'_>; 1], [Value<'_>; 3]) = ([&id], [&ids, &epochs, &bodies]);
     let session = store.session().await?;
-    let rows = session
+    // Each statement sees what was committed before it, so the second what the first waited for.
+    let [_, ends] = session
         .together(
-            // Each statement sees what was committed before it, so the second what the first waited for.
-            "BEGIN ISOLATION LEVEL READ COMMITTED",
+            BEGIN,
             [(&store.say.lock, &one[..]), (&store.say.ends, &all[..])],
         )
         .await?;
-    let row = rows.last().and_then(|rows| rows.first());
-    let row = row.ok_or(JournalError::Missing(append.id))?;
+    let row = ends.first().ok_or(JournalError::Missing(append.id))?;
     let (place, same) = end(row)?;
     if place == append.expect {
         return Ok(false);
@@ -425,9 +424,17 @@ async fn append(
     let rows = match all {
         [one] => append_one(session, store, one).await?,
         many => {
-            session
-                .query(&store.say.append_many, &Appendings::of(many).values())
-                .await?
+            let values = Appendings::of(many);
+            let [_, moved] = session
+                .together(
+                    BEGIN,
+                    [
+                        (&store.say.by_index, &[]),
+                        (&store.say.append_many, &values.values()[..]),
+                    ],
+                )
+                .await?;
+            moved
         }
     };
     finish_append(session, store, all, &rows).await
