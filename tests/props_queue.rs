@@ -354,8 +354,9 @@ impl World {
         }
         // Rule 1, where nobody else writes.
         if !self.others {
-            assert!(self.line.depth() <= ENTRIES.into());
-            assert!(self.line.bytes() <= BYTES);
+            let there: Vec<u64> = self.open().map(|(_, kept)| kept.bytes).collect();
+            assert!(there.len() <= ENTRIES as usize);
+            assert!(there.iter().sum::<u64>() <= BYTES);
             let open = self.open().filter(|(_, kept)| kept.known).count() as u64;
             assert!(self.line.depth() >= open, "what waits is counted");
         }

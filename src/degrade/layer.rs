@@ -15,7 +15,8 @@ use crate::reject::{AsError, Refuse};
 ///
 /// An open gate costs an atomic load in `poll_ready` and one in `call`, and neither lock nor allocation. A closed one is ready and refuses in `call`, also
 /// while the inner service is not. To answer something else instead put a [`FallbackLayer`](crate::fallback::FallbackLayer)
-/// around it; it belongs outside of limits and retries, since a refusal needs neither.
+/// around it; it belongs outside of limits and retries, since a refusal needs neither. Where writes are to be kept while the
+/// capability is [`Queued`](super::Kind::Queued), a `queue::QueueLayer` stands in its place.
 ///
 /// - `A` says what a request does: [`access`](Self::access).
 /// - `R` says how a refusal leaves: [`refuse_with`](Self::refuse_with).

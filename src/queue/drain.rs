@@ -17,7 +17,7 @@ use tower::Service;
 use super::codec::Codec;
 use super::handle::{Queue, Shared};
 use super::lane::EntryId;
-use super::replay::{Turn, replay};
+use super::replay::{Held, Turn, replay};
 use crate::degrade::Gate;
 use crate::journal::{Answer, Beat, InstanceId, Join, Journal, JournalError};
 use crate::num::Period;
@@ -112,14 +112,9 @@ impl Queue {
         let (stop, stopped) = watch::channel(false);
         let codec = Arc::new(codec);
         let start = move |shared: Arc<Shared>, turn, gate: Gate, id| {
-            Task::new(replay(
-                shared,
-                turn,
-                gate,
-                Arc::clone(&codec),
-                service.clone(),
-                id,
-            ))
+            let held = Held::new(shared, id);
+            let (codec, service) = (Arc::clone(&codec), service.clone());
+            Task::new(replay(held, turn, gate, codec, service))
         };
         let driver = Driver {
             shared: Arc::clone(&self.0),
@@ -166,6 +161,8 @@ where
 {
     async fn run(mut self) {
         let shared = Arc::clone(&self.shared);
+        // A second drain of this queue waits for the end of the first.
+        let _alone = shared.draining.lock().await;
         let journal = &*shared.store.journal;
         let mut hinted = hint(journal);
         while !self.is_stopped() {
@@ -240,6 +237,8 @@ where
             stands,
         ));
         let mut replays = FuturesUnordered::new();
+        // One that was dropped has said nothing.
+        shared.with(|line| line.turn_over());
         self.take_part(standing.clone(), &mut replays).await;
         while replays.next().await.is_some() {}
         shared.with(|line| line.turn_over());
@@ -293,8 +292,10 @@ where
                 }
                 ask_at = rt::now() + every;
             }
+            if token.is_none() || seen {
+                self.chores(me).await;
+            }
             if let (Some(me), Some(token), true) = (me, token, seen) {
-                self.chores(Some(me)).await;
                 while let Some(id) = shared.with(|line| line.next(rt::now())) {
                     let turn = Turn {
                         me,
@@ -310,19 +311,22 @@ where
                 }
             }
             let due = shared.with(|line| line.poll_timeout()).filter(|_| seen);
-            let wake = due
-                .unwrap_or(Tick::NEVER)
-                .min(ask_at)
-                .min(rt::now() + GATE.min(every));
+            // In doubt it is the lease that is waited for.
+            let ask = stands.instance(now).map_or(Tick::NEVER, |_| ask_at);
+            let wake = due.unwrap_or(Tick::NEVER).min(ask);
+            let wake = wake.min(rt::now() + GATE.min(every));
             let mut stopped = self.stopped.clone();
             tokio::select! {
                 biased;
                 () = told(&mut stopped) => {}
                 Some(()) = replays.next() => {}
-                () = shared.wake.notified() => ask_at = rt::now(),
+                () = shared.wake.notified(), if token.is_some() => ask_at = rt::now(),
                 () = &mut hinted => {
                     hinted = hint(journal);
-                    ask_at = rt::now();
+                    match token {
+                        Some(_) => ask_at = rt::now(),
+                        None => self.hinted(),
+                    }
                 }
                 // Its sender lives as long as the keeper.
                 _ = standing.changed() => {}

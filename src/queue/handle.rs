@@ -60,6 +60,8 @@ pub(super) struct Shared {
     rng: Mutex<Rng>,
     /// Something was queued here, or decided by an operator.
     pub(super) wake: Notify,
+    /// Held by the drain of this instance.
+    pub(super) draining: tokio::sync::Mutex<()>,
     pub(super) told: QueueTold,
     rejections: &'static Rejections,
 }
@@ -166,6 +168,7 @@ impl Queue {
             depth: AtomicU64::new(0),
             rng: Mutex::new(Rng::new(rt::entropy())),
             wake: Notify::new(),
+            draining: tokio::sync::Mutex::new(()),
         }));
         queue.0.look(None).await?;
         queue.0.tell();

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::future::poll_fn;
+use std::marker::PhantomData;
 use std::pin::pin;
 use std::sync::Arc;
 
@@ -47,7 +48,8 @@ pub struct RequestHead<'r> {
 
 type LaneOf = dyn Fn(&RequestHead<'_>) -> Lane + Send + Sync;
 
-/// Queues `http::Request`s, for axum, hyper and reqwest alike.
+/// Queues `http::Request`s, for axum, hyper and reqwest alike. `B` is the type of their bodies; where the same codec goes to
+/// the layer it need not be named.
 ///
 /// An entry is the method, the path and query, those headers that are [kept](Self::header), and the body. Nothing else is:
 /// **no credentials**, so whoever replays is trusted by the callee itself, or stands behind where callers are
@@ -71,25 +73,26 @@ type LaneOf = dyn Fn(&RequestHead<'_>) -> Lane + Send + Sync;
 /// # Example
 ///
 /// ```
+/// use axum::body::Body;
 /// use mainstay::queue::{HttpCodec, Lane};
 ///
 /// // One lane for each account, whatever else the path says; tenants by a header that a proxy sets.
-/// let codec = HttpCodec::new().lane(|head| {
+/// let codec = HttpCodec::<Body>::new().lane(|head| {
 ///     let account = head.uri.path().split('/').nth(2).unwrap_or_default();
 ///     let tenant = head.headers.get("x-tenant").and_then(|tenant| tenant.to_str().ok());
 ///     Lane::new(account).tenant(tenant.unwrap_or_default())
 /// });
 /// # let _ = codec;
 /// ```
-#[derive(Clone)]
-pub struct HttpCodec {
+pub struct HttpCodec<B> {
     lane: Arc<LaneOf>,
     kept: BTreeSet<Box<str>>,
     body: usize,
     makes_keys: bool,
+    body_type: PhantomData<fn() -> B>,
 }
 
-impl HttpCodec {
+impl<B> HttpCodec<B> {
     /// A lane for each path; a body of 256 KiB at most; requests without a key are refused.
     #[must_use]
     pub fn new() -> Self {
@@ -106,6 +109,7 @@ impl HttpCodec {
             kept: kept.iter().map(|name| name.as_str().into()).collect(),
             body: LONGEST,
             makes_keys: false,
+            body_type: PhantomData,
         }
     }
 
@@ -178,13 +182,25 @@ impl HttpCodec {
     }
 }
 
-impl Default for HttpCodec {
+impl<B> Clone for HttpCodec<B> {
+    fn clone(&self) -> Self {
+        Self {
+            lane: Arc::clone(&self.lane),
+            kept: self.kept.clone(),
+            body: self.body,
+            makes_keys: self.makes_keys,
+            body_type: PhantomData,
+        }
+    }
+}
+
+impl<B> Default for HttpCodec<B> {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl fmt::Debug for HttpCodec {
+impl<B> fmt::Debug for HttpCodec<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HttpCodec")
             .field("kept", &self.kept)
@@ -269,7 +285,7 @@ where
     Ok(read)
 }
 
-impl<B, B2, E> Codec<Request<B>, Response<B2>, E> for HttpCodec
+impl<B, B2, E> Codec<Request<B>, Response<B2>, E> for HttpCodec<B>
 where
     B: Body + From<Bytes> + Send + 'static,
     B::Data: Send,

@@ -5,7 +5,8 @@
 //! 1. What waits, what is poisoned and what is being written down is counted, in entries and in bytes. Nothing is taken
 //!    that would be more than either bound, nor what alone is longer than an entry may be.
 //! 2. What is being written down is counted until that is decided. Where nobody will hear the answer it is counted until a
-//!    look at the store that began later is over.
+//!    look at the store that began later is over. What is found in the store before its answer is heard counts twice until
+//!    then: too much is never taken, and room may be there a moment later.
 //! 3. A new write of a lane that has an entry, of whatever state, goes behind it: it may not pass.
 //! 4. Of each lane the oldest entry is replayed, and none other is while that is under way or waits.
 //! 5. Only what this instance owns is replayed, at most so many at once, and of what is due the oldest first.
@@ -291,7 +292,13 @@ impl Line {
     /// This instance owns it from now on.
     pub fn taken(&mut self, found: Found) {
         if self.items.contains_key(&found.id) {
-            self.change(found.id, |item| item.owned = item.is == Is::Waiting);
+            self.change(found.id, |item| {
+                // Retried by somebody else, or it could not be owned.
+                if item.is == Is::Poisoned {
+                    item.anew();
+                }
+                item.owned = item.is == Is::Waiting;
+            });
         } else {
             self.insert(found.owned(true));
         }
@@ -436,6 +443,14 @@ impl Line {
                 item.is = Is::Waiting;
             }
         });
+    }
+
+    /// This replay of it was broken off: it waits, and has to be owned again. Does nothing when that is settled.
+    pub fn let_go(&mut self, id: EntryId, replay: u32) {
+        let is_it = |item: &Item| item.is == Is::UnderWay && item.replays == replay;
+        if self.items.get(&id).is_some_and(is_it) {
+            self.disowned(id);
+        }
     }
 
     /// An operator wants it to be tried again (rule 8).

@@ -68,31 +68,47 @@ enum Came {
     Damaged,
 }
 
-pub(super) async fn replay<C, S, Req>(
+/// An entry that is under way. Dropped, it waits for whoever has the next turn.
+pub(super) struct Held {
     shared: Arc<Shared>,
-    turn: Turn,
-    gate: Gate,
-    codec: Arc<C>,
-    service: S,
     id: EntryId,
-) where
+    replay: u32,
+}
+
+impl Held {
+    pub(super) fn new(shared: Arc<Shared>, id: EntryId) -> Self {
+        let replay = shared.with(|line| line.replay(id));
+        Self { shared, id, replay }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // Does nothing where it was settled.
+        self.shared.with(|line| line.let_go(self.id, self.replay));
+    }
+}
+
+pub(super) async fn replay<C, S, Req>(held: Held, turn: Turn, gate: Gate, codec: Arc<C>, service: S)
+where
     C: Codec<Req, S::Response, S::Error>,
     S: Service<Req>,
 {
-    match attempt(&shared, turn.clone(), &gate, &*codec, service, id).await {
+    let (shared, id) = (&*held.shared, held.id);
+    match attempt(shared, turn.clone(), &gate, &*codec, service, id).await {
         Came::To(verdict, head) => {
             let ruling = shared.with_chance(|line, rng| line.settle(id, verdict, rng, rt::now()));
             match (ruling, head) {
                 (Some(Ruling::Wait(_)), _) => {}
-                (Some(Ruling::Apply), Some(head)) => settle(&shared, &turn, id, &head, None).await,
+                (Some(Ruling::Apply), Some(head)) => settle(shared, &turn, id, &head, None).await,
                 (Some(Ruling::Poison(why)), Some(head)) => {
-                    settle(&shared, &turn, id, &head, Some(why)).await;
+                    settle(shared, &turn, id, &head, Some(why)).await;
                 }
                 _ => shared.with(|line| line.disowned(id)),
             }
         }
         Came::Unreadable(head) => {
-            settle(&shared, &turn, id, &head, Some(Poison::Unreadable)).await;
+            settle(shared, &turn, id, &head, Some(Poison::Unreadable)).await;
         }
         Came::Over => shared.with(|line| line.gone(id)),
         Came::Lost => shared.with(|line| line.disowned(id)),

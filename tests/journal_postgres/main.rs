@@ -21,12 +21,16 @@ mod crowd;
 mod fixture;
 mod plans;
 mod proxy;
+mod queue;
 mod replies;
 mod rules;
 mod speed;
 mod suite;
 mod tx;
 mod wakeups;
+#[path = "../queue/world.rs"]
+#[expect(dead_code, reason = "some of it is for the other tests of queues")]
+mod world;
 
 fn main() {
     suite::run("journal_postgres", |suite| {
@@ -36,6 +40,7 @@ fn main() {
         replies::add(suite);
         plans::add(suite);
         tx::add(suite);
+        queue::add(suite);
         chaos::add(suite);
         speed::add(suite);
     });

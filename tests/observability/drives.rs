@@ -24,6 +24,7 @@ use mainstay::limit::concurrency::{ConcurrencyConfig, ConcurrencyLayer};
 use mainstay::limit::rate::{KeyedRate, KeyedRateConfig, Rate, RateConfig, RateLayer};
 use mainstay::num::{Attempts, Period, Ratio, count};
 use mainstay::outcome::{Failure, Outcome};
+use mainstay::queue;
 use mainstay::retry::{BudgetConfig, CloneRequest, Replay, RetryConfig, RetryLayer};
 use mainstay::saga::operator::DenyAll;
 use mainstay::saga::seal::{Keyed, PayloadCodec, Seal, SealError};
@@ -46,6 +47,7 @@ pub(crate) fn all() -> Vec<(&'static str, Drive)> {
         ("rate", |handles| Box::pin(rate(handles))),
         ("retry", |handles| Box::pin(retry(handles))),
         ("degradation", |handles| Box::pin(degradation(handles))),
+        ("queue", |handles| Box::pin(queue(handles))),
         ("saga", |handles| Box::pin(saga(handles))),
         ("saga in trouble", |handles| Box::pin(troubled(handles))),
     ]
@@ -299,6 +301,68 @@ async fn degradation(handles: &Handles) {
             .build()
             .unwrap(),
     );
+}
+
+/// Numbers, each its own key; one is refused for good.
+#[derive(Clone, Copy)]
+struct Numbers;
+
+impl queue::Codec<u32, u32, BoxError> for Numbers {
+    fn lane(&self, n: &u32) -> queue::Lane {
+        queue::Lane::new(n.to_string())
+    }
+
+    fn capture(&self, n: u32) -> queue::Captured {
+        let key = n.to_string();
+        Box::pin(async move { Ok(queue::Draft::new(&key, queue::Lane::new(&key), Vec::new())?) })
+    }
+
+    fn restore(&self, entry: &queue::Entry) -> Option<u32> {
+        entry.key().parse().ok()
+    }
+
+    fn queued(&self, _: &queue::Receipt) -> Result<u32, BoxError> {
+        Ok(0)
+    }
+
+    fn refused(&self, error: &queue::QueueError) -> Result<u32, BoxError> {
+        Err(error.clone().into())
+    }
+
+    fn judge(&self, result: Result<&u32, &BoxError>) -> queue::Verdict {
+        match result {
+            Ok(1) => queue::Verdict::Applied,
+            _ => queue::Verdict::Refused,
+        }
+    }
+}
+
+/// Through everything that becomes of an entry.
+async fn queue(handles: &Handles) {
+    let ladder = Ladder::new("test").level(Level::new("0").cell("test", degrade::Mode::Full));
+    let degrade = Degrade::new(ladder.build().unwrap());
+    let gate = degrade.gate("test").unwrap();
+    let order = || Order::new("alice", "drill");
+    degrade.pin("test", degrade::Mode::Queued, order()).unwrap();
+    let journal = Arc::new(MemoryJournal::new());
+    let config = queue::QueueConfig::new().entries(count(3));
+    let line = queue::Queue::open("test", journal, config).await.unwrap();
+    let watch = line.clone();
+    handles.watch(move || drop(format!("{watch:?} {:?}", watch.status())));
+    let answers = service_fn(|n: u32| async move { Ok::<_, BoxError>(n) });
+    let ledger = queue::QueueLayer::new(gate.clone(), line.clone(), Numbers).layer(answers);
+    for n in 1..=3 {
+        assert_eq!(ledger.clone().oneshot(n).await.unwrap(), 0);
+    }
+    assert!(ledger.oneshot(4).await.is_err(), "it is full");
+    let drain = line.drain(gate, Numbers, answers);
+    degrade.unpin("test", order()).unwrap();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let incidents = line.poisoned(10).await.unwrap();
+    line.retry(incidents[0].entry, &order()).await.unwrap();
+    line.discard(incidents[1].entry, &order()).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    drain.stop().await;
 }
 
 /// Keeps no request.
