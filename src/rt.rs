@@ -175,7 +175,7 @@ pub(crate) fn thread<T: Send + 'static>(
 }
 
 /// Waits for what blocks, on a thread of its own. A paused clock stands still meanwhile. `None` when it panicked.
-#[cfg(feature = "sqlite")]
+#[cfg(any(feature = "http", feature = "sqlite"))]
 pub(crate) async fn wait_blocking<T: Send + 'static>(
     wait: impl FnOnce() -> Option<T> + Send + 'static,
 ) -> Option<T> {

@@ -6,12 +6,14 @@
     reason = "a test panics to fail, and waits on the paused clock"
 )]
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use mainstay::degrade::Degrade;
-use mainstay::health::{ConsecutiveConfig, Health, HealthService, Verdict, Watch};
+use mainstay::health::{
+    ConsecutiveConfig, Health, HealthService, Sample, Verdict, Watch, Why, WindowedConfig,
+};
 use mainstay::num::{Period, Ratio, count};
 use mainstay::presets::erp;
 use tower::ServiceExt;
@@ -247,4 +249,120 @@ fn a_verdict_that_is_stale_before_the_next_look_is_refused() {
         errors.to_string(),
         "part.rows.stale_after: expected more than an interval and a timeout, 125s, got 60s"
     );
+}
+
+/// Looks count in a window as calls do: who answers slowly is degraded, whatever the rows say.
+#[tokio::test(start_paused = true)]
+async fn a_component_that_answers_slowly_is_degraded() {
+    let slow = Arc::new(AtomicBool::new(false));
+    let is_slow = Arc::clone(&slow);
+    let look = move || {
+        let takes = if is_slow.load(Ordering::Relaxed) {
+            900
+        } else {
+            50
+        };
+        async move { tokio::time::sleep(Duration::from_millis(takes)).await }
+    };
+    let watch = Watch::new("part", look)
+        .jitter(Ratio::percent(0))
+        .rows(rows());
+    let window = WindowedConfig::new(Period::secs(120))
+        .least(count(10))
+        .slower(Ratio::percent(50), Duration::from_secs(4))
+        .slower_degraded(Duration::from_millis(500));
+    let built = Health::builder().watch(watch).windowed("part", window);
+    let health = built.build().unwrap();
+    let driver = tokio::spawn(health.clone().drive());
+    pass(115).await;
+    assert_eq!(health.verdict("part"), Some(Verdict::Up));
+    slow.store(true, Ordering::Relaxed);
+    pass(30).await;
+    assert_eq!(
+        health.verdict("part"),
+        Some(Verdict::Up),
+        "not yet the half"
+    );
+    pass(60).await;
+    assert_eq!(health.verdict("part"), Some(Verdict::Degraded));
+    slow.store(false, Ordering::Relaxed);
+    pass(120).await;
+    assert_eq!(health.verdict("part"), Some(Verdict::Up));
+    driver.abort();
+}
+
+/// Calls that are reported make a verdict once they are as many as it takes, and lose it when they are too old.
+#[tokio::test(start_paused = true)]
+async fn calls_that_are_reported_are_judged_by_their_window() {
+    let ladder = Degrade::new(erp::degradation());
+    let window = WindowedConfig::new(Period::secs(30));
+    let built = Health::builder().windowed("gpu_cluster", window);
+    let health = built.tell(ladder.clone()).build().unwrap();
+    let driver = tokio::spawn(health.clone().drive());
+    let call = |failed| health.report_call("gpu_cluster", failed, Duration::from_millis(80));
+    for _ in 0..19 {
+        call(true).unwrap();
+    }
+    assert_eq!(health.verdict("gpu_cluster"), Some(Verdict::Unknown));
+    assert_eq!(ladder.status().level, 0);
+    call(true).unwrap();
+    assert_eq!(health.verdict("gpu_cluster"), Some(Verdict::Down));
+    assert_eq!(ladder.status().level, 2, "told at once");
+    pass(31).await;
+    assert_eq!(health.verdict("gpu_cluster"), Some(Verdict::Unknown));
+    driver.abort();
+    let error = health.report_call("gpu", true, Duration::ZERO).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "component: expected a component with a window, got gpu"
+    );
+    let wrong = window.slower_degraded(Duration::ZERO);
+    let built = Health::builder().windowed("a", wrong).windowed("a", window);
+    let errors: Vec<_> = built
+        .build()
+        .unwrap_err()
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(
+        errors,
+        [
+            "a.window.slower_degraded: expected from 1.05 ms to 68.7 s, got 0ns",
+            "windowed: expected each name once, got a"
+        ]
+    );
+}
+
+/// The last reason is told while a component is not up, and gone with the next good sample.
+#[tokio::test(start_paused = true)]
+async fn readiness_says_why() {
+    let why = Arc::new(Mutex::new(Sample::down(Why::Status(503))));
+    let told = Arc::clone(&why);
+    let look = move || {
+        let sample = *told.lock().unwrap();
+        async move { sample }
+    };
+    let once = ConsecutiveConfig::new(count(1), count(1));
+    let watch = Watch::new("part", look).rows(once);
+    let health = Health::builder()
+        .watch(watch)
+        .needs("part")
+        .build()
+        .unwrap();
+    let driver = tokio::spawn(health.clone().drive());
+    pass(11).await;
+    let text = |health: &Health| health.readiness().to_string();
+    assert_eq!(text(&health), "[-]part down: answered with 503\nnot ready");
+    assert_eq!(health.why("part"), Some(Why::Status(503)));
+    *why.lock().unwrap() = Sample::unknown(Why::Denied);
+    pass(10).await;
+    assert_eq!(
+        text(&health),
+        "[-]part down: may not be looked at\nnot ready"
+    );
+    *why.lock().unwrap() = Sample::UP;
+    pass(10).await;
+    assert_eq!(text(&health), "[+]part up\nready");
+    assert_eq!((health.why("part"), health.why("other")), (None, None));
+    driver.abort();
 }

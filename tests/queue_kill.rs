@@ -395,7 +395,11 @@ fn killed_at_random_moments_nothing_is_lost_and_nothing_is_done_twice() {
     let mut in_the_middle = 0;
     for _ in 0..kills {
         // Most soon, some after the queue has run empty.
-        let most = if rng.next_u64() % 4 == 0 { 300_000 } else { 60_000 };
+        let most = if rng.next_u64() % 4 == 0 {
+            300_000
+        } else {
+            60_000
+        };
         let after = Duration::from_micros(2_000 + rng.next_u64() % most);
         run(
             folder.path(),

@@ -1,12 +1,14 @@
 //! What is looked at, what is followed, and the ladder that is told.
 
 use mainstay::degrade::{Degrade, Ladder, Pace};
-use mainstay::health::{ConsecutiveConfig, CrowdingConfig, Health, Verdict, Watch};
+use mainstay::health::{
+    ConsecutiveConfig, CrowdingConfig, Health, HttpProbe, Probe, Seen, Verdict, Watch,
+};
 use mainstay::num::{Period, count};
 use mainstay::presets::erp;
 use tower::BoxError;
 
-use crate::backends::Backends;
+use crate::backends::{Backend, Backends};
 use crate::service::Stacks;
 
 /// The ladder of the platform, at a pace for a demonstration: a fact stays for half a second, and goes after another.
@@ -27,39 +29,35 @@ pub(crate) fn watch(
     degrade: &Degrade,
 ) -> Result<Health, BoxError> {
     let rows = ConsecutiveConfig::new(count(2), count(2)).stale_after(Period::secs(3));
-    let look = |url: String| {
-        let http = http.clone();
-        move || {
-            let request = http.get(&url);
-            async move { is_well(request).await }
-        }
+    let probe = |backend: &Backend| -> Result<_, BoxError> {
+        let address = format!("{}/health", backend.url()).parse()?;
+        Ok(HttpProbe::reqwest(http.clone(), address)?)
     };
-    let watch = |name, url: String| {
-        Watch::new(name, look(url))
+    let often = |watch: Watch| {
+        watch
             .every(Period::millis(250))
             .timeout(Period::millis(400))
             .rows(rows)
     };
-    let well = |backend: &crate::backends::Backend| format!("{}/health", backend.url());
-    let replicas = backends.replicas.each_ref().map(|each| look(well(each)));
+    let watch = |name, backend: &Backend| -> Result<_, BoxError> {
+        Ok(often(Watch::new(name, probe(backend)?)))
+    };
+    // A pool: any of them will do.
+    let [first, second] = &backends.replicas;
+    let (first, second) = (probe(first)?, probe(second)?);
     let pool = Watch::new("database_replicas", move || {
-        let [first, second] = replicas.each_ref().map(|look| look());
+        let (first, second) = (first.clone(), second.clone());
         async move {
-            let (first, second) = tokio::join!(first, second);
-            let verdict = |is_well| if is_well { Verdict::Up } else { Verdict::Down };
-            Verdict::of_pool([verdict(first), verdict(second)])
+            let (first, second) = tokio::join!(first.look(), second.look());
+            Verdict::of_pool([first.verdict(), second.verdict()])
         }
     });
-    let pool = pool
-        .every(Period::millis(250))
-        .timeout(Period::millis(400))
-        .rows(rows);
     let health = Health::builder()
-        .watch(watch("gpu_cluster", well(&backends.gpu)))
-        .watch(watch("database_primary", well(&backends.primary)))
-        .watch(pool)
-        .watch(watch("event_store", well(&backends.events)))
-        .watch(watch("vector_db", well(&backends.vectors)))
+        .watch(watch("gpu_cluster", &backends.gpu)?)
+        .watch(watch("database_primary", &backends.primary)?)
+        .watch(often(pool))
+        .watch(watch("event_store", &backends.events)?)
+        .watch(watch("vector_db", &backends.vectors)?)
         .follow("gpu_cluster", &stacks.inference)
         .follow("database_primary", &stacks.ledger)
         .follow("database_replicas", &stacks.reports)
@@ -67,9 +65,4 @@ pub(crate) fn watch(
         .needs("database_replicas")
         .tell(degrade.clone());
     Ok(health.build()?)
-}
-
-async fn is_well(request: reqwest::RequestBuilder) -> bool {
-    let answer = request.send().await;
-    answer.is_ok_and(|answer| answer.status().is_success())
 }

@@ -197,13 +197,16 @@ fn known(health: &Health) -> Vec<String> {
     let each = each.filter(|(_, verdict)| *verdict != Verdict::Up);
     each.map(|(name, verdict)| {
         let signals = health.signals(&name).into_iter();
-        let who = signals.filter(|(_, says)| bad(*says)).map(|(of, says)| {
+        let signals = signals.filter(|(_, says)| bad(*says)).map(|(of, says)| {
             let what = if of.is_circuit() { "circuit" } else { "limit" };
-            format!("{what} {} {says}", of.name())
+            format!("{what} {} is {says}", of.name())
         });
-        let who = who.collect::<Vec<_>>().join(", ");
-        let who = if who.is_empty() { "probe" } else { &who };
-        format!("{name} {verdict} ({who})")
+        let probe = health.why(&name).map(|why| format!("probe: {why}"));
+        let who: Vec<_> = signals.chain(probe).collect();
+        if who.is_empty() {
+            return format!("{name} {verdict}");
+        }
+        format!("{name} {verdict} ({})", who.join(", "))
     })
     .collect()
 }

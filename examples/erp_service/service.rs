@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, Request, StatusCode};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use mainstay::breaker::{BreakerConfig, Trip};
@@ -114,7 +114,7 @@ impl Service {
         let journal = Arc::new(SqliteJournal::open(folder.join("queue.sqlite"))?);
         let queue = Queue::open("ledger", journal, QueueConfig::new()).await?;
         // The entries of an account are applied in their order.
-        let codec = HttpCodec::new().lane(|head| {
+        let codec: HttpCodec<Body> = HttpCodec::new().lane(|head| {
             let account = head.uri.path().split('/').nth(2).unwrap_or_default();
             Lane::new(account)
         });
@@ -122,8 +122,7 @@ impl Service {
             .route("/ledger/{account}/{number}", post(post_entry))
             .with_state(clients.clone());
         let writes = degrade.gate("writes")?;
-        let drain =
-            queue.drain::<_, _, Request<Body>>(writes.clone(), codec.clone(), ledger.clone());
+        let drain = queue.drain(writes.clone(), codec.clone(), ledger.clone());
         let ledger = ledger.layer(
             QueueLayer::new(writes, queue.clone(), codec)
                 .access(ByMethod)

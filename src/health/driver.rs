@@ -4,7 +4,8 @@
 //!    first interval that chance chooses.
 //! 2. A look that takes longer than its time, or panics, is a bad sample.
 //! 3. An observer whose own timers jump abstains: while it is tilted a bad sample is none.
-//! 4. What is reported from elsewhere counts as a sample does.
+//! 4. What is reported from elsewhere counts as a sample does. Where a component has a window, looks and reported calls count
+//!    in it as well, by the rules of `health/known.rs`.
 //! 5. Verdicts that change are told to the ladder together with all others, so that no fact comes because one was told
 //!    before another; and again at every turn, when a verdict grows stale, and at least every 5 s, so that time is looked
 //!    at also where everything is reported and nothing is looked at.
@@ -17,18 +18,23 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
+use std::time::Duration;
 
 use super::consecutive::{Consecutive, ConsecutiveConfig};
 use super::crowding::CrowdingConfig;
 use super::follow::{Follows, Live, Signal, Source, add_up, on_change};
+use super::known::Known;
 use super::probe::Watch;
+use super::sample::{Sample, Why};
 use super::tilt::Tilt;
 use super::verdict::Verdict;
+use super::windowed::{Windowed, WindowedConfig};
 use crate::degrade::{Degrade, Reading};
 use crate::error::{ConfigError, ConfigErrors};
 use crate::num::Period;
 use crate::rng::Rng;
 use crate::rt;
+use crate::scope::{Scope, Scoped};
 use crate::sync::{Mutex, lock};
 
 /// The health of the components that a service needs. Clones are the same one.
@@ -65,7 +71,7 @@ struct Shared {
     /// Those without which nothing can be served, by their places.
     needed: Vec<usize>,
     is_draining: AtomicBool,
-    rows: Mutex<Vec<Consecutive>>,
+    rows: Mutex<Vec<Known>>,
     follows: Follows,
     ladder: Option<Degrade>,
     tolerance: Period,
@@ -78,6 +84,7 @@ struct Shared {
 pub struct HealthBuilder {
     watches: Vec<Watch>,
     reported: Vec<(Arc<str>, ConsecutiveConfig)>,
+    windowed: Vec<(Arc<str>, WindowedConfig)>,
     needed: Vec<Arc<str>>,
     followed: Vec<(Arc<str>, Vec<Signal>)>,
     crowding: CrowdingConfig,
@@ -92,6 +99,7 @@ impl Health {
         HealthBuilder {
             watches: Vec::new(),
             reported: Vec::new(),
+            windowed: Vec::new(),
             needed: Vec::new(),
             followed: Vec::new(),
             crowding: CrowdingConfig::new(),
@@ -130,7 +138,40 @@ impl Health {
     ///
     /// If it has no such component.
     pub fn report(&self, component: &str, sample: Verdict) -> Result<(), ConfigError> {
-        self.observe(self.place(component)?, sample);
+        self.observe(self.place(component)?, sample.into());
+        Ok(())
+    }
+
+    /// Why the last sample of a component was not good; `None` where it was, where the look told no reason, and where there is
+    /// no such component.
+    #[must_use]
+    pub fn why(&self, component: &str) -> Option<Why> {
+        let at = self.place(component).ok()?;
+        lock(&self.0.rows).get(at).and_then(Known::why)
+    }
+
+    /// A call of a component has ended, made by whoever uses it: whether it failed, and how long it took.
+    ///
+    /// # Errors
+    ///
+    /// If it has no such component, or that has no [window](HealthBuilder::windowed).
+    pub fn report_call(
+        &self,
+        component: &str,
+        failed: bool,
+        took: Duration,
+    ) -> Result<(), ConfigError> {
+        let now = rt::now();
+        let has_counted = self.place(component).is_ok_and(|at| {
+            let mut rows = lock(&self.0.rows);
+            let known = rows.get_mut(at);
+            known.is_some_and(|known| known.called(failed, took, now))
+        });
+        if !has_counted {
+            let expected = "a component with a window";
+            return Err(ConfigError::new("component", component, expected));
+        }
+        self.tell();
         Ok(())
     }
 
@@ -221,8 +262,8 @@ impl Health {
 
     fn verdicts_with(&self, live: &[Live]) -> Vec<(Arc<str>, Verdict)> {
         let now = rt::now();
-        let rows = lock(&self.0.rows);
-        let mut verdicts: Vec<_> = rows.iter().map(|rows| rows.verdict(now)).collect();
+        let mut rows = lock(&self.0.rows);
+        let mut verdicts: Vec<_> = rows.iter_mut().map(|rows| rows.verdict(now)).collect();
         drop(rows);
         add_up(&mut verdicts, live, now);
         self.0.names.iter().cloned().zip(verdicts).collect()
@@ -238,11 +279,18 @@ impl Health {
         let needed = |at: usize| self.0.needed.contains(&at);
         let components = verdicts.into_iter().enumerate();
         Readiness {
-            is_draining: self.0.is_draining.load(Ordering::Acquire),
+            is_draining: self.is_draining(),
             components: components
                 .map(|(at, (name, verdict))| (name, verdict, needed(at)))
                 .collect(),
+            whys: lock(&self.0.rows).iter().map(Known::why).collect(),
         }
+    }
+
+    /// Whether this process ends soon: [`drain`](Self::drain).
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.0.is_draining.load(Ordering::Acquire)
     }
 
     /// This process ends soon, or does again not: with `true` it is not ready, whatever else holds.
@@ -262,39 +310,48 @@ impl Health {
             let ended = rt::now();
             // A look that ended long after its time was over: the process stood still meanwhile.
             tilt.woke(ended.min(began + watch.timeout.get()), ended);
-            let is_good = sample == Verdict::Up;
-            self.observe(
-                at,
-                if is_good {
-                    sample
-                } else {
-                    tilt.vote(sample, ended)
-                },
-            );
+            let is_good = sample.verdict() == Verdict::Up;
+            let sample = if is_good || !tilt.is_tilted(ended) {
+                sample
+            } else {
+                Sample::unknown(Why::Tilted)
+            };
+            if sample.verdict().is_known()
+                && let Some(rows) = lock(&self.0.rows).get_mut(at)
+            {
+                rows.called(sample.verdict() == Verdict::Down, ended.since(began), ended);
+            }
+            self.observe(at, sample);
             let jitter = watch.every.get().mul_f64(watch.jitter.get() * rng.unit());
             next = (began + watch.every.get().saturating_sub(jitter)).max(ended);
         }
     }
 
     /// One look: what it saw, or `Down` if it took too long or panicked.
-    async fn look(&self, watch: &Watch) -> Verdict {
-        let Ok(look) = catch_unwind(AssertUnwindSafe(|| (watch.look)())) else {
-            return Verdict::Down;
+    async fn look(&self, watch: &Watch) -> Sample {
+        let until = rt::now() + watch.timeout.get();
+        // A look over the network can say to the other side how long it waits.
+        let look = || Scoped::new(Scope::current().until(until), || (watch.look)());
+        let Ok(look) = catch_unwind(AssertUnwindSafe(look)) else {
+            return Sample::down(Why::Panicked);
         };
-        let mut look = look;
-        let mut sleep = pin!(rt::sleep_until(rt::now() + watch.timeout.get()));
+        let mut look = pin!(look);
+        let mut sleep = pin!(rt::sleep_until(until));
         poll_fn(|cx| {
             match catch_unwind(AssertUnwindSafe(|| look.as_mut().poll(cx))) {
                 Ok(Poll::Ready(seen)) => return Poll::Ready(seen),
                 Ok(Poll::Pending) => {}
-                Err(_) => return Poll::Ready(Verdict::Down),
+                Err(_) => return Poll::Ready(Sample::down(Why::Panicked)),
             }
-            sleep.as_mut().poll(cx).map(|()| Verdict::Down)
+            sleep
+                .as_mut()
+                .poll(cx)
+                .map(|()| Sample::down(Why::TimedOut))
         })
         .await
     }
 
-    fn observe(&self, at: usize, sample: Verdict) {
+    fn observe(&self, at: usize, sample: Sample) {
         let now = rt::now();
         if let Some(rows) = lock(&self.0.rows).get_mut(at) {
             rows.observe(sample, now);
@@ -335,7 +392,7 @@ impl Health {
             let now = rt::now();
             let stale = {
                 let rows = lock(&self.0.rows);
-                let due = rows.iter().map(Consecutive::stale_at);
+                let due = rows.iter().map(Known::stale_at);
                 due.filter(|due| *due > now).min()
             };
             let latest = now + LOOKS.get();
@@ -358,6 +415,40 @@ impl HealthBuilder {
     /// A component that nobody looks at: whoever uses it [reports](Health::report).
     pub fn reported(mut self, name: impl Into<Arc<str>>, rows: ConsecutiveConfig) -> Self {
         self.reported.push((name.into(), rows));
+        self
+    }
+
+    /// What is called of a component anyway is judged by a window: its share of errors, and how long all but a few take.
+    ///
+    /// Whoever calls [reports](Health::report_call) each call. A component that is looked at or reported as well is as
+    /// bad as the worse of both says, and its looks count in the window too; one that is not has only its window. Until
+    /// there are as many calls as it takes nothing is known by it.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use mainstay::health::{Health, Verdict, WindowedConfig};
+    /// use mainstay::num::{Period, Ratio};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), mainstay::error::ConfigErrors> {
+    /// // Degraded when one call in twenty takes longer than a second.
+    /// let calls = WindowedConfig::new(Period::secs(30))
+    ///     .slower(Ratio::percent(95), Duration::from_secs(10))
+    ///     .slower_degraded(Duration::from_secs(1));
+    /// let health = Health::builder().windowed("inference", calls).build()?;
+    /// for n in 0..100 {
+    ///     let took = if n % 10 == 0 { 3_000 } else { 80 };
+    ///     health.report_call("inference", false, Duration::from_millis(took))?;
+    /// }
+    /// assert_eq!(health.verdict("inference"), Some(Verdict::Degraded));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn windowed(mut self, name: impl Into<Arc<str>>, window: WindowedConfig) -> Self {
+        self.windowed.push((name.into(), window));
         self
     }
 
@@ -396,15 +487,16 @@ impl HealthBuilder {
     ///
     /// # Errors
     ///
-    /// With each name that is there twice, or that the ladder does not have, and each watch whose verdict would be stale before
-    /// the next look.
+    /// With each name that is there twice, or that the ladder does not have, each watch whose verdict would be stale before
+    /// the next look, and each window whose limits disagree.
     pub fn build(self) -> Result<Health, ConfigErrors> {
         let watched = self
             .watches
             .iter()
             .map(|watch| (watch.shared_name(), watch.rows));
         let mut all: Vec<_> = watched.chain(self.reported).collect();
-        for (name, _) in &self.followed {
+        let windowed = self.windowed.iter().map(|(name, _)| name);
+        for name in windowed.chain(self.followed.iter().map(|(name, _)| name)) {
             if !all.iter().any(|(each, _)| each == name) {
                 all.push((Arc::clone(name), ConsecutiveConfig::default()));
             }
@@ -431,6 +523,19 @@ impl HealthBuilder {
                 errors.push(ConfigError::new(field, format!("{stale:?}"), expected));
             }
         }
+        for (at, (name, window)) in self.windowed.iter().enumerate() {
+            if let Err(error) = window.check() {
+                errors.push(error.within(&format!("{name}.window")));
+            }
+            if self.windowed.iter().take(at).any(|(each, _)| each == name) {
+                errors.push(ConfigError::new("windowed", name, "each name once"));
+            }
+        }
+        let window = |name: &Arc<str>| {
+            let mut windows = self.windowed.iter();
+            let (_, config) = windows.find(|(each, _)| each == name)?;
+            Some(Windowed::new(*config))
+        };
         let mut needed = Vec::new();
         for name in &self.needed {
             match all.iter().position(|(each, _)| each == name) {
@@ -446,7 +551,7 @@ impl HealthBuilder {
             names: all.iter().map(|(name, _)| Arc::clone(name)).collect(),
             rows: Mutex::new(
                 all.iter()
-                    .map(|(_, rows)| Consecutive::new(*rows))
+                    .map(|(name, rows)| Known::new(Consecutive::new(*rows), window(name)))
                     .collect(),
             ),
             follows: Follows::new(self.crowding),
@@ -464,11 +569,12 @@ impl HealthBuilder {
 /// Whether a process should be sent calls: [`Health::readiness`].
 ///
 /// Its text is a line for each component, as Kubernetes' own checks print them: `[+]` where it does not stand in the way,
-/// `[-]` where it does.
+/// `[-]` where it does; and where it is not up, why the last look at it was not good.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Readiness {
     is_draining: bool,
     components: Vec<(Arc<str>, Verdict, bool)>,
+    whys: Vec<Option<Why>>,
 }
 
 impl Readiness {
@@ -500,9 +606,15 @@ const fn stands_in_the_way((_, verdict, is_needed): &(Arc<str>, Verdict, bool)) 
 
 impl fmt::Display for Readiness {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for each @ (name, verdict, _) in &self.components {
+        for (each, why) in self.components.iter().zip(&self.whys) {
+            let (name, verdict, _) = each;
             let sign = if stands_in_the_way(each) { '-' } else { '+' };
-            writeln!(f, "[{sign}]{name} {verdict}")?;
+            match why {
+                Some(why) if *verdict != Verdict::Up => {
+                    writeln!(f, "[{sign}]{name} {verdict}: {why}")?;
+                }
+                _ => writeln!(f, "[{sign}]{name} {verdict}")?,
+            }
         }
         if self.is_draining {
             writeln!(f, "[-]draining")?;

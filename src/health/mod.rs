@@ -22,8 +22,20 @@
 //! | several like members, any of which will do | [`Verdict::of_pool`] |
 //! | a breaker, a limit or a queue around it | `Health::follow`; the figures of limits and queues are judged by [`Crowding`] |
 //!
+//! How a component is looked at is a `Probe`: a function of your own, or one for a protocol.
+//!
+//! | it speaks | look by | feature |
+//! |---|---|---|
+//! | HTTP | `HttpProbe`, over any tower client or a reqwest client; what is good is [`Expected`] | `http`, `reqwest` |
+//! | gRPC | `GrpcProbe`, by the health protocol | `grpc` |
+//! | anything over TCP | `TcpProbe`: that it accepts | `http` |
+//! | PostgreSQL | `PostgresProbe`, through a pool | `postgres` |
+//! | SQLite | `SqliteProbe`, of a file | `sqlite` |
+//!
+//! A look may say why a component is not well: [`Why`] has nothing in it of what was answered but a number of the protocol.
+//!
 //! All of these are plain values that are told what was seen and when; they read no clock. `Health` drives them: it looks at
-//! components, takes reports, tells a ladder, and says whether this process is ready; `HealthService` serves that. No data is neither up nor down: where
+//! components, takes reports, tells a ladder, and says whether this process is ready; `HealthService` serves that over HTTP, `GrpcHealthService` over gRPC. No data is neither up nor down: where
 //! nothing is known the verdict is [`Unknown`](Verdict::Unknown), and what follows from that is whose decision it is.
 //!
 //! # Example
@@ -33,21 +45,29 @@
 //! # Sources
 //!
 //! The rules stand at the head of each file. Redis Sentinel for the tilt and the quorum; N. Hayashibara and others for phi;
-//! Kubernetes' probes for thresholds that differ by direction.
+//! Kubernetes' probes for thresholds that differ by direction. The gRPC health checking protocol for `GrpcProbe` and
+//! `GrpcHealthService`.
 
 mod consecutive;
 mod crowding;
 #[cfg(feature = "tower")]
 mod driver;
+mod expected;
 #[cfg(feature = "tower")]
 mod follow;
+#[cfg(feature = "grpc")]
+mod grpc;
+#[cfg(feature = "tower")]
+mod known;
 mod phi;
 #[cfg(feature = "tower")]
 mod probe;
 mod quorum;
+mod sample;
 mod score;
 #[cfg(feature = "http")]
 mod serve;
+mod serving;
 mod tilt;
 mod verdict;
 mod windowed;
@@ -56,15 +76,30 @@ pub use consecutive::{Consecutive, ConsecutiveConfig};
 pub use crowding::{Crowding, CrowdingConfig, Figures};
 #[cfg(feature = "tower")]
 pub use driver::{Health, HealthBuilder, Readiness};
+pub use expected::Expected;
 #[cfg(feature = "tower")]
 pub use follow::{Signal, Source};
+#[cfg(feature = "grpc")]
+pub use grpc::GrpcHealthService;
 pub use phi::Phi;
+#[cfg(feature = "grpc")]
+pub use probe::grpc::GrpcProbe;
+#[cfg(feature = "http")]
+pub use probe::http::HttpProbe;
+#[cfg(feature = "postgres")]
+pub use probe::postgres::PostgresProbe;
+#[cfg(feature = "sqlite")]
+pub use probe::sqlite::SqliteProbe;
+#[cfg(feature = "http")]
+pub use probe::tcp::TcpProbe;
 #[cfg(feature = "tower")]
-pub use probe::{Seen, Watch};
+pub use probe::{Probe, Seen, Watch};
 pub use quorum::Quorum;
+pub use sample::{Sample, Why};
 pub use score::{Measured, Score};
 #[cfg(feature = "http")]
 pub use serve::HealthService;
+pub use serving::Serving;
 pub use tilt::Tilt;
 pub use verdict::Verdict;
 pub use windowed::{Windowed, WindowedConfig};

@@ -1,18 +1,53 @@
 //! One look at a component, and how often it is taken.
 
+#[cfg(feature = "grpc")]
+pub(super) mod grpc;
+#[cfg(feature = "http")]
+pub(super) mod http;
+#[cfg(any(feature = "http", feature = "sqlite"))]
+mod one;
+#[cfg(feature = "postgres")]
+pub(super) mod postgres;
+#[cfg(feature = "reqwest")]
+mod reqwest;
+#[cfg(feature = "sqlite")]
+pub(super) mod sqlite;
+#[cfg(feature = "http")]
+pub(super) mod tcp;
+
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
 use super::consecutive::ConsecutiveConfig;
+use super::sample::{Sample, Why};
 use super::verdict::Verdict;
 use crate::num::{Period, Ratio};
 
-/// What a look at a component found: a [`Verdict`], whether it is well, or a result of which only the kind counts.
+/// What a look at a component found: a [`Verdict`] or a [`Sample`], whether it is well, or a result of which only the kind
+/// counts.
 pub trait Seen: Send {
-    /// The sample.
+    /// What it says.
     fn verdict(self) -> Verdict;
+
+    /// The same with the reason, where there is one.
+    fn sample(self) -> Sample
+    where
+        Self: Sized,
+    {
+        self.verdict().into()
+    }
+}
+
+impl Seen for Sample {
+    fn verdict(self) -> Verdict {
+        Self::verdict(self)
+    }
+
+    fn sample(self) -> Sample {
+        self
+    }
 }
 
 impl Seen for Verdict {
@@ -33,6 +68,10 @@ impl<T: Seen, E: Send> Seen for Result<T, E> {
     fn verdict(self) -> Verdict {
         self.map_or(Verdict::Down, T::verdict)
     }
+
+    fn sample(self) -> Sample {
+        self.map_or(Sample::down(Why::Failed), T::sample)
+    }
 }
 
 impl Seen for () {
@@ -41,7 +80,44 @@ impl Seen for () {
     }
 }
 
-type Look = Pin<Box<dyn Future<Output = Verdict> + Send>>;
+/// How a component is looked at: a function that gives a future, or one of the probes for a protocol.
+///
+/// A look need not bound its time: whoever runs it drops it when its time is over, and says so by the
+/// [deadline](crate::scope::Scope::deadline) of the scope. One that is dropped must leave nothing behind.
+///
+/// # Example
+///
+/// ```
+/// use mainstay::health::{Probe, Sample, Seen, Why};
+///
+/// /// Whether the disk has room.
+/// struct Room(fn() -> u64);
+///
+/// impl Probe for Room {
+///     fn look(&self) -> impl Future<Output: Seen> + Send + 'static {
+///         let left = self.0();
+///         async move { if left > 1 << 30 { Sample::UP } else { Sample::degraded(Why::Answer) } }
+///     }
+/// }
+/// # fn is_probe(_: impl Probe) {}
+/// # is_probe(Room(|| 0));
+/// ```
+pub trait Probe: Send + Sync + 'static {
+    /// One look.
+    fn look(&self) -> impl Future<Output: Seen> + Send + 'static;
+}
+
+impl<F, L> Probe for F
+where
+    F: Fn() -> L + Send + Sync + 'static,
+    L: Future<Output: Seen> + Send + 'static,
+{
+    fn look(&self) -> impl Future<Output: Seen> + Send + 'static {
+        self()
+    }
+}
+
+type Look = Pin<Box<dyn Future<Output = Sample> + Send>>;
 
 /// A component that is probed: how, how often, and how many samples make a verdict.
 ///
@@ -74,16 +150,12 @@ impl Watch {
     ///
     /// A look that takes too long or panics is a bad sample; one that is dropped must leave nothing behind.
     #[must_use]
-    pub fn new<F, L>(name: impl Into<Arc<str>>, look: F) -> Self
-    where
-        F: Fn() -> L + Send + Sync + 'static,
-        L: Future<Output: Seen> + Send + 'static,
-    {
+    pub fn new(name: impl Into<Arc<str>>, probe: impl Probe) -> Self {
         Self {
             name: name.into(),
             look: Arc::new(move || {
-                let seen = look();
-                Box::pin(async move { seen.await.verdict() })
+                let seen = probe.look();
+                Box::pin(async move { seen.await.sample() })
             }),
             every: Period::secs(10),
             timeout: Period::secs(5),
