@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::future::pending;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -26,6 +27,8 @@ pub(crate) enum Fault {
     Errors,
     /// It answers 500, and did what it was asked.
     LosesAnswers,
+    /// It does what it is asked, and of every fifth write its answer is lost.
+    LosesSome,
     /// It never answers.
     Hangs,
 }
@@ -44,6 +47,7 @@ pub(crate) type Shared = Arc<Mutex<Record>>;
 
 struct Node {
     fault: Mutex<Fault>,
+    writes: AtomicU32,
     record: Shared,
 }
 
@@ -54,7 +58,7 @@ impl Node {
 
     async fn answer(&self, work: impl FnOnce() -> String) -> (StatusCode, String) {
         match self.fault() {
-            Fault::None => (StatusCode::OK, work()),
+            Fault::None | Fault::LosesSome => (StatusCode::OK, work()),
             Fault::Hangs => pending().await,
             Fault::LosesAnswers => {
                 work();
@@ -75,7 +79,9 @@ async fn append(
     let Some(key) = key.and_then(|key| key.to_str().ok()) else {
         return (StatusCode::BAD_REQUEST, "a key is needed".to_owned());
     };
-    node.answer(|| {
+    let writes = node.writes.fetch_add(1, Ordering::Relaxed);
+    let is_lost = node.fault() == Fault::LosesSome && writes.is_multiple_of(5);
+    let answer = node.answer(|| {
         let mut record = node.record.lock().unwrap_or_else(PoisonError::into_inner);
         let times = record.keys.entry(key.to_owned()).or_default();
         *times += 1;
@@ -85,8 +91,12 @@ async fn append(
             record.repeats += 1;
         }
         "posted".to_owned()
-    })
-    .await
+    });
+    let answer = answer.await;
+    if is_lost {
+        return (StatusCode::INTERNAL_SERVER_ERROR, String::new());
+    }
+    answer
 }
 
 /// How many entries there are, of one account or of all.
@@ -120,6 +130,7 @@ impl Backend {
     pub(crate) async fn start(record: &Shared) -> Result<Self, BoxError> {
         let node = Arc::new(Node {
             fault: Mutex::new(Fault::None),
+            writes: AtomicU32::new(0),
             record: Arc::clone(record),
         });
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
