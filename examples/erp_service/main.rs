@@ -11,9 +11,10 @@
 //! with it. [Health][health] looks at the backends, and follows the circuits and limits in front of them; the ladder says how bad
 //! it is and what may still be served; a listener prints each change.
 //!
-//! What is posted to the ledger while the primary is down is taken, kept in a file, and done later: in the end the ledger's own
-//! record must have every entry that the service took exactly once, and those of each account in their order. The program
-//! checks that and what else it claims: exit code 0 if it holds, 1 if not. It takes about a quarter of a minute.
+//! What is posted to the ledger while the primary is down is taken, kept in a file, and done later, while every fifth answer of
+//! the primary is lost: in the end the ledger's own record must have every entry that the service took exactly once, and
+//! those of each account in their order. The program checks that and what else it claims: exit code 0 if it holds, 1 if not.
+//! It takes about a quarter of a minute.
 
 #![expect(
     clippy::disallowed_methods,

@@ -227,7 +227,7 @@ pub(super) struct Live {
 }
 
 impl Follows {
-    pub(super) const fn new(config: CrowdingConfig) -> Self {
+    pub(super) fn new(config: CrowdingConfig) -> Self {
         Self {
             config,
             all: Mutex::new(Vec::new()),
@@ -383,17 +383,19 @@ const fn is_open(outlook: Outlook) -> bool {
 /// Adds to what is known of each component otherwise what its signals say: rules 5 and 6.
 pub(super) fn add_up(verdicts: &mut [Verdict], live: &[Live], now: Tick) {
     let said: Vec<_> = live.iter().map(|each| (each, each.says(now))).collect();
+    let mut is_reached = vec![true; verdicts.len()];
+    for (each, (_, is_open)) in &said {
+        if let Some(is_reached) = is_reached.get_mut(each.component()) {
+            *is_reached &= !is_open;
+        }
+    }
+    let mut all: Vec<_> = verdicts.iter_mut().zip(is_reached).collect();
     for (each, (verdict, _)) in &said {
-        let is_figures = each.circuit.is_none();
-        let abstains = is_figures
-            && *verdict == Verdict::Up
-            && said
-                .iter()
-                .any(|(other, (_, is_open))| *is_open && other.component() == each.component());
-        if let Some(known) = verdicts.get_mut(each.component())
-            && !abstains
-        {
-            *known = known.worse(*verdict);
+        let Some((known, is_reached)) = all.get_mut(each.component()) else {
+            continue;
+        };
+        if each.circuit.is_some() || *verdict != Verdict::Up || *is_reached {
+            **known = known.worse(*verdict);
         }
     }
 }
