@@ -25,7 +25,7 @@ const ENTRIES: u32 = 6;
 const BYTES: u64 = 40;
 const PARALLEL: u32 = 2;
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 enum Op {
     /// Room is taken and the entry written; the answer is not heard yet.
     Write {

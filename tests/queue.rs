@@ -363,12 +363,15 @@ async fn one_instance_has_the_turn_and_another_takes_it_over() {
         3,
         "each knows what the other has queued"
     );
+    let theirs = QueueLayer::new(gate.clone(), two.clone(), Postings).layer(world.service());
+    let said = theirs.oneshot(posting(1, 4)).await.unwrap();
+    assert_eq!(said, "queued", "behind what another instance has queued");
     drop(dies);
     world.says(1, 1, Says::Done);
     sleep(10).await;
     assert_eq!(world.calls().len(), 1, "its lease lasts");
     sleep(20).await;
-    assert_eq!(world.applied(1), [1, 2, 3]);
+    assert_eq!(world.applied(1), [1, 2, 3, 4]);
     let tokens = world.tokens();
     assert!(tokens[0] < tokens[1], "{tokens:?}");
     assert!(
@@ -378,11 +381,11 @@ async fn one_instance_has_the_turn_and_another_takes_it_over() {
 
     // One that stops in order gives its turn back at once.
     lives.stop().await;
-    one.enqueue(posting(1, 4).draft().unwrap()).await.unwrap();
+    one.enqueue(posting(1, 5).draft().unwrap()).await.unwrap();
     let again = one.drain(gate, Postings, world.service());
     sleep(2).await;
-    assert_eq!(world.applied(1), [1, 2, 3, 4]);
-    assert!(world.tokens()[4..].iter().all(|token| *token > tokens[1]));
+    assert_eq!(world.applied(1), [1, 2, 3, 4, 5]);
+    assert!(world.tokens()[5..].iter().all(|token| *token > tokens[1]));
     again.stop().await;
 }
 

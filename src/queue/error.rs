@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use super::lane::EntryId;
-use super::machine::Full;
+use super::words::Full;
 use crate::error::ConfigError;
 use crate::journal::JournalError;
 use crate::saga::seal::SealError;

@@ -5,8 +5,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::lane::Lane;
-use super::machine::Waits;
 use super::verdict::Poison;
+use super::words::Waits;
 use crate::journal::Log;
 use crate::saga::base64;
 

@@ -113,8 +113,9 @@ impl fmt::Debug for Incident {
 }
 
 impl Queue {
-    /// Opens a queue in a journal, and reads what waits there. The journal may hold sagas and other queues as well; it
-    /// should not be in the database whose absence is what the queue is for.
+    /// Opens a queue in a journal, and reads what waits there. The journal should not be in the database whose absence is
+    /// what the queue is for. It may hold sagas and other queues as well; then the ages that an engine of sagas tells are
+    /// those of the logs that began first, and a long queue in front of them hides some.
     ///
     /// # Errors
     ///

@@ -55,7 +55,8 @@ type LaneOf = dyn Fn(&RequestHead<'_>) -> Lane + Send + Sync;
 /// **no credentials**, so whoever replays is trusted by the callee itself, or stands behind where callers are
 /// authenticated; no extensions, so what handlers take from them has to be found again from what is kept.
 ///
-/// A replayed request has the caller's `idempotency-key` and an `x-fencing-token`, the turn's [token](Entry::token).
+/// A replayed request has the caller's `idempotency-key` and an `x-fencing-token`, the turn's [token](Entry::token). Its
+/// address is the path and query alone: a client puts the callee's host in front of it.
 ///
 /// | answer of the callee | verdict |
 /// |---|---|

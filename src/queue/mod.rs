@@ -125,6 +125,7 @@ mod config;
 mod lane;
 mod machine;
 mod verdict;
+mod words;
 
 #[cfg(feature = "saga")]
 mod codec;
@@ -163,5 +164,6 @@ pub use http::{HttpCodec, RequestHead};
 pub use lane::{EntryId, Lane};
 #[cfg(feature = "saga")]
 pub use layer::{QueueLayer, QueueService, ResponseFuture};
-pub use machine::{Found, Full, Line, Look, Ruling, Waits};
+pub use machine::Line;
 pub use verdict::{Poison, Verdict};
+pub use words::{Found, Full, Look, Ruling, Waits};

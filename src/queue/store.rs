@@ -7,7 +7,7 @@ use super::codec::Draft;
 use super::error::QueueError;
 use super::fact::{Body, FORMAT, Fact, Life, Stage, headline, read_headline};
 use super::lane::{EntryId, Lane};
-use super::machine::{Found, Waits};
+use super::words::{Found, Waits};
 use crate::error::ConfigError;
 use crate::journal::{
     Append, Begin, Begun, Claim, Head, InstanceId, Journal, JournalError, Labels, Listing, Log,

@@ -359,8 +359,11 @@ async fn queue(handles: &Handles) {
     degrade.unpin("test", order()).unwrap();
     tokio::time::sleep(Duration::from_secs(5)).await;
     let incidents = line.poisoned(10).await.unwrap();
-    line.retry(incidents[0].entry, &order()).await.unwrap();
-    line.discard(incidents[1].entry, &order()).await.unwrap();
+    let [one, two] = &incidents[..] else {
+        panic!("{incidents:?}");
+    };
+    line.retry(one.entry, &order()).await.unwrap();
+    line.discard(two.entry, &order()).await.unwrap();
     tokio::time::sleep(Duration::from_secs(5)).await;
     drain.stop().await;
 }
