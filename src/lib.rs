@@ -104,7 +104,7 @@ pub use error::{ConfigError, Rejected};
 pub use outcome::{Classify, Outcome};
 
 /// The README's examples are tests.
-#[cfg(all(doctest, feature = "reqwest", feature = "saga"))]
+#[cfg(all(doctest, feature = "grpc", feature = "reqwest", feature = "saga"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
 

@@ -48,6 +48,12 @@ fn health_protocol(message: &[u8]) {
     if let Some(read) = read {
         assert_eq!(Serving::decode(&read.encode()), Some(read));
     }
+    // What asks is read by the same rules, and is text.
+    let asked = Serving::decode_request(message);
+    assert!(asked.is_none() || status.is_some());
+    if let Some(asked) = asked {
+        assert_eq!(Serving::decode_request(&Serving::encode_request(asked)), Some(asked));
+    }
 }
 
 /// Field, wire type and value of each field, the value of texts as their length: the grammar, once more and slowly.

@@ -41,8 +41,10 @@ pub struct Expected {
 #[derive(Clone)]
 struct Body {
     longest: usize,
-    is_good: Arc<dyn Fn(&[u8]) -> bool + Send + Sync>,
+    is_good: Arc<IsGood>,
 }
+
+type IsGood = dyn Fn(&[u8]) -> bool + Send + Sync;
 
 /// Any status of success, whatever the body.
 impl Default for Expected {

@@ -22,7 +22,7 @@ pub(super) use codec::Messages;
 
 use self::watch::{Place, Places, Watching};
 use super::driver::Health;
-use super::serving::{LONGEST, Serving, decode_request};
+use super::serving::{LONGEST, Serving};
 use super::verdict::Verdict;
 use crate::degrade::{Gate, Kind};
 use crate::error::ConfigError;
@@ -223,7 +223,7 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let served = self.clone();
         let codec = Messages::new(Serving::encode, |message| {
-            decode_request(message).map(str::to_owned)
+            Serving::decode_request(message).map(str::to_owned)
         });
         let mut grpc = Grpc::new(codec).max_decoding_message_size(LONGEST);
         match request.uri().path() {

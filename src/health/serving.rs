@@ -88,40 +88,40 @@ impl Serving {
         };
         vec![0x08, status]
     }
-}
 
-/// Reads a `HealthCheckRequest`: the name of the service; `None` where it is none.
-#[cfg(any(test, feature = "grpc"))]
-pub(super) fn decode_request(message: &[u8]) -> Option<&str> {
-    let mut name: &[u8] = &[];
-    read(message, |value| {
-        if let Value::Bytes(bytes) = value {
-            name = bytes;
-        }
-    })?;
-    std::str::from_utf8(name).ok()
-}
+    /// Reads a `HealthCheckRequest`: the name of the service; `None` where it is none.
+    #[must_use]
+    pub fn decode_request(message: &[u8]) -> Option<&str> {
+        let mut name: &[u8] = &[];
+        read(message, |value| {
+            if let Value::Bytes(bytes) = value {
+                name = bytes;
+            }
+        })?;
+        std::str::from_utf8(name).ok()
+    }
 
-/// Writes a `HealthCheckRequest`.
-#[cfg(any(test, feature = "grpc"))]
-pub(super) fn encode_request(service: &str) -> Vec<u8> {
-    if service.is_empty() {
-        return Vec::new();
-    }
-    let mut message = vec![0x0a];
-    let mut left = service.len();
-    loop {
-        // Seven bits at a time, the lowest first; the eighth says that there are more.
-        let bits = u8::try_from(left & 0x7f).unwrap_or_default();
-        left >>= 7;
-        if left == 0 {
-            message.push(bits);
-            break;
+    /// Writes a `HealthCheckRequest`.
+    #[must_use]
+    pub fn encode_request(service: &str) -> Vec<u8> {
+        if service.is_empty() {
+            return Vec::new();
         }
-        message.push(bits | 0x80);
+        let mut message = vec![0x0a];
+        let mut left = service.len();
+        loop {
+            // Seven bits at a time, the lowest first; the eighth says that there are more.
+            let bits = u8::try_from(left & 0x7f).unwrap_or_default();
+            left >>= 7;
+            if left == 0 {
+                message.push(bits);
+                break;
+            }
+            message.push(bits | 0x80);
+        }
+        message.extend_from_slice(service.as_bytes());
+        message
     }
-    message.extend_from_slice(service.as_bytes());
-    message
 }
 
 enum Value<'m> {
@@ -202,11 +202,14 @@ mod tests {
         }
         for length in [0, 1, 127, 128, 1_000] {
             let name = "n".repeat(length);
-            assert_eq!(decode_request(&encode_request(&name)), Some(&*name));
+            assert_eq!(
+                Serving::decode_request(&Serving::encode_request(&name)),
+                Some(&*name)
+            );
         }
         // As protoc's own output has it.
         assert_eq!(Serving::NotServing.encode(), [0x08, 0x02]);
-        assert_eq!(encode_request("ledger"), *b"\x0a\x06ledger");
+        assert_eq!(Serving::encode_request("ledger"), *b"\x0a\x06ledger");
     }
 
     /// Rules 1 and 2.
@@ -242,11 +245,11 @@ mod tests {
         ];
         for message in broken {
             assert_eq!(Serving::decode(message), None, "{message:?}");
-            assert_eq!(decode_request(message), None, "{message:?}");
+            assert_eq!(Serving::decode_request(message), None, "{message:?}");
         }
-        assert_eq!(decode_request(b"\x0a\x01\xff"), None, "no text");
-        let long = encode_request(&"n".repeat(LONGEST));
-        assert_eq!(decode_request(&long), None);
+        assert_eq!(Serving::decode_request(b"\x0a\x01\xff"), None, "no text");
+        let long = Serving::encode_request(&"n".repeat(LONGEST));
+        assert_eq!(Serving::decode_request(&long), None);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use super::http::Asking;
 use super::{Probe, Seen};
 use crate::health::grpc::Messages;
 use crate::health::sample::{Sample, Why};
-use crate::health::serving::{LONGEST, Serving, encode_request};
+use crate::health::serving::{LONGEST, Serving};
 use crate::rt;
 use crate::scope::Scope;
 use crate::sync::{Mutex, lock};
@@ -108,7 +108,10 @@ where
     if let Some(deadline) = Scope::current().deadline() {
         request.set_timeout(deadline.since(rt::now()));
     }
-    let codec = Messages::new(|service: String| encode_request(&service), Serving::decode);
+    let codec = Messages::new(
+        |service: String| Serving::encode_request(&service),
+        Serving::decode,
+    );
     let path = PathAndQuery::from_static("/grpc.health.v1.Health/Check");
     match grpc.unary(request, path, codec).await {
         Ok(response) => response

@@ -42,7 +42,9 @@ impl Drop for Place {
 
 #[cfg(test)]
 mod tests {
+    use std::future::{Future, poll_fn};
     use std::sync::mpsc;
+    use std::task::Poll;
 
     use super::*;
 
@@ -50,13 +52,12 @@ mod tests {
     async fn what_hangs_holds_the_one_place() {
         let one = One::default();
         let (go_on, waits) = mpsc::channel::<()>();
-        let first = one.clone();
-        let task = tokio::spawn(async move { first.run(move || waits.recv()).await.is_ok() });
-        tokio::task::yield_now().await;
+        let mut first = Box::pin(one.run(move || waits.recv()));
+        let is_begun = poll_fn(|cx| Poll::Ready(first.as_mut().poll(cx).is_pending()));
+        assert!(is_begun.await);
         assert!(one.run(|| ()).await.is_err());
         // Nobody waits for it any more, and it goes on all the same.
-        task.abort();
-        assert!(task.await.unwrap_err().is_cancelled());
+        drop(first);
         assert!(one.run(|| ()).await.is_err());
         drop(go_on);
         while one.run(|| ()).await.is_err() {
