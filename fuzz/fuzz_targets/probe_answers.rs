@@ -28,7 +28,9 @@ const LONGEST: usize = 1_024;
 
 fn health_protocol(message: &[u8]) {
     let read = Serving::decode(message);
-    let fields = (message.len() <= LONGEST).then(|| fields(message)).flatten();
+    let fields = (message.len() <= LONGEST)
+        .then(|| fields(message))
+        .flatten();
     let status = fields.map(|fields| {
         let of_status = |(field, kind, _): &(u64, u64, u64)| *field == 1 && *kind == 0;
         let last = fields.into_iter().filter(of_status).next_back();
@@ -52,7 +54,10 @@ fn health_protocol(message: &[u8]) {
     let asked = Serving::decode_request(message);
     assert!(asked.is_none() || status.is_some());
     if let Some(asked) = asked {
-        assert_eq!(Serving::decode_request(&Serving::encode_request(asked)), Some(asked));
+        assert_eq!(
+            Serving::decode_request(&Serving::encode_request(asked)),
+            Some(asked)
+        );
     }
 }
 
@@ -95,7 +100,9 @@ fn varint(message: &[u8], at: &mut usize) -> Option<u64> {
 
 fn skip(message: &[u8], at: &mut usize, length: u64) -> Option<u64> {
     let left = message.len() - *at;
-    let skipped = usize::try_from(length).ok().filter(|length| *length <= left)?;
+    let skipped = usize::try_from(length)
+        .ok()
+        .filter(|length| *length <= left)?;
     *at += skipped;
     Some(length)
 }
