@@ -281,6 +281,27 @@ async fn what_fails_comes_again_and_only_what_counts_is_poison() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_fails_while_the_gate_is_shut_is_nothing_against_it() {
+    let (degrade, gate) = levels();
+    let world = World::new();
+    let queue = open(&Arc::default(), quick().attempts(Attempts::NO_RETRY)).await;
+    world.hang(1, 1);
+    queue.enqueue(posting(1, 1).draft().unwrap()).await.unwrap();
+    let drain = queue.drain(gate.clone(), Postings, world.service());
+    sleep(2).await;
+    degrade.pin("writes", Mode::Queued, order()).unwrap();
+    world.go_on_with(&[Says::Failed]);
+    sleep(2).await;
+    assert_eq!(queue.status().poisoned, 0);
+    world.says(1, 1, Says::Failed);
+    degrade.unpin("writes", order()).unwrap();
+    sleep(2).await;
+    assert_eq!(queue.status().poisoned, 1, "that was its only attempt");
+    assert_eq!(world.calls().len(), 2);
+    drain.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_gate_that_shuts_stops_the_replay() {
     let (degrade, gate) = levels();
     let world = World::new();

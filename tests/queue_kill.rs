@@ -131,7 +131,8 @@ fn serve(
             continue;
         }
         let words: Vec<u64> = line.split(' ').map(|word| word.parse().unwrap()).collect();
-        let (lane, n, token) = (words[0] as u32, words[1] as u32, words[2]);
+        let small = |at: usize| u32::try_from(words[at]).unwrap();
+        let (lane, n, token) = (small(0), small(1), words[2]);
         // One at a time: the order of the log is that of the effects.
         let books = books.lock().unwrap();
         let first = !log
@@ -395,7 +396,7 @@ fn killed_at_random_moments_nothing_is_lost_and_nothing_is_done_twice() {
     let mut in_the_middle = 0;
     for _ in 0..kills {
         // Most soon, some after the queue has run empty.
-        let most = if rng.next_u64() % 4 == 0 {
+        let most = if rng.next_u64().is_multiple_of(4) {
             300_000
         } else {
             60_000
@@ -420,9 +421,10 @@ fn killed_at_random_moments_nothing_is_lost_and_nothing_is_done_twice() {
     let applied = receiver.applied();
     for (lane, last) in &said.acknowledged {
         let applied = &applied[lane];
-        let expected: Vec<u32> = (0..applied.len() as u32).collect();
+        let count = u32::try_from(applied.len()).unwrap();
+        let expected: Vec<u32> = (0..count).collect();
         assert_eq!(applied, &expected, "lane {lane}");
-        let more = (applied.len() as u32 - 1).checked_sub(*last);
+        let more = (count - 1).checked_sub(*last);
         assert!(
             more.is_some_and(|more| more <= 1),
             "lane {lane}: {last}, and {more:?} more"
