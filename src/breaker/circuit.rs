@@ -5,7 +5,7 @@
 //! counted beside the machine, each thread in a place of its own, and handed over with the next question; a place says
 //! for which generation and which slice of time it counts, so nothing is counted twice, lost or misplaced.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::Waker;
 
 use super::config::{BreakerConfig, Trip};
@@ -42,7 +42,10 @@ pub(super) struct Pass {
 }
 
 /// What listens to the changes of a circuit.
-pub(super) type Listener = Arc<dyn Fn(&Change) + Send + Sync>;
+pub(crate) type Listener = Arc<dyn Fn(&Change) + Send + Sync>;
+
+/// The same, for as long as somebody else keeps it.
+pub(super) type Follower = Weak<dyn Fn(&Change) + Send + Sync>;
 
 /// Threads of one policy that count side by side; beyond it they share.
 const SHARDS: usize = 16;
@@ -78,6 +81,8 @@ pub(super) struct Tracked {
     pub(super) order: Option<Order>,
     pub(super) openings: u64,
     pub(super) listeners: Vec<Listener>,
+    /// Those that listen for as long as somebody else keeps them.
+    pub(super) followers: Vec<Follower>,
 }
 
 /// A count that one thread, or few, add to: on cache lines of its own.
@@ -460,6 +465,7 @@ impl Tracked {
             order: None,
             openings: 0,
             listeners: Vec::new(),
+            followers: Vec::new(),
         }
     }
 
@@ -469,7 +475,14 @@ impl Tracked {
             self.last = Some(change.clone());
             self.openings += u64::from(transition.to() == State::Open);
         }
-        (change, self.listeners.clone())
+        let mut listeners = self.listeners.clone();
+        self.followers.retain(|each| {
+            let listener = each.upgrade();
+            let is_there = listener.is_some();
+            listeners.extend(listener);
+            is_there
+        });
+        (change, listeners)
     }
 }
 

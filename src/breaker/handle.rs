@@ -62,6 +62,10 @@ impl BreakerHandle {
         Self { place }
     }
 
+    pub(super) fn place(&self) -> &Arc<dyn Place> {
+        &self.place
+    }
+
     fn circuit(&self) -> &Circuit {
         self.place.circuit()
     }

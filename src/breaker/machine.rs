@@ -41,6 +41,8 @@ use crate::time::Tick;
 use crate::window::{Recent, Sliding};
 
 #[cfg(feature = "tower")]
+pub(crate) use outline::Outlook;
+#[cfg(feature = "tower")]
 pub(super) use outline::Success;
 
 #[derive(Clone, Debug)]

@@ -107,6 +107,8 @@ mod words;
 #[cfg(feature = "tower")]
 mod circuit;
 #[cfg(feature = "tower")]
+mod follow;
+#[cfg(feature = "tower")]
 mod future;
 #[cfg(feature = "tower")]
 mod handle;
@@ -143,3 +145,9 @@ pub use settle::{AtHead, Ending, KeyedSettle, Settle, Until};
 #[cfg(feature = "tower")]
 pub use switch::Switch;
 pub use words::{Admission, Cause, Mode, Permit, State, Totals, Transition};
+
+// What health follows.
+#[cfg(feature = "tower")]
+pub(crate) use follow::{Followed, Kept, OnChange};
+#[cfg(feature = "tower")]
+pub(crate) use machine::Outlook;

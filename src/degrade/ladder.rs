@@ -92,6 +92,29 @@ impl Ladder {
         }
     }
 
+    /// The same ladder, with every fact coming and going at this pace, those too that have one of their own: for drills and
+    /// demonstrations of a ladder that is somebody else's.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use mainstay::degrade::{Degrade, Pace};
+    /// use mainstay::num::Period;
+    /// use mainstay::presets::erp;
+    ///
+    /// let quick = Pace::new().dwell(Period::millis(500)).better_after(Period::millis(500));
+    /// let degrade = Degrade::new(erp::degradation().paced(quick));
+    /// # let _ = degrade;
+    /// ```
+    #[must_use]
+    pub fn paced(mut self, pace: Pace) -> Self {
+        self.pace = pace;
+        for fact in &mut self.facts {
+            fact.pace = pace;
+        }
+        self
+    }
+
     /// Its name.
     #[must_use]
     pub fn name(&self) -> &str {

@@ -9,6 +9,7 @@
 //! 5. Verdicts that change are told to the ladder together with all others, so that no fact comes because one was told
 //!    before another; and again at every turn, when a verdict grows stale, and at least every 5 s, so that time is looked
 //!    at also where everything is reported and nothing is looked at.
+//! 6. What is followed counts beside what is looked at and reported: by the rules of `health/follow.rs`.
 
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -20,6 +21,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use super::consecutive::{Consecutive, ConsecutiveConfig};
+use super::crowding::CrowdingConfig;
+use super::follow::{Follows, Live, Signal, Source, add_up, on_change};
 use super::known::Known;
 use super::probe::Watch;
 use super::sample::{Sample, Why};
@@ -73,6 +76,7 @@ struct Shared {
     rows: Mutex<Vec<Known>>,
     /// What was last said of each to whoever watches. Locked before the rows, where both are.
     told: Mutex<Vec<Verdict>>,
+    follows: Follows,
     ladder: Option<Degrade>,
     tolerance: Period,
     calm: Period,
@@ -87,6 +91,8 @@ pub struct HealthBuilder {
     reported: Vec<(Arc<str>, ConsecutiveConfig)>,
     windowed: Vec<(Arc<str>, WindowedConfig)>,
     needed: Vec<Arc<str>>,
+    followed: Vec<(Arc<str>, Vec<Signal>)>,
+    crowding: CrowdingConfig,
     ladder: Option<Degrade>,
     tolerance: Period,
     calm: Period,
@@ -101,6 +107,8 @@ impl Health {
             reported: Vec::new(),
             windowed: Vec::new(),
             needed: Vec::new(),
+            followed: Vec::new(),
+            crowding: CrowdingConfig::new(),
             ladder: None,
             tolerance: Period::secs(2),
             calm: Period::secs(30),
@@ -119,6 +127,7 @@ impl Health {
             .map(|(at, watch)| Box::pin(self.turns(at, watch, rng.fork())) as _)
             .collect();
         each.push(Box::pin(self.watches_time()));
+        each.push(Box::pin(self.reads_figures()));
         poll_fn(|cx| {
             for turns in &mut each {
                 // None of them ends.
@@ -135,11 +144,7 @@ impl Health {
     ///
     /// If it has no such component.
     pub fn report(&self, component: &str, sample: Verdict) -> Result<(), ConfigError> {
-        let Some(at) = self.0.names.iter().position(|name| **name == *component) else {
-            let expected = format!("one of {}", self.0.names.join(", "));
-            return Err(ConfigError::new("component", component, expected));
-        };
-        self.observe(at, sample.into());
+        self.observe(self.place(component)?, sample.into());
         Ok(())
     }
 
@@ -147,7 +152,7 @@ impl Health {
     /// no such component.
     #[must_use]
     pub fn why(&self, component: &str) -> Option<Why> {
-        let at = self.0.names.iter().position(|name| **name == *component)?;
+        let at = self.place(component).ok()?;
         lock(&self.0.rows).get(at).and_then(Known::why)
     }
 
@@ -162,9 +167,8 @@ impl Health {
         failed: bool,
         took: Duration,
     ) -> Result<(), ConfigError> {
-        let at = self.0.names.iter().position(|name| **name == *component);
         let now = rt::now();
-        let has_counted = at.is_some_and(|at| {
+        let has_counted = self.place(component).is_ok_and(|at| {
             let mut rows = lock(&self.0.rows);
             let known = rows.get_mut(at);
             known.is_some_and(|known| known.called(failed, took, now))
@@ -177,20 +181,97 @@ impl Health {
         Ok(())
     }
 
+    /// Follows what a breaker, a limit, a queue or a whole stack says of a component by itself, from now on and for as long as
+    /// it is there: nothing else is to be wired. See [`Source`].
+    ///
+    /// The worst counts of what is followed, looked at and reported, and who knows nothing abstains. An open circuit is down,
+    /// and says nothing any more once its wait is over: whether its callee is back a probe or a call must find out. Where a
+    /// component is only followed and the ladder keeps all of its callers away while it is down, nobody calls; let the ladder
+    /// give up what it holds of it after a while, by [`Unknown::After`](crate::degrade::Unknown::After).
+    ///
+    /// # Errors
+    ///
+    /// If it has no such component, or follows 1,024 signals already.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use mainstay::breaker::{BreakerLayer, Order};
+    /// use mainstay::health::{ConsecutiveConfig, Health, Verdict};
+    /// use mainstay::num::Period;
+    /// use mainstay::standard::Stack;
+    ///
+    /// # fn main() -> Result<(), mainstay::error::ConfigErrors> {
+    /// let health = Health::builder()
+    ///     .reported("gpu_cluster", ConsecutiveConfig::default())
+    ///     .build()?;
+    /// let stack = Stack::standard("inference");
+    /// health.follow("gpu_cluster", &stack)?;
+    /// assert_eq!(health.verdict("gpu_cluster"), Some(Verdict::Unknown), "nobody has called");
+    ///
+    /// let maintenance = Order::new("alice", "maintenance");
+    /// stack.handle().breaker().open_for(Period::secs(60), maintenance);
+    /// assert_eq!(health.verdict("gpu_cluster"), Some(Verdict::Down));
+    ///
+    /// drop(stack);
+    /// assert_eq!(health.verdict("gpu_cluster"), Some(Verdict::Unknown), "it is gone");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn follow(&self, component: &str, source: &impl Source) -> Result<(), ConfigError> {
+        let at = self.place(component)?;
+        self.follow_all(at, source.signals())
+    }
+
+    fn follow_all(&self, at: usize, signals: Vec<Signal>) -> Result<(), ConfigError> {
+        for signal in signals {
+            let tell = |shared| Self(shared).tell();
+            let told = on_change(Arc::downgrade(&self.0), tell);
+            self.0.follows.add(at, signal, told)?;
+        }
+        self.tell();
+        Ok(())
+    }
+
+    /// The signals that a component is [followed](Self::follow) by, and what each of them says.
+    #[must_use]
+    pub fn signals(&self, component: &str) -> Vec<(Signal, Verdict)> {
+        let (now, at) = (rt::now(), self.place(component).ok());
+        let live = self.0.follows.live();
+        let of_it = live.iter().filter(|each| Some(each.component()) == at);
+        of_it
+            .map(|each| (each.signal().clone(), each.verdict(now)))
+            .collect()
+    }
+
+    fn place(&self, component: &str) -> Result<usize, ConfigError> {
+        let mut names = self.0.names.iter();
+        names.position(|name| **name == *component).ok_or_else(|| {
+            let expected = format!("one of {}", self.0.names.join(", "));
+            ConfigError::new("component", component, expected)
+        })
+    }
+
     /// What is known of a component; `None` if there is no such component.
     #[must_use]
     pub fn verdict(&self, component: &str) -> Option<Verdict> {
-        let at = self.0.names.iter().position(|name| **name == *component)?;
-        let now = rt::now();
-        lock(&self.0.rows).get_mut(at).map(|rows| rows.verdict(now))
+        let at = self.place(component).ok()?;
+        let (_, verdict) = self.verdicts().into_iter().nth(at)?;
+        Some(verdict)
     }
 
     /// What is known of each component.
     #[must_use]
     pub fn verdicts(&self) -> Vec<(Arc<str>, Verdict)> {
+        self.verdicts_with(&self.0.follows.live())
+    }
+
+    fn verdicts_with(&self, live: &[Live]) -> Vec<(Arc<str>, Verdict)> {
         let now = rt::now();
         let mut rows = lock(&self.0.rows);
-        let verdicts = rows.iter_mut().map(|rows| rows.verdict(now));
+        let mut verdicts: Vec<_> = rows.iter_mut().map(|rows| rows.verdict(now)).collect();
+        drop(rows);
+        add_up(&mut verdicts, live, now);
         self.0.names.iter().cloned().zip(verdicts).collect()
     }
 
@@ -288,22 +369,35 @@ impl Health {
 
     /// Tells the ladder all that is known of the components that it has, and whoever watches what is news.
     fn tell(&self) {
-        self.tell_news();
+        let live = self.0.follows.live();
+        self.tell_news(&live);
         let Some(ladder) = &self.0.ladder else {
             return;
         };
         // Read while the ladder is told nothing else: who reads later tells later.
         ladder.observe_by(|| {
-            let verdicts = self.verdicts().into_iter();
+            let verdicts = self.verdicts_with(&live).into_iter();
             verdicts
                 .map(|(name, verdict)| (name, Reading::from(verdict)))
                 .collect()
         });
+        // What is followed may have gone meanwhile, and then ends here, under no lock.
+        drop(live);
     }
 
-    fn tell_news(&self) {
+    /// Reads the figures of what is followed, turn after turn.
+    async fn reads_figures(&self) {
+        let every = self.0.follows.config().interval().get();
+        loop {
+            rt::sleep_until(rt::now() + every).await;
+            self.0.follows.look();
+            self.tell();
+        }
+    }
+
+    fn tell_news(&self, live: &[Live]) {
         let mut told = lock(&self.0.told);
-        let verdicts = self.verdicts();
+        let verdicts = self.verdicts_with(live);
         let each = told.iter_mut().zip(verdicts);
         let news = each.filter_map(|(told, (name, is))| {
             let was = std::mem::replace(told, is);
@@ -415,6 +509,18 @@ impl HealthBuilder {
         self
     }
 
+    /// Follows a component from the beginning: see [`Health::follow`]. If nobody looks at it or reports it, it is only followed.
+    pub fn follow(mut self, name: impl Into<Arc<str>>, source: &impl Source) -> Self {
+        self.followed.push((name.into(), source.signals()));
+        self
+    }
+
+    /// How figures of limits and queues that are followed become verdicts. Default [`CrowdingConfig::new`].
+    pub const fn crowding(mut self, config: CrowdingConfig) -> Self {
+        self.crowding = config;
+        self
+    }
+
     /// Without this component nothing can be served: [`Health::readiness`].
     pub fn needs(mut self, name: impl Into<Arc<str>>) -> Self {
         self.needed.push(name.into());
@@ -446,7 +552,8 @@ impl HealthBuilder {
             .iter()
             .map(|watch| (watch.shared_name(), watch.rows));
         let mut all: Vec<_> = watched.chain(self.reported).collect();
-        for (name, _) in &self.windowed {
+        let windowed = self.windowed.iter().map(|(name, _)| name);
+        for name in windowed.chain(self.followed.iter().map(|(name, _)| name)) {
             if !all.iter().any(|(each, _)| each == name) {
                 all.push((Arc::clone(name), ConsecutiveConfig::default()));
             }
@@ -496,7 +603,7 @@ impl HealthBuilder {
         ConfigErrors::check(errors)?;
         let of_ladder = || self.ladder.as_ref().map(Degrade::name).map(Arc::clone);
         let name = self.name.or_else(of_ladder);
-        Ok(Health(Arc::new(Shared {
+        let health = Health(Arc::new(Shared {
             name: name.unwrap_or_else(|| "health".into()),
             told: Mutex::new(vec![Verdict::Unknown; all.len()]),
             watches: self.watches,
@@ -508,10 +615,15 @@ impl HealthBuilder {
                     .map(|(name, rows)| Known::new(Consecutive::new(*rows), window(name)))
                     .collect(),
             ),
+            follows: Follows::new(self.crowding),
             ladder: self.ladder,
             tolerance: self.tolerance,
             calm: self.calm,
-        })))
+        }));
+        for (name, signals) in self.followed {
+            health.follow_all(health.place(&name)?, signals)?;
+        }
+        Ok(health)
     }
 }
 

@@ -8,7 +8,8 @@
 //!  probe ─► sample ──────► Consecutive: so many in a row ──┐
 //!  calls ─► ok, took ────► Windowed: share, percentile ────┼─► Verdict ─► Quorum of observers ─► Verdict
 //!  heartbeats ───────────► Phi: how late is too late ──────┘     ▲              up, degraded, down, unknown
-//!                                                        Tilt: abstains
+//!                                                        Tilt: abstains                     ▲ the worst of those that know
+//!  breakers, limits, queues, as they are ─────────────────────────────────────────────────────┘
 //! ```
 //!
 //! | you have | use |
@@ -19,6 +20,7 @@
 //! | several numbers of one region | [`Score`] |
 //! | several observers | [`Quorum`], each behind a [`Tilt`] |
 //! | several like members, any of which will do | [`Verdict::of_pool`] |
+//! | a breaker, a limit or a queue around it | `Health::follow`; the figures of limits and queues are judged by [`Crowding`] |
 //!
 //! How a component is looked at is a `Probe`: a function of your own, or one for a protocol.
 //!
@@ -47,9 +49,12 @@
 //! `GrpcHealthService`.
 
 mod consecutive;
+mod crowding;
 #[cfg(feature = "tower")]
 mod driver;
 mod expected;
+#[cfg(feature = "tower")]
+mod follow;
 #[cfg(feature = "grpc")]
 mod grpc;
 #[cfg(feature = "tower")]
@@ -68,9 +73,12 @@ mod verdict;
 mod windowed;
 
 pub use consecutive::{Consecutive, ConsecutiveConfig};
+pub use crowding::{Crowding, CrowdingConfig, Figures};
 #[cfg(feature = "tower")]
 pub use driver::{Health, HealthBuilder, Readiness};
 pub use expected::Expected;
+#[cfg(feature = "tower")]
+pub use follow::{Signal, Source};
 #[cfg(feature = "grpc")]
 pub use grpc::GrpcHealthService;
 pub use phi::Phi;

@@ -67,6 +67,25 @@ impl Verdict {
         }
     }
 
+    /// The worse of what two observers of one thing say: who says `Unknown` abstains.
+    ///
+    /// ```
+    /// use mainstay::health::Verdict::{Degraded, Down, Unknown, Up};
+    ///
+    /// assert_eq!(Up.worse(Degraded), Degraded);
+    /// assert_eq!(Degraded.worse(Down), Down);
+    /// assert_eq!(Up.worse(Unknown), Up, "who knows nothing has no say");
+    /// ```
+    #[must_use]
+    pub const fn worse(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Down, _) | (_, Self::Down) => Self::Down,
+            (Self::Degraded, _) | (_, Self::Degraded) => Self::Degraded,
+            (Self::Up, _) | (_, Self::Up) => Self::Up,
+            (Self::Unknown, Self::Unknown) => Self::Unknown,
+        }
+    }
+
     /// A pool of like members, any of which does the work: down when all that are known are, degraded when one of them
     /// is not up, unknown when nothing is known of any, as in an empty pool.
     #[must_use]

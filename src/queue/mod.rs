@@ -136,6 +136,8 @@ mod error;
 #[cfg(feature = "saga")]
 mod fact;
 #[cfg(feature = "saga")]
+mod follow;
+#[cfg(feature = "saga")]
 mod handle;
 #[cfg(all(feature = "saga", feature = "http"))]
 mod http;

@@ -16,7 +16,8 @@
 //!
 //! One [`Stack`] is one callee: everything built from it and its clones shares one circuit, one limit and one retry
 //! budget. For many endpoints or tenants under one name there are
-//! [keyed breakers](crate::breaker::KeyedBreakerLayer) and [keyed rates](crate::limit::rate::KeyedRate).
+//! [keyed breakers](crate::breaker::KeyedBreakerLayer) and [keyed rates](crate::limit::rate::KeyedRate). Its circuit and its
+//! limit speak for a component where a health [follows](crate::health::Health::follow) the stack.
 //!
 //! | around | with | a failure is | a request is made again |
 //! |---|---|---|---|

@@ -6,6 +6,7 @@ use crate::breaker::{AtHead, BreakerConfig, BreakerHandle, BreakerLayer, Breaker
 use crate::deadline::{
     DeadlineHandle, DeadlineLayer, DeadlineService, TimeoutLayer, TimeoutService,
 };
+use crate::health::{Signal, Source};
 use crate::limit::adaptive::{AdaptiveConfig, AdaptiveHandle, AdaptiveLayer};
 use crate::limit::concurrency::ConcurrencyService;
 use crate::num::Period;
@@ -292,6 +293,20 @@ impl StackHandle {
         self.limit.reload(config.limit);
         self.retry.reload(config.retry);
         self.breaker.reload(config.breaker);
+    }
+}
+
+/// The signals of its circuit and of its limit.
+impl Source for StackHandle {
+    fn signals(&self) -> Vec<Signal> {
+        [self.breaker.signals(), self.limit.signals()].concat()
+    }
+}
+
+/// Those of its [handle](Stack::handle).
+impl Source for Stack {
+    fn signals(&self) -> Vec<Signal> {
+        self.handle().signals()
     }
 }
 

@@ -87,6 +87,18 @@ impl TenantHandle {
         Self { pool }
     }
 
+    /// How many calls wait and how many may, for as long as the pool is there. Does not keep it.
+    pub(crate) fn line(&self) -> impl Fn() -> Option<(u32, u32)> + Send + Sync + 'static {
+        let pool = Arc::downgrade(&self.pool);
+        move || {
+            let pool = pool.upgrade()?;
+            let line = pool
+                .desk
+                .look(|scheduler| (scheduler.waiting(), scheduler.config().queue_bound()));
+            Some(line)
+        }
+    }
+
     /// The name of the policy.
     #[must_use]
     pub fn name(&self) -> &str {

@@ -11,6 +11,26 @@ use crate::window::Sliding;
 /// How long failures that no window forgets keep a circuit from being forgotten.
 const MEMORY: Duration = Duration::from_secs(600);
 
+/// How long the probes that closed a circuit speak for the callee.
+const RECENT: Duration = Duration::from_secs(60);
+
+/// What a circuit knows of its callee, for those who do not call it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outlook {
+    /// Every call is refused: the callee failed, or somebody forced the circuit open.
+    Shut,
+    /// The callee failed, and whether it is back is to be found out: the wait is over, or probes may go.
+    Trying,
+    /// Closed again, and a share of the calls is refused for now.
+    Readmitting,
+    /// Closed, though enough calls ended lately to open it; or closed since its probes succeeded, not long ago.
+    Sound,
+    /// Closed, and too few calls ended lately to tell. So it is without a window over time, which alone forgets calls.
+    Silent,
+    /// A command lets every call pass, whatever becomes of it.
+    Overruled,
+}
+
 /// What a success changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::breaker) enum Success {
@@ -105,6 +125,45 @@ impl Breaker {
         });
         let first = widths.next()?;
         widths.all(|width| width == first).then_some(first)
+    }
+
+    /// What is known of the callee now; `recovered` is when probes last closed the circuit, if nothing changed since.
+    pub(in crate::breaker) fn outlook(&mut self, recovered: Option<Tick>, now: Tick) -> Outlook {
+        if let Some(command) = self.command {
+            return match command.mode {
+                Mode::ForcedOpen if command.until > now => Outlook::Shut,
+                // Rule 10: its time is over, and the next call is a probe.
+                Mode::ForcedOpen => Outlook::Trying,
+                Mode::ForcedClosed | Mode::Observing if command.until > now => Outlook::Overruled,
+                Mode::ForcedClosed | Mode::Observing => Outlook::Silent,
+            };
+        }
+        match self.phase {
+            Phase::Open { until } if now < until => Outlook::Shut,
+            Phase::Open { .. } | Phase::HalfOpen(_) => Outlook::Trying,
+            Phase::Closed { .. } if self.ramp(now).is_some() => Outlook::Readmitting,
+            Phase::Closed { .. } => {
+                let lately = recovered.is_some_and(|at| now.since(at) < RECENT);
+                if lately || self.is_judged(now) {
+                    Outlook::Sound
+                } else {
+                    Outlook::Silent
+                }
+            }
+        }
+    }
+
+    /// Whether so many calls ended within a window over time that they could have opened the circuit.
+    fn is_judged(&mut self, now: Tick) -> bool {
+        let trips = self.config.trips;
+        let shares = [trips.rate, trips.slow.map(|(share, _)| share)];
+        let windows = [self.rate.as_mut(), self.slow.as_mut()];
+        shares.into_iter().zip(windows).any(|each| match each {
+            (Some(share), Some(Sliding::Time(counts))) => {
+                counts.totals(now).calls >= share.min_calls.get()
+            }
+            _ => false,
+        })
     }
 
     fn windows(&self) -> impl Iterator<Item = (Share, &Sliding)> {

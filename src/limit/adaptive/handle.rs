@@ -28,6 +28,11 @@ impl AdaptiveHandle {
         self.driver.look(self.gate.seats(), f)
     }
 
+    /// What health follows.
+    pub(crate) const fn gate(&self) -> &Arc<Gate> {
+        &self.gate
+    }
+
     /// The name of the policy.
     #[must_use]
     pub fn name(&self) -> &str {

@@ -1,12 +1,13 @@
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use super::config::ConcurrencyConfig;
 use super::count::Count;
 use super::lane::Ticket;
 use super::pace::Step;
+use super::passed::Passed;
 use super::seats::{Joined, Seats};
 use super::spare;
 use crate::breaker::Ending;
@@ -55,6 +56,9 @@ pub(crate) struct Gate {
     rejections: Rejections,
     occupancy: Occupancy,
     drive: Option<Arc<dyn Drive>>,
+    /// How many calls had a place so far, and how many were refused: for whoever looks now and then, so no model explores them.
+    passed: Passed,
+    refused: AtomicU64,
 }
 
 /// What a newcomer meets.
@@ -78,6 +82,8 @@ impl Gate {
             rejections: Rejections::new(Arc::clone(&name)),
             occupancy: Occupancy::new(name),
             drive,
+            passed: Passed::new(),
+            refused: AtomicU64::new(0),
         })
     }
 
@@ -88,6 +94,12 @@ impl Gate {
     /// Limits that are made one after the other have different ones.
     pub(super) const fn number(&self) -> usize {
         self.number
+    }
+
+    /// How many calls came so far, and how many of them were refused.
+    pub(crate) fn calls(&self) -> (u64, u64) {
+        let refused = self.refused.load(Ordering::Relaxed);
+        (self.passed.total().saturating_add(refused), refused)
     }
 
     pub(crate) const fn name(&self) -> &Name {
@@ -154,6 +166,7 @@ impl Gate {
             .map_or_else(|| self.seats.step(), |drive| drive.step());
         let rejected = Rejected::new(LayerKind::Concurrency, reason);
         let rejected = step.hint(rejected, self.seats.count().waiting());
+        self.refused.fetch_add(1, Ordering::Relaxed);
         self.rejections.note(&rejected);
         rejected
     }
@@ -174,6 +187,7 @@ impl Seat {
     #[inline]
     fn taken(gate: Arc<Gate>) -> Self {
         gate.occupancy.entered();
+        gate.passed.add();
         // Nobody asks how long a call under a fixed limit took.
         let (started, deadline) = match &gate.drive {
             Some(_) => (scope::now(), Scope::current().deadline()),

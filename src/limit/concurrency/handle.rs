@@ -19,6 +19,11 @@ impl ConcurrencyHandle {
         Self { gate }
     }
 
+    /// What health follows.
+    pub(crate) const fn gate(&self) -> &Arc<Gate> {
+        &self.gate
+    }
+
     /// The name of the policy.
     #[must_use]
     pub fn name(&self) -> &str {

@@ -102,6 +102,8 @@ mod layer;
 #[cfg(all(test, mainstay_loom))]
 mod loom_tests;
 #[cfg(feature = "tower")]
+mod passed;
+#[cfg(feature = "tower")]
 mod seats;
 #[cfg(feature = "tower")]
 mod service;

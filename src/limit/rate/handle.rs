@@ -18,6 +18,15 @@ pub struct RateHandle {
 }
 
 impl RateHandle {
+    /// How many calls were let through and refused, for as long as the limit is there. Does not keep it.
+    pub(crate) fn counts(&self) -> impl Fn() -> Option<(u64, u64)> + Send + Sync + 'static {
+        let limited = Arc::downgrade(&self.limited);
+        move || {
+            let limited = limited.upgrade()?;
+            Some((limited.shared.passed(), limited.tally.refused()))
+        }
+    }
+
     /// The name of the policy.
     #[must_use]
     pub fn name(&self) -> &str {
