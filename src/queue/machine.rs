@@ -591,4 +591,4 @@ impl fmt::Debug for Line {
 }
 
 #[cfg(test)]
-mod rules;
+mod tests;
