@@ -132,3 +132,8 @@ struct AutoscalingHpa;
 #[cfg(all(doctest, feature = "http"))]
 #[doc = include_str!("../docs/tenants.md")]
 struct Tenants;
+
+/// And that of the page about degradation.
+#[cfg(all(doctest, feature = "tower", feature = "serde"))]
+#[doc = include_str!("../docs/degradation.md")]
+struct Degradation;
