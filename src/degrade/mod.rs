@@ -108,6 +108,7 @@ pub use change::{At, Cause, Change, Moved};
 #[cfg(feature = "tower")]
 pub use gate::{Access, Accesses, Gate};
 #[cfg(feature = "tower")]
+pub(crate) use handle::Teller;
 pub use handle::{Degrade, Status};
 #[cfg(feature = "tower")]
 pub use inbox::Changes;
