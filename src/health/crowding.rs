@@ -442,7 +442,7 @@ mod tests {
         // Anew: of 20, none.
         assert_eq!(limit.observe(Figures::calls(41, 21), at(30)), Up);
         // A line that stays full is seen at each look, and needs no calls.
-        let full = |refused| Figures::calls(41 + refused, 21 + refused).line(10, 10);
+        let full = |refused: u64| Figures::calls(41 + refused, 21 + refused).line(10, 10);
         limit.observe(full(20), at(35));
         limit.observe(full(20), at(40));
         assert_eq!(limit.observe(full(20), at(45)), Degraded);
