@@ -71,6 +71,10 @@ struct Inner {
 }
 
 /// What a health tells.
+#[cfg_attr(
+    not(feature = "serde"),
+    expect(dead_code, reason = "only a file asks whether its ladder fits")
+)]
 pub(crate) struct Teller {
     /// Its components.
     pub(crate) names: Vec<Arc<str>>,

@@ -15,6 +15,7 @@
 use std::num::NonZeroU32;
 
 use super::verdict::Verdict;
+#[cfg(any(feature = "tower", test))]
 use crate::error::ConfigError;
 use crate::num::{Period, Ratio, count};
 use crate::time::Tick;
@@ -155,6 +156,7 @@ impl CrowdingConfig {
     }
 
     /// Whether its limits agree.
+    #[cfg(any(feature = "tower", test))]
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         let (every, stale) = (self.every.get(), self.stale_after.get());
         if stale <= every {
