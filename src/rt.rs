@@ -174,8 +174,25 @@ pub(crate) fn thread<T: Send + 'static>(
         .spawn(work)
 }
 
-/// Waits for what blocks, on a thread of its own. A paused clock stands still meanwhile. `None` when it panicked.
+/// Waits for what blocks, on a thread of its own that nobody waits for when the runtime ends. `None` when it panicked, or the
+/// system has no thread to give.
 #[cfg(any(feature = "http", feature = "sqlite"))]
+pub(crate) async fn wait_detached<T: Send + 'static>(
+    name: &str,
+    wait: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
+    let (tell, told) = tokio::sync::oneshot::channel();
+    let thread = std::thread::Builder::new()
+        .name(name.to_owned())
+        // Who waited may have gone.
+        .spawn(move || drop(tell.send(wait())));
+    drop(thread.ok()?);
+    told.await.ok()
+}
+
+/// Waits for what blocks, on a thread of the runtime's, which ends no sooner. A paused clock stands still meanwhile. `None`
+/// when it panicked.
+#[cfg(feature = "sqlite")]
 pub(crate) async fn wait_blocking<T: Send + 'static>(
     wait: impl FnOnce() -> Option<T> + Send + 'static,
 ) -> Option<T> {

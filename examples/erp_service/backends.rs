@@ -12,7 +12,7 @@ use axum::Router;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::{get, post};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinHandle;
 use tower::BoxError;
 
@@ -124,6 +124,8 @@ pub(crate) struct Backend {
     node: Arc<Node>,
     address: SocketAddr,
     task: Option<JoinHandle<()>>,
+    /// While it is closed: it has the port, so that nobody else gets it, and does not listen.
+    port: Option<TcpSocket>,
 }
 
 impl Backend {
@@ -140,6 +142,7 @@ impl Backend {
             node,
             address,
             task,
+            port: None,
         })
     }
 
@@ -155,35 +158,40 @@ impl Backend {
             .lock()
             .unwrap_or_else(PoisonError::into_inner) = fault;
         if fault == Fault::Closed {
-            self.close();
-        } else if self.task.is_none() {
-            let listener = bind(self.address).await?;
+            // With the task its listener goes, and the port is closed.
+            if let Some(task) = self.task.take() {
+                task.abort();
+                drop(task.await);
+                self.port = Some(bind(self.address).await?);
+            }
+        } else if let Some(port) = self.port.take() {
+            let listener = port.listen(WAITING)?;
             self.task = Some(serve(listener, Arc::clone(&self.node)));
         }
         Ok(())
-    }
-
-    /// With the task its listener goes, and the port is closed.
-    fn close(&mut self) {
-        if let Some(task) = self.task.take() {
-            task.abort();
-        }
     }
 }
 
 impl Drop for Backend {
     fn drop(&mut self) {
-        self.close();
+        if let Some(task) = &self.task {
+            task.abort();
+        }
     }
 }
 
+/// Connections that may wait to be accepted.
+const WAITING: u32 = 1_024;
+
 /// Somebody's connection may have the port for a moment.
-async fn bind(address: SocketAddr) -> Result<TcpListener, BoxError> {
+async fn bind(address: SocketAddr) -> Result<TcpSocket, BoxError> {
     let mut tries = 0;
     loop {
-        match TcpListener::bind(address).await {
+        let socket = TcpSocket::new_v4()?;
+        socket.set_reuseaddr(true)?;
+        match socket.bind(address) {
             Err(_) if tries < 60 => tries += 1,
-            bound => return Ok(bound?),
+            bound => return Ok(bound.map(|()| socket)?),
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }

@@ -8,11 +8,11 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tower::BoxError;
 
-/// Between two calls of one caller, and of one who writes: the queue must be faster than they are to run empty.
+/// Between two calls of one caller, and of one who writes.
 const PAUSE: Duration = Duration::from_millis(30);
 const PAUSE_OF_WRITERS: Duration = Duration::from_millis(100);
 /// Nobody waits for longer.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -49,29 +49,52 @@ pub(crate) type Got = BTreeMap<(usize, What), BTreeMap<u16, u32>>;
 
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
-    pub(crate) phase: AtomicUsize,
+    /// The phase twice, and one more once it is where it should be.
+    stage: AtomicUsize,
+    /// Of all calls, and of those that began when the phase was where it should be.
     got: Mutex<Got>,
+    settled: Mutex<Got>,
     /// The entries that the service has taken, at once or for later, of each account in their order.
     taken: Mutex<BTreeMap<String, Vec<u32>>>,
     /// How many entries each account has sent.
     sent: Mutex<BTreeMap<String, u32>>,
+    /// Nobody writes for now.
+    pub(crate) is_paused: AtomicBool,
     is_over: AtomicBool,
 }
 
 impl Tally {
-    fn note(&self, phase: usize, what: What, status: u16) {
-        let mut got = self.got.lock().unwrap_or_else(PoisonError::into_inner);
-        *got.entry((phase, what))
-            .or_default()
-            .entry(status)
-            .or_default() += 1;
+    fn note(&self, stage: usize, what: What, status: u16) {
+        let is_settled = stage % 2 == 1;
+        for got in [Some(&self.got), is_settled.then_some(&self.settled)] {
+            let Some(got) = got else { continue };
+            let mut got = got.lock().unwrap_or_else(PoisonError::into_inner);
+            let statuses = got.entry((stage / 2, what)).or_default();
+            *statuses.entry(status).or_default() += 1;
+        }
+    }
+
+    pub(crate) fn begin(&self, phase: usize) {
+        self.stage.store(phase * 2, Ordering::Release);
+    }
+
+    /// From now on the phase is where it should be.
+    pub(crate) fn settle(&self, phase: usize) {
+        self.stage.store(phase * 2 + 1, Ordering::Release);
     }
 
     pub(crate) fn got(&self) -> Got {
-        self.got
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        let got = self.got.lock();
+        got.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How often callers who began once the phase was where it should be got this.
+    pub(crate) fn settled(&self, phase: usize, what: What, status: u16) -> u32 {
+        let settled = self.settled.lock();
+        let settled = settled.unwrap_or_else(PoisonError::into_inner);
+        let statuses = settled.get(&(phase, what));
+        let times = statuses.and_then(|statuses| statuses.get(&status));
+        times.copied().unwrap_or_default()
     }
 
     pub(crate) fn taken(&self) -> BTreeMap<String, Vec<u32>> {
@@ -91,6 +114,12 @@ impl Tally {
     }
 }
 
+/// What they call with: over no proxy, whatever the environment says.
+pub(crate) fn client() -> Result<reqwest::Client, BoxError> {
+    let http = reqwest::Client::builder().no_proxy().timeout(PATIENCE);
+    Ok(http.build()?)
+}
+
 /// All callers.
 pub(crate) struct Callers {
     tally: Arc<Tally>,
@@ -98,11 +127,7 @@ pub(crate) struct Callers {
 }
 
 impl Callers {
-    pub(crate) fn start(url: &str, tally: &Arc<Tally>) -> Result<Self, BoxError> {
-        let http = reqwest::Client::builder()
-            .no_proxy()
-            .timeout(PATIENCE)
-            .build()?;
+    pub(crate) fn start(http: &reqwest::Client, url: &str, tally: &Arc<Tally>) -> Self {
         let mut tasks = Vec::new();
         for what in What::ALL {
             for place in 0..2 {
@@ -111,10 +136,10 @@ impl Callers {
                 tasks.push(tokio::spawn(call(http, url, what, account, tally)));
             }
         }
-        Ok(Self {
+        Self {
             tally: Arc::clone(tally),
             tasks,
-        })
+        }
     }
 
     /// Nobody calls any more, and what is under way is answered.
@@ -135,6 +160,10 @@ async fn call(http: reqwest::Client, url: String, what: What, account: String, t
     };
     let mut number = 0;
     while !tally.is_over() {
+        if what == What::Entries && tally.is_paused.load(Ordering::Acquire) {
+            tokio::time::sleep(pause).await;
+            continue;
+        }
         number += 1;
         let request = match what {
             What::Inference => http.post(format!("{url}/inference")),
@@ -148,10 +177,10 @@ async fn call(http: reqwest::Client, url: String, what: What, account: String, t
                     .header("idempotency-key", format!("{account}-{number}"))
             }
         };
-        let phase = tally.phase.load(Ordering::Acquire);
+        let stage = tally.stage.load(Ordering::Acquire);
         let answer = request.send().await;
         let status = answer.map_or(0, |answer| answer.status().as_u16());
-        tally.note(phase, what, status);
+        tally.note(stage, what, status);
         if what == What::Entries && matches!(status, 200 | 202) {
             let mut taken = tally.taken.lock().unwrap_or_else(PoisonError::into_inner);
             taken.entry(account.clone()).or_default().push(number);

@@ -36,7 +36,7 @@ pub(crate) fn watch(
     let often = |watch: Watch| {
         watch
             .every(Period::millis(250))
-            .timeout(Period::millis(400))
+            .timeout(Period::secs(1))
             .rows(rows)
     };
     let watch = |name, backend: &Backend| -> Result<_, BoxError> {
@@ -61,7 +61,12 @@ pub(crate) fn watch(
         .follow("gpu_cluster", &stacks.inference)
         .follow("database_primary", &stacks.ledger)
         .follow("database_replicas", &stacks.reports)
-        .crowding(CrowdingConfig::new().every(Period::millis(500)))
+        .crowding(
+            CrowdingConfig::new()
+                .every(Period::millis(500))
+                .stale_after(Period::secs(3)),
+        )
+        .tilt(Period::secs(2), Period::secs(3))
         .needs("database_replicas")
         .tell(degrade.clone());
     Ok(health.build()?)

@@ -39,9 +39,9 @@ use tower::{BoxError, ServiceExt, service_fn};
 use crate::backends::{Backend, Backends};
 use crate::health;
 
-/// One attempt, and one call with its retry.
-const ATTEMPT: Period = Period::millis(300);
-const CALL: Period = Period::millis(900);
+/// One attempt, and one call with its retry. An attempt is longer than a busy machine stands still.
+const ATTEMPT: Period = Period::millis(1_000);
+const CALL: Period = Period::millis(2_500);
 
 /// What a backend is asked.
 #[derive(Clone, Debug)]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::{Poll, Waker};
 
 use super::change::Change;
@@ -13,7 +13,7 @@ use super::inbox::{Changes, Listeners};
 use super::ladder::Ladder;
 use super::machine::Degradation;
 use super::mode::Mode;
-use super::parts::{Component, Level};
+use super::parts::{Component, Level, Unknown};
 use super::reading::Reading;
 use crate::error::ConfigError;
 use crate::observe;
@@ -67,6 +67,19 @@ struct Inner {
     listeners: Listeners,
     /// Of those who drive, to look again at when to look.
     drivers: Vec<Waker>,
+    tellers: Vec<Weak<Teller>>,
+}
+
+/// What a health tells.
+#[cfg_attr(
+    not(feature = "serde"),
+    expect(dead_code, reason = "only a file asks whether its ladder fits")
+)]
+pub(crate) struct Teller {
+    /// Its components.
+    pub(crate) names: Vec<Arc<str>>,
+    /// Those that are known by their calls alone.
+    pub(crate) only: Vec<Arc<str>>,
 }
 
 impl Drop for Shared {
@@ -88,6 +101,7 @@ impl Degrade {
             doors: BTreeMap::new(),
             listeners: Listeners::default(),
             drivers: Vec::new(),
+            tellers: Vec::new(),
         };
         observe::degradation_level(&name, 0);
         let inner = Mutex::new(inner);
@@ -150,6 +164,20 @@ impl Degrade {
             let readings = readings.filter(|(name, _)| known.iter().any(|known| known == name));
             machine.observe_all(readings, now)
         }));
+    }
+
+    /// From now on somebody tells these, as long as what is given back is there.
+    pub(crate) fn is_told_by(&self, teller: Teller) -> Arc<Teller> {
+        let teller = Arc::new(teller);
+        let tellers = &mut lock(&self.0.inner).tellers;
+        tellers.retain(|each| each.strong_count() > 0);
+        tellers.push(Arc::downgrade(&teller));
+        teller
+    }
+
+    /// Whether it holds what it knew of a component of which nothing is known any more.
+    pub(crate) fn holds(&self, component: &str) -> bool {
+        holds(lock(&self.0.inner).machine.ladder(), component)
     }
 
     /// Looks at the time.
@@ -237,7 +265,7 @@ impl Degrade {
         drop(self.change(|machine, now| Ok(machine.reload(ladder, now))));
     }
 
-    /// Whether the ladder says something about every capability that has a gate.
+    /// Whether the ladder says something about every capability that has a gate, and has every component that a health tells.
     #[cfg(feature = "serde")]
     pub(crate) fn fits(&self, ladder: &Ladder) -> Result<(), ConfigError> {
         let inner = lock(&self.0.inner);
@@ -248,7 +276,8 @@ impl Degrade {
         // A few of them are enough to see what is meant.
         let some: Vec<_> = gone.by_ref().take(8).map(|gate| &**gate).collect();
         if some.is_empty() {
-            return Ok(());
+            let tellers: Vec<_> = inner.tellers.iter().filter_map(Weak::upgrade).collect();
+            return tellers.iter().try_for_each(|teller| teller.fits(ladder));
         }
         let expected = format!(
             "every capability that has a gate, {} among them",
@@ -351,6 +380,30 @@ impl fmt::Debug for Degrade {
             .field("level", &lock(&self.0.inner).machine.level())
             .finish_non_exhaustive()
     }
+}
+
+impl Teller {
+    #[cfg(feature = "serde")]
+    fn fits(&self, ladder: &Ladder) -> Result<(), ConfigError> {
+        let mut names = self.names.iter();
+        if let Some(gone) = names.find(|name| ladder.component(name).is_none()) {
+            let expected = "every component that health tells";
+            let found = format!("none of the name {gone}");
+            return Err(ConfigError::new("components", found, expected));
+        }
+        let Some(held) = self.only.iter().find(|name| holds(ladder, name)) else {
+            return Ok(());
+        };
+        let expected = "one that is given up after a while, since health only follows it";
+        let field = format!("components.{held}.unknown");
+        Err(ConfigError::new(field, "hold", expected))
+    }
+}
+
+fn holds(ladder: &Ladder, component: &str) -> bool {
+    let mut components = ladder.components().iter();
+    let found = components.find(|each| each.name() == component);
+    found.is_some_and(|found| found.of_unknown() == Unknown::Hold)
 }
 
 /// All that holds at one moment: [`Degrade::status`].

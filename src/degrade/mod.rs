@@ -108,6 +108,8 @@ pub use change::{At, Cause, Change, Moved};
 #[cfg(feature = "tower")]
 pub use gate::{Access, Accesses, Gate};
 #[cfg(feature = "tower")]
+pub(crate) use handle::Teller;
+#[cfg(feature = "tower")]
 pub use handle::{Degrade, Status};
 #[cfg(feature = "tower")]
 pub use inbox::Changes;

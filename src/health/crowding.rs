@@ -9,10 +9,14 @@
 //!    nothing is known.
 //! 5. Figures that became less are those of another source, and are counted anew.
 //! 6. Time that steps back changes nothing.
+//! 7. A judgement of degraded or down lapses at the second look in a row that finds no further call, and calls are counted
+//!    anew: a gate that was shut for it keeps away the calls by which it would be judged again.
 
 use std::num::NonZeroU32;
 
 use super::verdict::Verdict;
+#[cfg(any(feature = "tower", test))]
+use crate::error::ConfigError;
 use crate::num::{Period, Ratio, count};
 use crate::time::Tick;
 
@@ -151,6 +155,26 @@ impl CrowdingConfig {
         self
     }
 
+    /// Whether its limits agree.
+    #[cfg(any(feature = "tower", test))]
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        let (every, stale) = (self.every.get(), self.stale_after.get());
+        if stale <= every {
+            let expected = format!("more than an interval, {every:?}");
+            return Err(ConfigError::new(
+                "stale_after",
+                format!("{stale:?}"),
+                expected,
+            ));
+        }
+        let (degraded, down) = (self.degraded_at.get(), self.down_at.get());
+        if down < degraded {
+            let expected = format!("at least degraded_at, {degraded}");
+            return Err(ConfigError::new("down_at", down, expected));
+        }
+        Ok(())
+    }
+
     /// How often figures are read.
     #[must_use]
     pub const fn interval(&self) -> Period {
@@ -182,6 +206,9 @@ impl CrowdingConfig {
     }
 }
 
+/// Looks without a call at which what was bad lapses.
+const LAPSES: u32 = 2;
+
 /// A verdict from figures: a plain value that is told what was read and when.
 ///
 /// # Example
@@ -205,8 +232,10 @@ pub struct Crowding {
     /// From where calls are counted.
     since: Option<(Figures, Tick)>,
     judged: Option<(Verdict, Tick)>,
-    /// How many looks in a row found the line full, and when it was last looked at.
+    /// How many looks in a row found the line full, how many no further call, and when it was last looked at.
     full: u32,
+    idle: u32,
+    calls: u64,
     looked: Tick,
 }
 
@@ -219,6 +248,8 @@ impl Crowding {
             since: None,
             judged: None,
             full: 0,
+            idle: 0,
+            calls: 0,
             looked: Tick::ZERO,
         }
     }
@@ -236,6 +267,12 @@ impl Crowding {
         } else {
             0
         };
+        self.idle = if figures.calls == self.calls {
+            self.idle.saturating_add(1)
+        } else {
+            0
+        };
+        self.calls = figures.calls;
         match self.since {
             Some((from, _)) if from.calls > figures.calls || from.refused > figures.refused => {
                 (self.since, self.judged) = (Some((figures, now)), None);
@@ -250,6 +287,10 @@ impl Crowding {
                 }
             }
             None => self.since = Some((figures, now)),
+        }
+        let is_bad = self.judged.is_some_and(|(is, _)| is != Verdict::Up);
+        if is_bad && self.idle >= LAPSES {
+            (self.since, self.judged) = (Some((figures, now)), None);
         }
         self.verdict(now)
     }
@@ -379,14 +420,51 @@ mod tests {
     fn rule_4_without_calls_or_looks_nothing_is_known() {
         let mut limit = crowding();
         limit.observe(Figures::calls(0, 0), at(0));
-        assert_eq!(limit.observe(Figures::calls(20, 20), at(5)), Down);
-        assert_eq!(limit.observe(Figures::calls(20, 20), at(64)), Down);
-        assert_eq!(limit.observe(Figures::calls(20, 20), at(65)), Unknown);
-        let line = Figures::calls(20, 20).line(10, 10);
+        assert_eq!(limit.observe(Figures::calls(20, 0), at(5)), Up);
+        assert_eq!(limit.observe(Figures::calls(20, 0), at(10)), Up);
+        assert_eq!(limit.observe(Figures::calls(20, 0), at(15)), Up);
+        assert_eq!(limit.observe(Figures::calls(20, 0), at(64)), Up);
+        assert_eq!(limit.observe(Figures::calls(20, 0), at(65)), Unknown);
+        let line = Figures::calls(20, 0).line(10, 10);
         limit.observe(line, at(70));
         assert_eq!(limit.observe(line, at(75)), Degraded);
         assert_eq!(limit.verdict(at(134)), Degraded);
         assert_eq!(limit.verdict(at(135)), Unknown);
+    }
+
+    #[test]
+    fn rule_7_what_is_bad_lapses_where_nobody_calls() {
+        let mut limit = crowding();
+        limit.observe(Figures::calls(0, 0), at(0));
+        assert_eq!(limit.observe(Figures::calls(20, 20), at(5)), Down);
+        assert_eq!(limit.observe(Figures::calls(20, 20), at(10)), Down, "once");
+        assert_eq!(limit.observe(Figures::calls(21, 21), at(15)), Down);
+        assert_eq!(limit.observe(Figures::calls(21, 21), at(20)), Down);
+        assert_eq!(limit.observe(Figures::calls(21, 21), at(25)), Unknown);
+        // Anew: of 20, none.
+        assert_eq!(limit.observe(Figures::calls(41, 21), at(30)), Up);
+        // A line that stays full is seen at each look, and needs no calls.
+        let full = |refused: u64| Figures::calls(41 + refused, 21 + refused).line(10, 10);
+        limit.observe(full(20), at(35));
+        limit.observe(full(20), at(40));
+        assert_eq!(limit.observe(full(20), at(45)), Degraded);
+    }
+
+    #[test]
+    fn limits_that_disagree_are_refused() {
+        let check = |config: CrowdingConfig| config.check().map_err(|error| error.to_string());
+        let config = CrowdingConfig::new();
+        assert_eq!(check(config), Ok(()));
+        let stale = check(config.stale_after(Period::secs(5)));
+        let expected = "stale_after: expected more than an interval, 5s, got 5s";
+        assert_eq!(stale, Err(expected.to_owned()));
+        let down = check(
+            config
+                .degraded_at(Ratio::percent(50))
+                .down_at(Ratio::percent(25)),
+        );
+        let expected = "down_at: expected at least degraded_at, 0.5, got 0.25";
+        assert_eq!(down, Err(expected.to_owned()));
     }
 
     #[test]

@@ -8,8 +8,11 @@
 //!    in it as well, by the rules of `health/known.rs`.
 //! 5. Verdicts that change are told to the ladder together with all others, so that no fact comes because one was told
 //!    before another; and again at every turn, when a verdict grows stale, and at least every 5 s, so that time is looked
-//!    at also where everything is reported and nothing is looked at.
+//!    at also where everything is reported and nothing is looked at. A report is told when it changes what is known of its
+//!    component, so that whoever reports each call does not wait for the ladder at each.
 //! 6. What is followed counts beside what is looked at and reported: by the rules of `health/follow.rs`.
+//! 7. What is neither looked at nor reported is known by its calls alone, and without calls nothing is known of it. So it
+//!    stands in the way of readiness only while it is down: else a process that is not called would never be called again.
 
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -29,7 +32,7 @@ use super::sample::{Sample, Why};
 use super::tilt::Tilt;
 use super::verdict::Verdict;
 use super::windowed::{Windowed, WindowedConfig};
-use crate::degrade::{Degrade, Reading};
+use crate::degrade::{Degrade, Reading, Teller};
 use crate::error::{ConfigError, ConfigErrors};
 use crate::num::Period;
 use crate::observe::{self, Name};
@@ -70,6 +73,8 @@ struct Shared {
     name: Name,
     watches: Vec<Watch>,
     names: Vec<Arc<str>>,
+    /// So many of them, the first ones, are looked at or reported: rule 7.
+    looked: usize,
     /// Those without which nothing can be served, by their places.
     needed: Vec<usize>,
     is_draining: AtomicBool,
@@ -78,6 +83,8 @@ struct Shared {
     told: Mutex<Vec<Verdict>>,
     follows: Follows,
     ladder: Option<Degrade>,
+    /// What the ladder knows of this, weakly.
+    _teller: Option<Arc<Teller>>,
     tolerance: Period,
     calm: Period,
 }
@@ -144,7 +151,10 @@ impl Health {
     ///
     /// If it has no such component.
     pub fn report(&self, component: &str, sample: Verdict) -> Result<(), ConfigError> {
-        self.observe(self.place(component)?, sample.into());
+        let at = self.place(component)?;
+        if self.note(at, sample.into()) {
+            self.tell();
+        }
         Ok(())
     }
 
@@ -168,16 +178,20 @@ impl Health {
         took: Duration,
     ) -> Result<(), ConfigError> {
         let now = rt::now();
-        let has_counted = self.place(component).is_ok_and(|at| {
+        let counted = self.place(component).ok().and_then(|at| {
             let mut rows = lock(&self.0.rows);
-            let known = rows.get_mut(at);
-            known.is_some_and(|known| known.called(failed, took, now))
+            let known = rows.get_mut(at)?;
+            let was = known.verdict(now);
+            let has_counted = known.called(failed, took, now);
+            has_counted.then(|| known.verdict(now) != was)
         });
-        if !has_counted {
+        let Some(is_news) = counted else {
             let expected = "a component with a window";
             return Err(ConfigError::new("component", component, expected));
+        };
+        if is_news {
+            self.tell();
         }
-        self.tell();
         Ok(())
     }
 
@@ -185,9 +199,11 @@ impl Health {
     /// it is there: nothing else is to be wired. See [`Source`].
     ///
     /// The worst counts of what is followed, looked at and reported, and who knows nothing abstains. An open circuit is down,
-    /// and says nothing any more once its wait is over: whether its callee is back a probe or a call must find out. Where a
-    /// component is only followed and the ladder keeps all of its callers away while it is down, nobody calls; let the ladder
-    /// give up what it holds of it after a while, by [`Unknown::After`](crate::degrade::Unknown::After).
+    /// and says nothing any more once its wait is over: whether its callee is back a probe or a call must find out. A limit
+    /// says of its refusals nothing any more after two [intervals](CrowdingConfig::every) without a call. Where a component is
+    /// only followed and the ladder keeps all of its callers away while it is down, nobody calls. So the ladder must give up
+    /// what it holds of such a component, by [`Unknown::After`](crate::degrade::Unknown::After): see
+    /// [`build`](HealthBuilder::build).
     ///
     /// # Errors
     ///
@@ -278,19 +294,42 @@ impl Health {
     /// Whether this process should be sent calls, and why not.
     ///
     /// It should while everything that is [needed](HealthBuilder::needs) is up or degraded, and nobody
-    /// [drains](Self::drain) it. What is unknown is not up: a process that has just started is ready once it has looked.
+    /// [drains](Self::drain) it. What is unknown is not up: a process that has just started is ready once it has looked. What
+    /// is neither looked at nor reported is known by calls alone, which a process that is not ready does not get: it stands in
+    /// the way only while it is down.
     #[must_use]
     pub fn readiness(&self) -> Readiness {
         let verdicts = self.verdicts();
-        let needed = |at: usize| self.0.needed.contains(&at);
+        let stands = |at: usize, verdict| match verdict {
+            Verdict::Up | Verdict::Degraded => false,
+            Verdict::Down => self.0.needed.contains(&at),
+            Verdict::Unknown => self.0.needed.contains(&at) && self.is_looked_at(at),
+        };
         let components = verdicts.into_iter().enumerate();
         Readiness {
             is_draining: self.is_draining(),
             components: components
-                .map(|(at, (name, verdict))| (name, verdict, needed(at)))
+                .map(|(at, (name, verdict))| (name, verdict, stands(at, verdict)))
                 .collect(),
             whys: lock(&self.0.rows).iter().map(Known::why).collect(),
         }
+    }
+
+    /// Whether anybody looks at it or reports it: rule 7.
+    fn is_looked_at(&self, at: usize) -> bool {
+        at < self.0.looked
+    }
+
+    /// What is known of a component, as far as it may keep calls away: rule 7.
+    #[cfg(feature = "grpc")]
+    pub(super) fn hindrance(&self, component: &str) -> Option<Verdict> {
+        let at = self.place(component).ok()?;
+        let verdict = self.verdict(component)?;
+        Some(if verdict.is_known() || self.is_looked_at(at) {
+            verdict
+        } else {
+            Verdict::Up
+        })
     }
 
     /// Whether this process ends soon: [`drain`](Self::drain).
@@ -329,7 +368,8 @@ impl Health {
             {
                 rows.called(sample.verdict() == Verdict::Down, ended.since(began), ended);
             }
-            self.observe(at, sample);
+            self.note(at, sample);
+            self.tell();
             let jitter = watch.every.get().mul_f64(watch.jitter.get() * rng.unit());
             next = (began + watch.every.get().saturating_sub(jitter)).max(ended);
         }
@@ -359,23 +399,27 @@ impl Health {
         .await
     }
 
-    fn observe(&self, at: usize, sample: Sample) {
+    /// Whether that changes what is known of it.
+    fn note(&self, at: usize, sample: Sample) -> bool {
         let now = rt::now();
-        if let Some(rows) = lock(&self.0.rows).get_mut(at) {
-            rows.observe(sample, now);
-        }
-        self.tell();
+        let mut rows = lock(&self.0.rows);
+        rows.get_mut(at).is_some_and(|known| {
+            let was = known.verdict(now);
+            known.observe(sample, now);
+            known.verdict(now) != was
+        })
     }
 
     /// Tells the ladder all that is known of the components that it has, and whoever watches what is news.
     fn tell(&self) {
-        let live = self.0.follows.live();
-        self.tell_news(&live);
+        self.tell_news();
         let Some(ladder) = &self.0.ladder else {
             return;
         };
-        // Read while the ladder is told nothing else: who reads later tells later.
+        let mut live = Vec::new();
+        // Read while the ladder is told nothing else: who reads later tells later. That goes for what is followed as well.
         ladder.observe_by(|| {
+            live = self.0.follows.live();
             let verdicts = self.verdicts_with(&live).into_iter();
             verdicts
                 .map(|(name, verdict)| (name, Reading::from(verdict)))
@@ -395,9 +439,10 @@ impl Health {
         }
     }
 
-    fn tell_news(&self, live: &[Live]) {
+    fn tell_news(&self) {
         let mut told = lock(&self.0.told);
-        let verdicts = self.verdicts_with(live);
+        let live = self.0.follows.live();
+        let verdicts = self.verdicts_with(&live);
         let each = told.iter_mut().zip(verdicts);
         let news = each.filter_map(|(told, (name, is))| {
             let was = std::mem::replace(told, is);
@@ -405,6 +450,7 @@ impl Health {
         });
         let news: Vec<_> = news.collect();
         drop(told);
+        drop(live);
         for (name, was, is) in news {
             observe::component_changed(&self.0.name, &name, was, is);
             self.tell_verdict(&name);
@@ -521,7 +567,8 @@ impl HealthBuilder {
         self
     }
 
-    /// Without this component nothing can be served: [`Health::readiness`].
+    /// Without this component nothing can be served: [`Health::readiness`]. If nobody looks at it or reports it, it stands in
+    /// the way only while it is down.
     pub fn needs(mut self, name: impl Into<Arc<str>>) -> Self {
         self.needed.push(name.into());
         self
@@ -545,13 +592,16 @@ impl HealthBuilder {
     /// # Errors
     ///
     /// With each name that is there twice, or that the ladder does not have, each watch whose verdict would be stale before
-    /// the next look, and each window whose limits disagree.
+    /// the next look, and each window whose limits disagree. Also with each component that is followed, and neither looked at
+    /// nor reported, while the ladder [holds](crate::degrade::Unknown::Hold) what it knew: once a gate is shut for it nobody
+    /// would call, and the gate would stay shut for good.
     pub fn build(self) -> Result<Health, ConfigErrors> {
         let watched = self
             .watches
             .iter()
             .map(|watch| (watch.shared_name(), watch.rows));
         let mut all: Vec<_> = watched.chain(self.reported).collect();
+        let looked = all.len();
         let windowed = self.windowed.iter().map(|(name, _)| name);
         for name in windowed.chain(self.followed.iter().map(|(name, _)| name)) {
             if !all.iter().any(|(each, _)| each == name) {
@@ -570,6 +620,24 @@ impl HealthBuilder {
                 let expected = format!("a component of the ladder: {}", known.join(", "));
                 errors.push(ConfigError::new("components", name, expected));
             }
+        }
+        let followed = || self.followed.iter().map(|(name, _)| name);
+        let only = all.iter().skip(looked).map(|(name, _)| name);
+        let only = only.filter(|name| followed().any(|each| each == *name));
+        let only: Vec<_> = only.cloned().collect();
+        for name in &only {
+            if self
+                .ladder
+                .as_ref()
+                .is_some_and(|ladder| ladder.holds(name))
+            {
+                let expected = "a component that is looked at or reported as well, or that the ladder gives up by \
+                                Unknown::After";
+                errors.push(ConfigError::new("follow", name, expected));
+            }
+        }
+        if let Err(error) = self.crowding.check() {
+            errors.push(error.within("crowding"));
         }
         for watch in &self.watches {
             let least = watch.every.get().saturating_add(watch.timeout.get());
@@ -603,7 +671,13 @@ impl HealthBuilder {
         ConfigErrors::check(errors)?;
         let of_ladder = || self.ladder.as_ref().map(Degrade::name).map(Arc::clone);
         let name = self.name.or_else(of_ladder);
+        let teller = self.ladder.as_ref().map(|ladder| {
+            let names = all.iter().map(|(name, _)| Arc::clone(name)).collect();
+            ladder.is_told_by(Teller { names, only })
+        });
         let health = Health(Arc::new(Shared {
+            looked,
+            _teller: teller,
             name: name.unwrap_or_else(|| "health".into()),
             told: Mutex::new(vec![Verdict::Unknown; all.len()]),
             watches: self.watches,
@@ -634,6 +708,7 @@ impl HealthBuilder {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Readiness {
     is_draining: bool,
+    /// And whether each stands in the way.
     components: Vec<(Arc<str>, Verdict, bool)>,
     whys: Vec<Option<Why>>,
 }
@@ -656,20 +731,16 @@ impl Readiness {
         let missing = self
             .components
             .iter()
-            .filter(|each| stands_in_the_way(each));
+            .filter(|(_, _, stands_in_the_way)| *stands_in_the_way);
         missing.map(|(name, verdict, _)| (&**name, *verdict))
     }
-}
-
-const fn stands_in_the_way((_, verdict, is_needed): &(Arc<str>, Verdict, bool)) -> bool {
-    *is_needed && !matches!(verdict, Verdict::Up | Verdict::Degraded)
 }
 
 impl fmt::Display for Readiness {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (each, why) in self.components.iter().zip(&self.whys) {
-            let (name, verdict, _) = each;
-            let sign = if stands_in_the_way(each) { '-' } else { '+' };
+            let (name, verdict, stands_in_the_way) = each;
+            let sign = if *stands_in_the_way { '-' } else { '+' };
             match why {
                 Some(why) if *verdict != Verdict::Up => {
                     writeln!(f, "[{sign}]{name} {verdict}: {why}")?;

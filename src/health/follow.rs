@@ -5,9 +5,11 @@
 //! 2. A closed circuit is up when so many calls ended within a window over time that they could have opened it, and for a
 //!    minute after its probes have closed it. Else nothing is known: without calls it is neither up nor down.
 //! 3. A circuit whose wait is over, or that is half-open, says nothing: whether the callee is back is just being found out,
-//!    and where nobody calls it never will be. So a gate that is shut because of a circuit is not kept shut by it. Nor does one
-//!    say anything that a command keeps closed.
-//! 4. Figures of limits and queues are read at an interval, and say what [`Crowding`] makes of them.
+//!    and where nobody calls it never will be. So the circuit does not keep a gate shut that is shut because of it. Nor does
+//!    one say anything that a command keeps closed. A ladder that holds what it knew would keep it shut, so one that holds a
+//!    component of which nothing but signals tells is refused.
+//! 4. Figures of limits and queues are read at an interval, and say what [`Crowding`] makes of them. What they say of
+//!    refusals lapses after two intervals without a call, for the same reason.
 //! 5. That calls are let in says nothing of a callee that is not reached: figures that say up abstain while a circuit of the
 //!    same component is not closed.
 //! 6. What is followed and what is looked at or reported is one component: the worst of those that know counts, and who knows
@@ -66,8 +68,8 @@ pub trait Source {
 #[derive(Clone)]
 pub struct Signal {
     name: Arc<str>,
-    /// What it is of, where that can be told: the same is not followed twice.
-    address: Option<usize>,
+    /// What it is of: the same is not followed twice. While somebody has this signal it is nothing else's.
+    address: usize,
     says: Says,
 }
 
@@ -81,16 +83,18 @@ impl Signal {
     /// A limit or a queue of your own: `read` says what it has counted, and `None` once it is gone.
     ///
     /// It is called at the interval of [`CrowdingConfig::every`], by the task that drives the health. It must not block, and
-    /// should not keep what it looks at.
+    /// should not keep what it looks at. Clones are the same signal, and what is followed already is not followed twice; one
+    /// that is made anew is another one.
     #[must_use]
     pub fn figures(
         name: impl Into<Arc<str>>,
         read: impl Fn() -> Option<Figures> + Send + Sync + 'static,
     ) -> Self {
+        let read = Arc::new(read);
         Self {
             name: name.into(),
-            address: None,
-            says: Says::Figures(Arc::new(read)),
+            address: Arc::as_ptr(&read).cast::<()>() as usize,
+            says: Says::Figures(read),
         }
     }
 
@@ -106,8 +110,9 @@ impl Signal {
         matches!(self.says, Says::Circuit(_))
     }
 
-    fn at(mut self, address: usize) -> Self {
-        self.address = Some(address);
+    /// What it is of; its function must keep at least the place of that, by a weak reference.
+    pub(crate) fn at(mut self, address: usize) -> Self {
+        self.address = address;
         self
     }
 
@@ -120,7 +125,7 @@ impl Signal {
     }
 
     fn is_same(&self, other: &Self) -> bool {
-        self.address.is_some() && self.address == other.address
+        self.address == other.address
     }
 
     fn of_gate(gate: &Arc<Gate>) -> Self {
@@ -157,7 +162,7 @@ impl Source for BreakerHandle {
         let followed = self.followed();
         vec![Signal {
             name: self.name().into(),
-            address: Some(followed.address()),
+            address: followed.address(),
             says: Says::Circuit(followed),
         }]
     }
@@ -185,7 +190,7 @@ impl Source for RateHandle {
             let (passed, refused) = counts()?;
             Some(Figures::calls(passed.saturating_add(refused), refused))
         };
-        vec![Signal::figures(self.name(), read)]
+        vec![Signal::figures(self.name(), read).at(self.address())]
     }
 }
 
@@ -197,7 +202,7 @@ impl Source for TenantHandle {
             let (waiting, room) = line()?;
             Some(Figures::default().line(waiting.into(), room.into()))
         };
-        vec![Signal::figures(self.name(), read)]
+        vec![Signal::figures(self.name(), read).at(self.address())]
     }
 }
 

@@ -33,7 +33,7 @@ use crate::num::{Period, count};
 /// | asked about | serves |
 /// |---|---|
 /// | nothing, `""` | while the process is [ready](Health::readiness) |
-/// | a [service](Self::service) | while all components that it needs are up or degraded |
+/// | a [service](Self::service) | while all components that it needs are up or degraded; one that is only followed, also while nothing is known of it |
 /// | a service behind a [gate](Self::gated) | while its capability is served at all, if only in part or into a queue |
 /// | a component, by its name | while it is up or degraded |
 /// | anything else | `NOT_FOUND` for a check, `SERVICE_UNKNOWN` for a watch |
@@ -43,7 +43,9 @@ use crate::num::{Period, count};
 /// server that waits for its calls to end is not held up.
 ///
 /// A watch is told at once how it is, and then each change, within a second. There are at most 100 at a time; further ones are
-/// refused with `RESOURCE_EXHAUSTED`. Clones share that number. It names components, so it belongs on a port that only
+/// refused with `RESOURCE_EXHAUSTED`. Clones share that number. After an hour, or up to ten minutes more, a watch ends with
+/// `UNAVAILABLE`, and whoever is there watches again: a caller that went without a word frees its place. Who does not read at
+/// all keeps its call until its connection ends, also while the process drains; give the server a keepalive. It names components, so it belongs on a port that only
 /// the platform and known callers reach.
 ///
 /// # Cancel safety
@@ -175,7 +177,7 @@ impl GrpcHealthService {
                 Needs::Components(components) => of_verdict(
                     components
                         .iter()
-                        .filter_map(|component| self.health.verdict(component))
+                        .filter_map(|component| self.health.hindrance(component))
                         .fold(Verdict::Up, Verdict::both),
                 ),
                 Needs::Gate(gate) => of(is_served(gate.kind())),

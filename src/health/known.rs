@@ -45,7 +45,7 @@ impl Known {
     pub(super) fn verdict(&mut self, now: Tick) -> Verdict {
         let rows = self.rows.verdict(now);
         match &mut self.window {
-            Some(window) => worse(rows, window.verdict(now)),
+            Some(window) => rows.worse(window.verdict(now)),
             None => rows,
         }
     }
@@ -57,15 +57,6 @@ impl Known {
     /// When the rows know nothing any more. What a window knows goes by slices, and is looked at anyway.
     pub(super) fn stale_at(&self) -> Tick {
         self.rows.stale_at()
-    }
-}
-
-const fn worse(one: Verdict, other: Verdict) -> Verdict {
-    match (one, other) {
-        (Verdict::Unknown, known) | (known, Verdict::Unknown) => known,
-        (Verdict::Down, _) | (_, Verdict::Down) => Verdict::Down,
-        (Verdict::Degraded, _) | (_, Verdict::Degraded) => Verdict::Degraded,
-        (Verdict::Up, Verdict::Up) => Verdict::Up,
     }
 }
 
@@ -114,17 +105,5 @@ mod tests {
 
     fn rows_only() -> Consecutive {
         Consecutive::new(ConsecutiveConfig::default())
-    }
-
-    #[test]
-    fn who_knows_nothing_abstains() {
-        for verdict in Verdict::ALL {
-            assert_eq!(worse(verdict, Unknown), verdict);
-            assert_eq!(worse(Unknown, verdict), verdict);
-        }
-        assert_eq!(
-            [worse(Up, Degraded), worse(Degraded, Down), worse(Up, Up)],
-            [Degraded, Down, Up]
-        );
     }
 }

@@ -129,6 +129,16 @@ mod tests {
     }
 
     #[test]
+    fn who_knows_nothing_abstains() {
+        for verdict in Verdict::ALL {
+            assert_eq!(verdict.worse(Unknown), verdict);
+            assert_eq!(Unknown.worse(verdict), verdict);
+        }
+        let worse = [Up.worse(Degraded), Degraded.worse(Down), Up.worse(Up)];
+        assert_eq!(worse, [Degraded, Down, Up]);
+    }
+
+    #[test]
     fn what_is_unknown_is_neither_up_nor_down() {
         assert_eq!(Verdict::of_pool([Unknown, Unknown]), Unknown);
         assert_eq!(Verdict::of_pool([Unknown, Up]), Up);

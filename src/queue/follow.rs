@@ -18,6 +18,6 @@ impl Source for Queue {
             let (waiting, room) = if by_bytes { bytes } else { entries };
             Some(Figures::default().line(waiting, room))
         };
-        vec![Signal::figures(self.name(), read)]
+        vec![Signal::figures(self.name(), read).at(Arc::as_ptr(&self.0) as usize)]
     }
 }

@@ -195,7 +195,8 @@ impl Live {
     /// A ladder, of `ladders`. What is known goes on to count, and the change is told once: see [`Degrade::reload`].
     ///
     /// A file whose ladder says nothing about a capability that has a [gate](Degrade::gate) is refused: the gate would be
-    /// open for good.
+    /// open for good. So is one without a component that a [`Health`](crate::health::Health) tells it about, which would be told
+    /// to nobody, and one that holds what it knew of a component that health only follows.
     pub fn ladder(self, name: impl Into<String>, degrade: Degrade) -> Self {
         let name = name.into();
         let path = join("ladders", &name);

@@ -87,6 +87,11 @@ impl TenantHandle {
         Self { pool }
     }
 
+    /// Which pool it is of.
+    pub(crate) fn address(&self) -> usize {
+        Arc::as_ptr(&self.pool) as usize
+    }
+
     /// How many calls wait and how many may, for as long as the pool is there. Does not keep it.
     pub(crate) fn line(&self) -> impl Fn() -> Option<(u32, u32)> + Send + Sync + 'static {
         let pool = Arc::downgrade(&self.pool);

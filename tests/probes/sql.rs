@@ -33,6 +33,8 @@ async fn a_file_of_sqlite_is_up_and_what_is_none_is_down() {
     drop(writer);
     std::fs::write(&path, "x".repeat(5_000)).unwrap();
     assert_eq!(look(&probe).await, Sample::down(Why::Malformed));
+    std::fs::write(&path, "").unwrap();
+    assert_eq!(look(&probe).await, Sample::down(Why::Malformed), "empty");
     let folder = SqliteProbe::new(folder.path());
     assert_eq!(look(&folder).await.verdict(), Verdict::Down);
 }

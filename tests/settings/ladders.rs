@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use mainstay::breaker::{BreakerLayer, Trip};
 use mainstay::deadline::DeadlineLayer;
 use mainstay::degrade::{Degrade, Fact, Kind, Ladder, Level, Mode, Reading, When};
-use mainstay::health::Verdict;
+use mainstay::health::{ConsecutiveConfig, Health, Verdict};
 use mainstay::num::Period;
 use mainstay::presets;
 use mainstay::settings::{Live, Settings, Unchecked};
@@ -405,4 +406,46 @@ async fn a_pool_is_replaced_and_nobody_who_waits_is_lost() {
     }
     assert_eq!(served.load(Ordering::Relaxed), 40);
     assert_eq!((handle.in_flight(), handle.waiting()), (0, 0));
+}
+
+/// What a health tells must have somebody to be told to, and what only calls tell must be given up.
+#[test]
+fn a_ladder_that_health_could_not_tell_is_refused() {
+    let text = |parts: [&str; 2], unknown: &str| {
+        let [one, other] = parts;
+        format!(
+            "[ladders.shop]
+            components = [{{ name = '{one}' }}, {{ name = '{other}'{unknown} }}]
+            levels = [{{ name = 'all' }}]"
+        )
+    };
+    let given_up = ", unknown = { after = '10s', as = 'up' }";
+    let good = text(["gpu", "cpu"], given_up);
+    let settings: Settings = toml::from_str(&good).unwrap();
+    let degrade = Degrade::new(settings.ladder("shop").unwrap());
+    let live = Live::new().ladder("shop", degrade.clone());
+    let layer = BreakerLayer::new("cpu", Trip::consecutive(1));
+    let health = Health::builder()
+        .reported("gpu", ConsecutiveConfig::default())
+        .follow("cpu", &layer.handle())
+        .tell(degrade);
+    let health = health.build().unwrap();
+    reload(&live, &good).unwrap();
+    let renamed = text(["tpu", "cpu"], given_up);
+    for (wrong, expected) in [
+        (
+            renamed.clone(),
+            "ladders.shop.components: expected every component that health tells, got none of the name gpu",
+        ),
+        (
+            text(["gpu", "cpu"], ""),
+            "ladders.shop.components.cpu.unknown: expected one that is given up after a while, since health only follows \
+             it, got hold",
+        ),
+    ] {
+        assert_eq!(reload(&live, &wrong).unwrap_err(), expected);
+    }
+    // With the health its names go.
+    drop(health);
+    reload(&live, &renamed).unwrap();
 }

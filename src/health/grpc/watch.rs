@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::time::Sleep;
 use tokio_stream::Stream;
@@ -13,11 +14,14 @@ use tonic::Status;
 use super::GrpcHealthService;
 use crate::health::serving::Serving;
 use crate::rt;
+use crate::time::Tick;
 
 /// How many watches there may be, and how many there are.
 #[derive(Clone)]
 pub(super) struct Places {
     taken: Arc<AtomicU32>,
+    /// How many watches began so far.
+    begun: Arc<AtomicU32>,
     most: NonZeroU32,
 }
 
@@ -25,8 +29,23 @@ impl Places {
     pub(super) fn new(most: NonZeroU32) -> Self {
         Self {
             taken: Arc::default(),
+            begun: Arc::default(),
             most,
         }
+    }
+}
+
+/// How long a watch lives at least, and by how much one lives longer than the one before it, of so many: those that began
+/// together do not end together.
+const AGE: Duration = Duration::from_secs(3_600);
+const STEP: Duration = Duration::from_secs(6);
+const STEPS: u32 = 100;
+
+impl Places {
+    /// How long the next watch lives.
+    fn age(&self) -> Duration {
+        let number = self.begun.fetch_add(1, Ordering::Relaxed);
+        AGE + STEP * (number % STEPS)
     }
 }
 
@@ -61,13 +80,16 @@ pub(super) struct Watching {
     name: String,
     told: Option<Serving>,
     has_ended: bool,
+    ends: Tick,
     sleep: Pin<Box<Sleep>>,
     _place: Place,
 }
 
 impl Watching {
     pub(super) fn new(served: GrpcHealthService, name: String, place: Place) -> Self {
+        let ends = rt::now() + served.places.age();
         Self {
+            ends,
             served,
             name,
             told: None,
@@ -98,11 +120,49 @@ impl Stream for Watching {
                 self.has_ended = true;
                 return Poll::Ready(Some(Err(Status::unavailable("the server ends"))));
             }
+            if rt::now() >= self.ends {
+                self.has_ended = true;
+                return Poll::Ready(Some(Err(Status::unavailable("come again"))));
+            }
             if self.sleep.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
             }
             let next = rt::now() + self.served.every.get();
             self.sleep = Box::pin(rt::sleep_until(next));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use super::*;
+    use crate::health::Health;
+    use crate::num::count;
+
+    async fn next(watch: &mut Pin<Box<Watching>>) -> Option<Result<Serving, tonic::Code>> {
+        let next = poll_fn(|cx| watch.as_mut().poll_next(cx)).await;
+        next.map(|next| next.map_err(|status| status.code()))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_watch_ends_when_it_is_old() {
+        let served = GrpcHealthService::new(Health::builder().build().unwrap());
+        let places = Places::new(count(2));
+        let watch = || {
+            let place = Place::take(&places).unwrap();
+            Box::pin(Watching::new(served.clone(), String::new(), place))
+        };
+        let began = rt::now();
+        let (mut first, mut second) = (watch(), watch());
+        for watch in [&mut first, &mut second] {
+            assert_eq!(next(watch).await, Some(Ok(Serving::Serving)));
+        }
+        assert_eq!(next(&mut first).await, Some(Err(tonic::Code::Unavailable)));
+        assert_eq!(rt::now().since(began), AGE);
+        assert_eq!(next(&mut first).await, None);
+        assert_eq!(next(&mut second).await, Some(Err(tonic::Code::Unavailable)));
+        assert_eq!(rt::now().since(began), AGE + STEP, "not together");
     }
 }

@@ -1,15 +1,32 @@
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
+use crate::health::sample::{Sample, Why};
 use crate::rt;
+use crate::sync::{Mutex, lock};
+use crate::time::Tick;
 
 /// Work that blocks, at most one at a time: what nobody waits for any more goes on, so without this each look at
-/// something that hangs would leave a thread behind.
+/// something that hangs would leave a thread behind. It holds up no runtime that ends.
 #[derive(Clone, Default)]
-pub(super) struct One(Arc<AtomicBool>);
+pub(super) struct One(Arc<Mutex<Option<Tick>>>);
 
-/// The one before has not ended.
-pub(super) struct Busy;
+/// The one before has not ended, and began so long ago.
+pub(super) struct Busy(Duration);
+
+/// What has not ended after so long hangs.
+const HANGS: Duration = Duration::from_secs(1);
+
+impl Busy {
+    /// Two looks at the same moment, by clones of one probe, say nothing of what they look at; one that hangs does.
+    pub(super) fn sample(&self) -> Sample {
+        if self.0 >= HANGS {
+            Sample::down(Why::Busy)
+        } else {
+            Sample::unknown(Why::Busy)
+        }
+    }
+}
 
 impl One {
     /// What it gives; `None` if it panicked or the system had no thread.
@@ -19,24 +36,29 @@ impl One {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<Option<T>, Busy> {
-        if self.0.swap(true, Ordering::AcqRel) {
-            return Err(Busy);
+        let now = rt::now();
+        {
+            let mut began = lock(&self.0);
+            if let Some(began) = *began {
+                return Err(Busy(now.since(began)));
+            }
+            *began = Some(now);
         }
         let place = Place(Arc::clone(&self.0));
         let work = move || {
             let _place = place;
-            Some(work())
+            work()
         };
-        Ok(rt::wait_blocking(work).await)
+        Ok(rt::wait_detached("mainstay-look", work).await)
     }
 }
 
 /// Frees the place, also where the work panics or is never begun.
-struct Place(Arc<AtomicBool>);
+struct Place(Arc<Mutex<Option<Tick>>>);
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.store(false, Ordering::Release);
+        *lock(&self.0) = None;
     }
 }
 
@@ -48,8 +70,39 @@ mod tests {
 
     use super::*;
 
+    /// Two looks at once are no news; one that does not end is.
+    #[tokio::test(start_paused = true)]
+    async fn busy_is_bad_once_it_hangs() {
+        let one = One::default();
+        let (go_on, waits) = mpsc::channel::<()>();
+        let mut first = Box::pin(one.run(move || waits.recv()));
+        let is_begun = poll_fn(|cx| Poll::Ready(first.as_mut().poll(cx).is_pending()));
+        assert!(is_begun.await);
+        let says = || async { one.run(|| ()).await.err().map(|busy| busy.sample()) };
+        assert_eq!(says().await, Some(Sample::unknown(Why::Busy)));
+        rt::sleep_until(rt::now() + HANGS).await;
+        assert_eq!(says().await, Some(Sample::down(Why::Busy)));
+        drop(go_on);
+    }
+
+    /// A runtime that is dropped does not wait for it.
+    #[test]
+    fn what_hangs_holds_up_no_runtime() {
+        let (go_on, waits) = mpsc::channel::<()>();
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        let runtime = runtime.unwrap();
+        runtime.block_on(async {
+            let work = move || waits.recv_timeout(Duration::from_secs(5)).is_ok();
+            let one = One::default();
+            let mut first = Box::pin(one.run(work));
+            poll_fn(|cx| Poll::Ready(first.as_mut().poll(cx).is_pending())).await
+        });
+        drop(runtime);
+        assert!(go_on.send(()).is_ok(), "it goes on");
+    }
+
     #[tokio::test]
-    async fn what_hangs_holds_the_one_place() {
+    async fn what_hangs_holds_the_holds_the_one_place() {
         let one = One::default();
         let (go_on, waits) = mpsc::channel::<()>();
         let mut first = Box::pin(one.run(move || waits.recv()));

@@ -8,7 +8,8 @@ use crate::error::ConfigError;
 use crate::health::sample::{Sample, Why};
 
 impl HttpProbe {
-    /// Asks by GET, over a client of reqwest's. Redirections are followed as that client does.
+    /// Asks by GET, over a client of reqwest's. Redirections are followed as that client does, which
+    /// by default sends headers of your own to the other host too: where they are secret, give it a client that follows none.
     ///
     /// # Errors
     ///

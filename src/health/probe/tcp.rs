@@ -15,8 +15,8 @@ use crate::health::sample::{Sample, Why};
 /// component speaks a protocol that has one.
 ///
 /// The connection is closed at once. Several addresses of a name are tried one after the other, within the time of the look.
-/// Names are resolved by the system, at each look; that cannot be cancelled, so while one hangs the next looks are bad without
-/// another one.
+/// Names are resolved by the system, at each look; that cannot be cancelled, so while one hangs for more than a second the next
+/// looks are bad without another one. Clones share that: of two looks at the same moment the second says nothing.
 ///
 /// # Cancel safety
 ///
@@ -79,7 +79,7 @@ impl Probe for TcpProbe {
                 Host::Name(name) => match one.run(move || resolve(&name, port)).await {
                     Ok(Some(Ok(addresses))) => TcpStream::connect(&*addresses).await,
                     Ok(_) => return Sample::down(Why::Unreachable),
-                    Err(_) => return Sample::down(Why::Busy),
+                    Err(busy) => return busy.sample(),
                 },
             };
             match connected {

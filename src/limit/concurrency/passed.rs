@@ -5,9 +5,10 @@ use crate::sync::thread;
 /// Threads of one limit that count side by side; beyond it they share.
 const SHARDS: usize = 16;
 
-/// How many calls had a place: each thread adds to a place of its own, without an exchange.
+/// How many calls had a place: each thread adds to a place of its own, which it has to itself on most machines.
 ///
-/// Of two threads that share a place and count in the same moment one may be lost. For a share of calls that is near enough.
+/// Added in one step: of a load and a store between which a thread is put to sleep, the store would take back all that others
+/// have counted in the same place meanwhile.
 pub(super) struct Passed([Shard; SHARDS]);
 
 /// On cache lines of its own.
@@ -22,8 +23,7 @@ impl Passed {
     #[inline]
     pub(super) fn add(&self) {
         if let Some(Shard(calls)) = self.0.get(thread() % SHARDS) {
-            let so_far = calls.load(Ordering::Relaxed);
-            calls.store(so_far.wrapping_add(1), Ordering::Relaxed);
+            calls.fetch_add(1, Ordering::Relaxed);
         }
     }
 

@@ -18,6 +18,11 @@ pub struct RateHandle {
 }
 
 impl RateHandle {
+    /// Which limit it is of.
+    pub(crate) fn address(&self) -> usize {
+        Arc::as_ptr(&self.limited) as usize
+    }
+
     /// How many calls were let through and refused, for as long as the limit is there. Does not keep it.
     pub(crate) fn counts(&self) -> impl Fn() -> Option<(u64, u64)> + Send + Sync + 'static {
         let limited = Arc::downgrade(&self.limited);
