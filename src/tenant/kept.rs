@@ -8,13 +8,13 @@
 //!    tenant or the pool has no more seats, that of any. A call of another tenant takes over what is in its own
 //!    thread's cell: the one tenant is counted out and the other in, and the word of the pool stays if both are of a tier.
 //! 2. Seats are kept while nobody waits and no more than half of the pool is taken. Whoever opens the line empties the
-//!    cells, each by one write under the lock, before it tells the scheduler who is in. Whoever leaves a seat in a cell looks at the line's bit after that,
-//!    and takes the seat back if it is set. Both write the cell, so one of the two sees what the other has done.
-//! 3. So does whoever changes the rules, and whoever has left a seat asks again whether the rules allow it. Once rules were
-//!    narrower than those before them, a seat is kept only while what is taken is within them: the limits of the tier and
-//!    of the tenant, and the seats that are held for others.
-//!    Each opening of the line costs as many writes as there are cells, 64 at the most, whoever has used them: a mark of how
-//!    many were used would be one more word that who leaves a seat and who opens the line must agree on.
+//!    cells before it tells the scheduler who is in. Whoever leaves a seat in a cell looks at the line's bit after that,
+//!    and takes the seat back if it is set. Both write the cell, so one of the two sees what the other has done. So each
+//!    opening costs as many writes as there are cells, 64 at the most, whoever has used them: a mark of how many were
+//!    used would be one more word that the two must agree on.
+//! 3. So does whoever changes the rules, and whoever has left a seat asks again whether the rules allow it. Once rules
+//!    were narrower than those before them, a seat is kept only while what is taken is within them: the limits of the
+//!    tier and of the tenant, and the seats that are held for others.
 //! 4. A cell counts the calls that found their seat in it. They are added to the tenant's when the cell is another's.
 
 use std::sync::atomic::{AtomicU64 as Counter, Ordering::Relaxed};
