@@ -299,9 +299,9 @@ async fn a_soak_on_threads_ends_with_every_seat_free() {
         Ok::<_, BoxError>(())
     });
     let service = TenantLayer::by(&pool, of).layer(inner);
-    let ends = std::sync::Arc::new([const { AtomicU64::new(0) }; 4]);
+    let ends = Arc::new([const { AtomicU64::new(0) }; 4]);
     let caller = |mut rng: Rng| {
-        let (service, ends) = (service.clone(), std::sync::Arc::clone(&ends));
+        let (service, ends) = (service.clone(), Arc::clone(&ends));
         async move {
             for _ in 0..calls / CALLERS {
                 let mut below = |n: u64| rng.next_u64() % n;
@@ -342,9 +342,9 @@ async fn a_soak_on_threads_ends_with_every_seat_free() {
     let callers: Vec<_> = (0..CALLERS)
         .map(|_| tokio::spawn(caller(rng.fork())))
         .collect();
-    let over = std::sync::Arc::new(AtomicBool::new(false));
+    let over = Arc::new(AtomicBool::new(false));
     let changes = tokio::spawn({
-        let (handle, over) = (pool.handle(), std::sync::Arc::clone(&over));
+        let (handle, over) = (pool.handle(), Arc::clone(&over));
         async move {
             while !over.load(Relaxed) {
                 let mut below = |n: u64| rng.next_u64() % n;
@@ -406,7 +406,7 @@ impl Runs {
         let rest: u32 = running.tiers[1..].iter().map(|n| n.load(SeqCst)).sum();
         let held = seating.held(TierId::new(0));
         assert!(
-            tenant % 3 == 0 || rest <= seating.capacity() - held,
+            tenant.is_multiple_of(3) || rest <= seating.capacity() - held,
             "{rest}"
         );
         Self(Arc::clone(running), tenant)

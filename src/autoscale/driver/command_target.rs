@@ -345,3 +345,29 @@ impl Tail {
         self.bytes.drain(..too_many);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a task may do in one turn is left for its timers.
+    #[tokio::test]
+    async fn an_output_without_end_leaves_others_their_turn() {
+        let (mut out, mut err) = (Tail::default(), Tail::default());
+        {
+            let mut out = pin!(out.drain(Some(tokio::io::repeat(b'x'))));
+            let mut err = pin!(err.drain(Some(tokio::io::repeat(b'y'))));
+            for _ in 0..20 {
+                poll_fn(|cx| {
+                    assert!(out.as_mut().poll(cx).is_pending());
+                    assert!(err.as_mut().poll(cx).is_pending());
+                    Poll::Ready(())
+                })
+                .await;
+                assert!(tokio::task::coop::has_budget_remaining());
+                tokio::task::yield_now().await;
+            }
+        }
+        assert_eq!((out.bytes, err.bytes), (vec![b'x'; KEPT], vec![b'y'; KEPT]));
+    }
+}
