@@ -183,6 +183,45 @@ async fn what_it_started_is_not_waited_for() {
     assert!(kill.unwrap().success());
 }
 
+/// Somebody holds the outputs of a program that has ended, for longer than it had time.
+#[tokio::test]
+async fn one_that_ended_in_time_is_not_killed_for_who_holds_its_outputs() {
+    let folder = tempfile::tempdir().unwrap();
+    let pids = file(&folder, "pids");
+    let script = "sleep 1000 & echo $! >> \"$1\"";
+    let target = shell(script).argument(pids.display().to_string());
+    // Less than what is waited for the outputs. A busy machine may be slower now and then, and not each time.
+    let mut target = target.timeout(Period::millis(95));
+    let mut done = false;
+    for _ in 0..40 {
+        done = done || target.apply(1).await.is_ok();
+    }
+    for pid in read(&pids).lines() {
+        drop(std::process::Command::new("kill").arg(pid).status());
+    }
+    assert!(done);
+}
+
+#[tokio::test]
+async fn one_that_writes_without_end_is_killed_in_time() {
+    for script in ["exec yes", "exec yes >&2", "yes & exec yes >&2"] {
+        let start = Instant::now();
+        let error = failed(shell(script).timeout(Period::millis(500))).await;
+        assert!(error.is_timeout(), "{error}");
+        assert!(start.elapsed() < LONG.get() / 2, "{script}");
+        assert!(error.stdout().len() + error.stderr().len() >= 4_096);
+        // The patience of whoever asks, too.
+        let mut target = shell(script);
+        let patience = Duration::from_millis(300);
+        assert!(
+            tokio::time::timeout(patience, target.apply(1))
+                .await
+                .is_err()
+        );
+        assert!(start.elapsed() < LONG.get() / 2, "{script}");
+    }
+}
+
 struct Busy;
 
 impl Metrics for Busy {

@@ -16,7 +16,8 @@ use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -25,8 +26,8 @@ use mainstay::limit::rate::Rate;
 use mainstay::num::{Period, Ratio, count};
 use mainstay::rng::Rng;
 use mainstay::scope::Scope;
-use mainstay::tenant::scheduler::SchedulerConfig;
-use mainstay::tenant::tier::{Tier, Tiers, Weight};
+use mainstay::tenant::scheduler::{SchedulerConfig, Seating};
+use mainstay::tenant::tier::{Tier, TierId, Tiers, Weight};
 use mainstay::tenant::{Caller, RankBy, Tenant, TenantConfig, TenantLayer, TenantPool};
 use tower::{BoxError, Layer, ServiceExt, service_fn};
 
@@ -298,9 +299,9 @@ async fn a_soak_on_threads_ends_with_every_seat_free() {
         Ok::<_, BoxError>(())
     });
     let service = TenantLayer::by(&pool, of).layer(inner);
-    let ends = std::sync::Arc::new([const { AtomicU64::new(0) }; 4]);
+    let ends = Arc::new([const { AtomicU64::new(0) }; 4]);
     let caller = |mut rng: Rng| {
-        let (service, ends) = (service.clone(), std::sync::Arc::clone(&ends));
+        let (service, ends) = (service.clone(), Arc::clone(&ends));
         async move {
             for _ in 0..calls / CALLERS {
                 let mut below = |n: u64| rng.next_u64() % n;
@@ -341,9 +342,9 @@ async fn a_soak_on_threads_ends_with_every_seat_free() {
     let callers: Vec<_> = (0..CALLERS)
         .map(|_| tokio::spawn(caller(rng.fork())))
         .collect();
-    let over = std::sync::Arc::new(AtomicBool::new(false));
+    let over = Arc::new(AtomicBool::new(false));
     let changes = tokio::spawn({
-        let (handle, over) = (pool.handle(), std::sync::Arc::clone(&over));
+        let (handle, over) = (pool.handle(), Arc::clone(&over));
         async move {
             while !over.load(Relaxed) {
                 let mut below = |n: u64| rng.next_u64() % n;
@@ -375,4 +376,141 @@ async fn a_soak_on_threads_ends_with_every_seat_free() {
         "each of them happened"
     );
     assert!(handle.tenants() <= KNOWN as usize && handle.scheduled_tenants() <= KNOWN as usize);
+}
+
+/// The calls of these who run.
+#[derive(Default)]
+struct Running {
+    all: AtomicU32,
+    tiers: [AtomicU32; 3],
+    tenants: [AtomicU32; 9],
+}
+
+/// A call that runs, among those of its tier and its tenant.
+struct Runs(Arc<Running>, usize);
+
+impl Runs {
+    fn count(running: &Arc<Running>, tenant: usize, seating: &Seating, most: &Seen) -> Self {
+        let add = |n: &AtomicU32, most: u32, seen: &AtomicU32, what: &str| {
+            let now = n.fetch_add(1, SeqCst) + 1;
+            seen.fetch_max(now, Relaxed);
+            assert!(now <= most, "{now} of {what} {tenant}, {most} may be");
+        };
+        let tier = TierId::new((tenant % 3) as u8);
+        add(&running.all, seating.capacity(), &most[0], "all with");
+        let in_tier = &running.tiers[tenant % 3];
+        add(in_tier, seating.limit(tier), &most[1], "the tier of");
+        let own = &running.tenants[tenant];
+        add(own, seating.tenant_limit(tier), &most[2], "tenant");
+        // Of those who have no seats held for them.
+        let rest: u32 = running.tiers[1..].iter().map(|n| n.load(SeqCst)).sum();
+        let held = seating.held(TierId::new(0));
+        assert!(
+            tenant.is_multiple_of(3) || rest <= seating.capacity() - held,
+            "{rest}"
+        );
+        Self(Arc::clone(running), tenant)
+    }
+}
+
+impl Drop for Runs {
+    fn drop(&mut self) {
+        let Self(running, tenant) = self;
+        for n in [
+            &running.tenants[*tenant],
+            &running.tiers[*tenant % 3],
+            &running.all,
+        ] {
+            n.fetch_sub(1, SeqCst);
+        }
+    }
+}
+
+/// The most at a time: of all, of a tier, of a tenant.
+type Seen = [AtomicU32; 3];
+
+/// The same on threads, by rules that stay, which are looked at all the while: no more calls run than may, of all, of a tier
+/// and of a tenant, whatever seats stay with threads.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_soak_on_threads_keeps_to_its_rules_all_the_while() {
+    const CALLERS: u64 = 12;
+    let (seed, calls) = (number("MAINSTAY_SEED", 7), number("MAINSTAY_SOAK", 100_000));
+    println!("MAINSTAY_SEED={seed} MAINSTAY_SOAK={calls}");
+    let mut rng = Rng::new(seed);
+    let tier = |name, limit| {
+        let tier = Tier::new(name).limit(Ratio::percent(limit));
+        tier.tenant_share(Ratio::percent(50)).reserved(Ratio::ZERO)
+    };
+    let quarter = Ratio::percent(25);
+    let best = tier(TIERS[0], 100).reserved(quarter).held(quarter);
+    let tiers = Tiers::new([best, tier(TIERS[1], 50), tier(TIERS[2], 25)]).unwrap();
+    let capacity = count(12);
+    let seating = Seating::new(&tiers, capacity);
+    let pool = TenantPool::new("rules", TenantConfig::new(capacity, tiers)).unwrap();
+    let (running, most) = (Arc::new(Running::default()), Arc::new(Seen::default()));
+    let inner = {
+        let (running, most) = (Arc::clone(&running), Arc::clone(&most));
+        service_fn(move |call: Call| {
+            let runs = Runs::count(&running, call.fate as usize, &seating, &most);
+            async move {
+                yields(call.takes.as_nanos() as u64).await;
+                drop(runs);
+                Ok::<_, BoxError>(())
+            }
+        })
+    };
+    let service = TenantLayer::by(&pool, of).layer(inner);
+    let caller = |mut rng: Rng| {
+        let service = service.clone();
+        async move {
+            let mut answered = 0_u64;
+            for _ in 0..calls / CALLERS {
+                let mut below = |n: u64| rng.next_u64() % n;
+                let tenant = below(9);
+                let call = Call {
+                    tenant: Some(Tenant::new(tenant, TIERS[(tenant % 3) as usize])),
+                    fate: tenant,
+                    takes: Duration::from_nanos(below(3)),
+                };
+                let patience = (below(8) == 0).then(|| below(4));
+                let dropped = async {
+                    match patience {
+                        Some(patience) => yields(patience).await,
+                        None => std::future::pending().await,
+                    }
+                };
+                if let Some(Ok(())) = unless(service.clone().oneshot(call), dropped).await {
+                    answered += 1;
+                }
+                yields(below(4)).await;
+            }
+            answered
+        }
+    };
+    let callers: Vec<_> = (0..CALLERS)
+        .map(|_| tokio::spawn(caller(rng.fork())))
+        .collect();
+    let mut answered = 0;
+    for caller in callers {
+        answered += caller.await.unwrap();
+    }
+    let handle = pool.handle();
+    let most = most.each_ref().map(|seen| seen.load(Relaxed));
+    let waited: u64 = handle.tiers().iter().map(|tier| tier.waited).sum();
+    println!("answered: {answered}; waited: {waited}; at most of all, a tier, a tenant: {most:?}");
+    assert!(answered > calls / 2 && waited > calls / 1_000);
+    assert!(most[0] > 6 && most[1] > 2 && most[2] > 1, "{most:?}");
+    assert_eq!((handle.in_flight(), handle.waiting()), (0, 0), "{handle:?}");
+    let Running {
+        all,
+        tiers,
+        tenants,
+    } = &*running;
+    assert!(
+        [all]
+            .into_iter()
+            .chain(tiers)
+            .chain(tenants)
+            .all(|n| n.load(SeqCst) == 0)
+    );
 }

@@ -48,7 +48,8 @@ impl TenantConfig {
 
     /// As many seats as the callee answers well: the capacity follows an [adaptive limit](crate::limit::adaptive), from its
     /// [`start`](AdaptiveConfig::start) on and between its bounds. Of its settings those about the line say nothing here,
-    /// since the line is the tenants'.
+    /// since the line is the tenants'. A pool counts no more than 2,097,151 seats with up to three tiers, 32,767 with four,
+    /// 4,095, 1,023, 511 and 127 with eight; settings with a greater capacity or upper bound make none.
     ///
     /// Defaults to a capacity that stays as it is.
     #[must_use]
@@ -111,6 +112,49 @@ impl TenantConfig {
     #[must_use]
     pub fn quota_of(&self, tier: TierId) -> Option<KeyedRateConfig> {
         self.quotas.get(tier.place()).copied().flatten()
+    }
+}
+
+/// How many bits each tier's count of calls has in the word of a pool of so many tiers. The widest allows about two million
+/// seats: more than one process has sockets for.
+#[cfg(any(feature = "tower", feature = "serde"))]
+pub(super) const fn width(tiers: usize) -> u32 {
+    match tiers {
+        0..=3 => 21,
+        4 => 15,
+        5 => 12,
+        6 => 10,
+        7 => 9,
+        _ => 7,
+    }
+}
+
+/// What is kept of tenants is bounded by this whatever the settings say: some 4 GB.
+#[cfg(any(feature = "tower", feature = "serde"))]
+const MOST_TENANTS: u32 = 1 << 24;
+
+#[cfg(any(feature = "tower", feature = "serde"))]
+impl TenantConfig {
+    /// Whether there can be a pool of these settings.
+    pub(super) fn can_be(&self) -> Result<(), ConfigError> {
+        let most = (1 << width(self.tiers().count())) - 1;
+        let seats = format!("at most {most} seats with so many tiers");
+        let capacity = self.scheduler.capacity();
+        if capacity.get() > most {
+            return Err(ConfigError::new("capacity", capacity, seats));
+        }
+        if let Some(limit) = &self.adaptive
+            && limit.range().most().get() > most
+        {
+            let error = ConfigError::new("most", limit.range().most(), seats);
+            return Err(error.within("adaptive.bounds"));
+        }
+        let tenants = self.scheduler.most_tenants();
+        if tenants.get() > MOST_TENANTS {
+            let expected = format!("at most {MOST_TENANTS} tenants");
+            return Err(ConfigError::new("tenants", tenants, expected));
+        }
+        Ok(())
     }
 }
 

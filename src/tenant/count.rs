@@ -7,15 +7,13 @@
 
 use std::num::NonZeroU32;
 
+use super::config::width;
 use super::scheduler::Seating;
 use super::tier::{TierId, Tiers};
 use crate::sync::{AtomicU64, Ordering};
 
 /// Somebody waits: whoever wants a seat, or gives one back, goes through the lock.
 pub(super) const LINE: u64 = 1 << 63;
-
-/// The most seats of a pool, about two million: more than one process has sockets for.
-const WIDEST: u32 = 21;
 
 /// How the word is divided among the tiers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,15 +25,10 @@ pub(super) struct Shape {
 impl Shape {
     pub(super) fn new(tiers: &Tiers) -> Self {
         let tiers = tiers.count();
-        let width = match tiers {
-            0..=3 => WIDEST,
-            4 => 15,
-            5 => 12,
-            6 => 10,
-            7 => 9,
-            _ => 7,
-        };
-        Self { tiers, width }
+        Self {
+            tiers,
+            width: width(tiers),
+        }
     }
 
     /// The most seats that a pool of so many tiers has.
@@ -109,6 +102,7 @@ const SEATS: u64 = (1 << 32) - 1;
 const ANY_HELD: u64 = 1 << 32;
 const NARROWED: u64 = 1 << 33;
 const ONE_EDITION: u64 = 1 << 34;
+const WIDEST: u32 = width(0);
 const HELD: u32 = WIDEST;
 const TENANT: u32 = 2 * WIDEST;
 const FIELD: u64 = (1 << WIDEST) - 1;
@@ -128,7 +122,7 @@ impl Rules {
         let old = self.capacity.load(Ordering::Relaxed);
         let edition = (old & !(ONE_EDITION - 1)).wrapping_add(ONE_EDITION);
         let mut narrowed = old & NARROWED;
-        let mut any_held = 0;
+        let (mut any_held, mut more_held) = (0, 0);
         let field = |seats: u32| u64::from(seats).min(FIELD);
         for ((tier, _), word) in self.shape.each(0).zip(&self.tiers) {
             let held = field(seating.held(tier));
@@ -141,9 +135,14 @@ impl Rules {
             if limit < old & FIELD || tenant < old >> TENANT & FIELD {
                 narrowed = NARROWED;
             }
+            more_held += held.saturating_sub(old >> HELD & FIELD);
             word.store(limit | held << HELD | tenant << TENANT, Ordering::Relaxed);
         }
         let capacity = u64::from(seating.capacity());
+        // What is taken and what was held fitted in before.
+        if capacity < (old & SEATS) + more_held {
+            narrowed = NARROWED;
+        }
         let more = any_held | narrowed | edition;
         self.capacity.store(capacity | more, Ordering::Release);
     }
@@ -187,11 +186,14 @@ impl Rules {
         Edition(self.capacity.load(Ordering::Acquire))
     }
 
-    /// Whether the rules allow what is taken, of this tier by all and of one tenant by so many calls.
+    /// Whether the rules allow what is taken, of this tier by all and of one tenant by so many calls, and it leaves the
+    /// seats that are held for others.
     pub(super) fn allow(&self, word: u64, tier: TierId, calls: u32) -> bool {
         let rule = self.tier(tier);
+        let capacity = self.capacity.load(Ordering::Relaxed) & SEATS;
         u64::from(self.shape.of(word, tier)) <= rule & FIELD
             && u64::from(calls) <= rule >> TENANT & FIELD
+            && u64::from(self.shape.total(word)) + self.kept(word, tier) <= capacity
     }
 
     /// The seats that stay empty for other tiers.

@@ -16,6 +16,8 @@
 //!    comes to the lock first tells the scheduler what the slot reads, and passes on what that makes free, even if it is
 //!    then refused.
 
+mod keeping;
+
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64 as Counter, Ordering::Relaxed};
 use std::task::{Context, Poll, Waker};
@@ -24,7 +26,7 @@ use std::time::Duration;
 use super::count::{LINE, Rules, Shape};
 use super::entries::{Entries, Entry, Owner, Place};
 use super::identity::TenantKey;
-use super::kept::{Cell, Kept, Seen};
+use super::kept::Kept;
 use super::scheduler::{
     Arrival, Ask, Granted, Refusal, Refused, Scheduler, SchedulerConfig, TenantId,
 };
@@ -48,7 +50,7 @@ pub(super) struct Desk {
 
 /// On cache lines of its own: what every call writes must not take along what every call reads.
 #[repr(align(128))]
-struct Apart<T>(T);
+pub(super) struct Apart<T>(pub(super) T);
 
 struct Line {
     scheduler: Scheduler<Place>,
@@ -239,7 +241,8 @@ impl Desk {
 
     /// The calls of a slot that are under way, and those that were admitted so far.
     pub(super) fn calls_of(&self, number: u32, slot: &Slot) -> (u32, u64) {
-        let (seats, calls) = self.kept.of(number);
+        let generation = slot.generation();
+        let (seats, calls) = self.kept.of(SlotAt { number, generation });
         (slot.calls().saturating_sub(seats), slot.admitted() + calls)
     }
 
@@ -247,10 +250,7 @@ impl Desk {
     pub(super) fn find(&self, key: &TenantKey, tier: TierId) -> SlotAt {
         let at = self.slots.find(key, tier);
         // A seat that is kept keeps its tenant's slot.
-        if at.is_shared() && self.kept.cells().iter().any(|cell| cell.see().is_full()) {
-            let line = lock(&self.line);
-            self.take_in(&line);
-            drop(line);
+        if at.is_shared() && self.make_room(key) {
             return self.slots.find(key, tier);
         }
         at
@@ -303,153 +303,6 @@ impl Desk {
             }
         }
         false
-    }
-
-    /// Takes a seat of the call's tenant that a thread keeps.
-    #[inline]
-    fn take(&self, cell: &Cell, seen: Seen) -> bool {
-        match cell.take(seen) {
-            Some(0) => true,
-            Some(calls) => {
-                self.count(seen, calls);
-                true
-            }
-            None => false,
-        }
-    }
-
-    /// Counts calls that a cell had counted.
-    #[cold]
-    fn count(&self, seen: Seen, calls: u64) {
-        let at = seen.at();
-        let slot = self.slots.slot(at.number);
-        if !slot.is_some_and(|slot| slot.count(at.generation, calls)) {
-            self.kept.stray(seen.tier(), calls);
-        }
-    }
-
-    /// Takes a seat of the call's tenant that any thread keeps, where there are no others.
-    #[cold]
-    fn take_any(&self, at: SlotAt, tier: TierId) -> Result<(), Closed> {
-        let mut cells = self.kept.cells().iter();
-        let found = cells.any(|cell| {
-            let seen = cell.see();
-            seen.has(at, tier) && self.word.0.load(Relaxed) & LINE == 0 && self.take(cell, seen)
-        });
-        if found { Ok(()) } else { Err(Closed::Full) }
-    }
-
-    /// Takes the seat of another tenant that this thread keeps, or has it counted as one of its own tier.
-    fn take_over(
-        &self,
-        cell: &Cell,
-        seen: Seen,
-        whose: &Whose,
-        now: impl FnOnce() -> Tick,
-    ) -> Result<(), Closed> {
-        let Whose { at, tier, .. } = *whose;
-        let slot = self.slots.slot(at.number).ok_or(Closed::Stale)?;
-        match slot.enter(at.generation, self.rules.tenant_limit(tier)) {
-            Ok(()) => {}
-            Err(Closed::Stale) => return Err(Closed::Stale),
-            Err(Closed::Full) => return self.take_any(at, tier),
-        }
-        // While the seat is in the cell its slot is its tenant's.
-        let other = self.slots.slot(seen.at().number);
-        let Some((other, tenant)) = other
-            .map(|other| (other, other.tenant()))
-            .filter(|_| cell.take_over(seen))
-        else {
-            if self.count_in(tier) {
-                return Ok(());
-            }
-            slot.take_back();
-            return Err(Closed::Full);
-        };
-        other.leave_and_count(seen.calls());
-        if self.count_as(tier, seen.tier()) {
-            return Ok(());
-        }
-        // Somebody has come to wait meanwhile, perhaps for this seat, or there is none of this tier: what was kept is given
-        // back, and this call comes to the lock.
-        slot.take_back();
-        let taken = Taken::new(seen.at(), seen.tier(), whose.name, NO_PLACE);
-        self.give_back(other, tenant, taken, Tick::ZERO, now);
-        Err(Closed::Full)
-    }
-
-    /// Counts a seat of tier `old` in the word as one of `tier`. Says whether it may be one.
-    fn count_as(&self, tier: TierId, old: TierId) -> bool {
-        let mut word = self.word.0.load(Ordering::Acquire);
-        while word & LINE == 0 {
-            if tier == old {
-                return true;
-            }
-            let without = word - self.shape.one(old);
-            if !self.rules.admits(without, tier) {
-                return false;
-            }
-            match self.exchange(word, without + self.shape.one(tier)) {
-                Ok(()) => return true,
-                Err(now) => word = now,
-            }
-        }
-        false
-    }
-
-    /// Leaves a seat with this thread. Says what the word was; none if it is to be given back.
-    #[inline]
-    fn keep(&self, at: SlotAt, tier: TierId) -> Option<u64> {
-        let cell = self.kept.own()?;
-        let seen = cell.see();
-        let edition = self.rules.edition();
-        let word = self.word.0.load(Relaxed);
-        if seen.is_full()
-            || !edition.has_plenty(self.shape, word)
-            || (edition.was_narrowed() && !self.is_allowed(word, at, tier))
-        {
-            return None;
-        }
-        let before = cell.leave(seen, at, tier)?;
-        if before.calls() > 0 {
-            self.count(before, before.calls());
-        }
-        let word = self.word.0.load(Ordering::Acquire);
-        if (word & LINE == 0 && self.rules.edition() == edition) || !cell.take_back(at, tier) {
-            return Some(word);
-        }
-        None
-    }
-
-    /// Whether a tenant and its tier have no more seats than they may since the rules have changed.
-    #[cold]
-    fn is_allowed(&self, word: u64, at: SlotAt, tier: TierId) -> bool {
-        let calls = self.slots.slot(at.number).map_or(0, Slot::calls);
-        self.rules.allow(word, tier, calls)
-    }
-
-    /// Gives back the seats that threads keep. While others wait there are none, but for those that are about to be taken
-    /// back.
-    fn take_in(&self, line: &Line) {
-        if self.word.0.load(Ordering::Acquire) & LINE == 0 {
-            self.empty_cells(line);
-        }
-    }
-
-    /// Gives back the seats that threads keep, of which the scheduler has not heard.
-    fn empty_cells(&self, _under_lock: &Line) {
-        for cell in self.kept.cells() {
-            let seen = cell.empty();
-            if !seen.is_full() {
-                continue;
-            }
-            if let Some(slot) = self.slots.slot(seen.at().number) {
-                slot.leave();
-            }
-            self.word
-                .0
-                .fetch_sub(self.shape.one(seen.tier()), Ordering::AcqRel);
-        }
     }
 
     /// Asks the scheduler for a seat. Rule 2.
@@ -621,22 +474,22 @@ impl Desk {
             return 0;
         };
         if taken.place != NO_PLACE {
-            return self.release_through(slot, None, taken, started, now());
+            return self.release_through(slot, None, taken, Some(started), now());
         }
         let tenant = slot.tenant();
         // The tenant first: what the scheduler hears of it is never too much once the word is right.
         slot.leave();
-        self.give_back(slot, tenant, taken, started, now)
+        self.give_back(slot, tenant, taken, Some(started), now)
     }
 
-    /// Gives a seat back that its tenant has counted out.
+    /// Gives a seat back that its tenant has counted out, and that a call had since `started`; none if it was kept.
     #[inline]
     fn give_back(
         &self,
         slot: &Slot,
         tenant: TenantId,
         taken: Taken,
-        started: Tick,
+        started: Option<Tick>,
         now: impl FnOnce() -> Tick,
     ) -> u64 {
         let tier = taken.tier();
@@ -656,7 +509,7 @@ impl Desk {
         slot: &Slot,
         outside: Option<TenantId>,
         taken: Taken,
-        started: Tick,
+        started: Option<Tick>,
         now: Tick,
     ) -> u64 {
         let (at, tier) = (taken.at(), taken.tier());
@@ -675,9 +528,13 @@ impl Desk {
             {
                 let left = slot.outside(at.generation);
                 // What it took while nobody waited it took from nobody.
-                let since = started.max(line.since);
-                line.scheduler
-                    .release_outside(tenant, tier, left, since, now);
+                let since = started.map(|started| started.max(line.since));
+                match since {
+                    Some(since) => line
+                        .scheduler
+                        .release_outside(tenant, tier, left, since, now),
+                    None => line.scheduler.leave_outside(tenant, tier, left, now),
+                }
             }
         }
         self.grant(&mut line, now, &mut calls);
@@ -710,7 +567,9 @@ impl Desk {
 
     #[cfg(all(test, mainstay_loom))]
     pub(super) fn kept_of(&self, number: u32) -> u32 {
-        self.kept.of(number).0
+        let slot = self.slots.slot(number).unwrap();
+        let generation = slot.generation();
+        self.kept.of(SlotAt { number, generation }).0
     }
 
     /// Grants the seats that are free.

@@ -242,3 +242,96 @@ fn a_kept_seat_does_not_outlast_the_rules_that_allowed_it() {
     desk.resize(count(1));
     assert_eq!(desk.kept(), 0, "half of one is none");
 }
+
+/// Rule 3 of the kept seats.
+#[test]
+fn kept_seats_leave_those_that_are_newly_held_for_others() {
+    let tiers = |held| {
+        let held = Ratio::percent(held);
+        let best = whole("priority").reserved(held).held(held);
+        [best, whole("best-effort").reserved(Ratio::ZERO)]
+    };
+    let desk = keeping(100, tiers(0));
+    let whose = of_tier(&desk, 1);
+    let mut seats: Vec<_> = (0..50).map(|_| admitted(&desk, &whose)).collect();
+    release(&desk, seats.pop().unwrap());
+    assert_eq!(desk.kept(), 1);
+    seats.push(admitted(&desk, &whose));
+    desk.reload(Tiers::new(tiers(60)).unwrap(), NOW).unwrap();
+    for _ in 0..100 {
+        release(&desk, seats.pop().unwrap());
+        if desk.admit(&whose, || NOW).is_ok() {
+            seats.push(Taken::outside(&whose));
+        }
+    }
+    assert_eq!(seats.len(), 40, "60 are held");
+    let best = of_tier(&desk, 0);
+    let held: Vec<_> = (0..60).map(|_| admitted(&desk, &best)).collect();
+    for taken in held.into_iter().chain(seats) {
+        release(&desk, taken);
+    }
+}
+
+/// The slot of this tenant in the only tier.
+fn found(desk: &Desk, tenant: u64) -> Whose {
+    let whose = whose(desk);
+    let at = desk.find(&tenant.into(), whose.tier);
+    Whose { at, ..whose }
+}
+
+fn of(desk: &Desk, whose: &Whose) -> (u32, u64) {
+    let number = whose.at.number;
+    desk.calls_of(number, desk.slots.slot(number).unwrap())
+}
+
+#[test]
+fn calls_of_who_had_the_slot_before_are_not_told_of_who_has_it_now() {
+    let tiers = || Tiers::new([whole("only")]).unwrap();
+    let desk = keeping(4, [whole("only")]);
+    let first = found(&desk, 0);
+    for _ in 0..5 {
+        release(&desk, admitted(&desk, &first));
+    }
+    assert_eq!(of(&desk, &first), (0, 5));
+    // Its seat is given back, and its calls stay in the cell.
+    desk.reload(tiers(), NOW).unwrap();
+    let second = (1..).map(|tenant| found(&desk, tenant));
+    let second = { second }
+        .find(|second| second.at.number == first.at.number)
+        .unwrap();
+    assert_ne!(second.at, first.at);
+    assert_eq!(of(&desk, &second), (0, 0));
+    release(&desk, admitted(&desk, &second));
+    assert_eq!(of(&desk, &second), (0, 1));
+    assert_eq!(desk.admitted()[0], 6);
+}
+
+#[test]
+fn a_kept_seat_gives_way_to_a_tenant_of_its_shard_and_to_no_other() {
+    let desk = keeping(8, [whole("only")]);
+    let shard = |tenant: u64| desk.slots.shard_of(&tenant.into());
+    // Each shard has room for one.
+    let mut here = (0..).filter(|tenant| shard(*tenant) == 0);
+    let elsewhere = (0..).find(|tenant| shard(*tenant) == 1).unwrap();
+    let mut next = || found(&desk, here.next().unwrap());
+    let first = next();
+    release(&desk, admitted(&desk, &first));
+    assert_eq!(desk.kept(), 1);
+    let second = next();
+    assert_eq!((second.at.number, desk.kept()), (first.at.number, 0));
+    let call = admitted(&desk, &second);
+    let other = found(&desk, elsewhere);
+    release(&desk, admitted(&desk, &other));
+    // There is no room that a kept seat takes.
+    assert!(next().at.is_shared());
+    assert_eq!(desk.kept(), 1, "another shard's");
+    release(&desk, admitted(&desk, &second));
+    assert_eq!(of(&desk, &second), (1, 2));
+    assert!(next().at.is_shared());
+    assert_eq!(desk.kept(), 1, "its tenant has a call");
+    let taken = admitted(&desk, &second);
+    release(&desk, call);
+    release(&desk, taken);
+    assert!(!next().at.is_shared());
+    assert_eq!(desk.kept(), 0);
+}

@@ -32,11 +32,12 @@ pub struct TenantHandle {
 pub struct TierReport {
     /// Its name.
     pub name: &'static str,
-    /// Calls under way.
+    /// Calls under way. It is read without a lock from more than one place: while calls come and go it may be a moment off.
     pub in_flight: u32,
     /// Calls that wait.
     pub waiting: u32,
-    /// Calls that were let in so far.
+    /// Calls that were let in so far. It may be a moment off as well, and less than it was read before: what only grows is
+    /// true once nobody comes or goes.
     pub admitted: u64,
     /// Of these, those that had waited.
     pub waited: u64,

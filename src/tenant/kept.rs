@@ -9,12 +9,17 @@
 //!    thread's cell: the one tenant is counted out and the other in, and the word of the pool stays if both are of a tier.
 //! 2. Seats are kept while nobody waits and no more than half of the pool is taken. Whoever opens the line empties the
 //!    cells before it tells the scheduler who is in. Whoever leaves a seat in a cell looks at the line's bit after that,
-//!    and takes the seat back if it is set. Both write the cell, so one of the two sees what the other has done.
-//! 3. So does whoever changes the rules, and whoever has left a seat asks again whether the rules allow it.
+//!    and takes the seat back if it is set. Both write the cell, so one of the two sees what the other has done. So each
+//!    opening costs as many writes as there are cells, 64 at the most, whoever has used them: a mark of how many were
+//!    used would be one more word that the two must agree on.
+//! 3. So does whoever changes the rules, and whoever has left a seat asks again whether the rules allow it. Once rules
+//!    were narrower than those before them, a seat is kept only while what is taken is within them: the limits of the
+//!    tier and of the tenant, and the seats that are held for others.
 //! 4. A cell counts the calls that found their seat in it. They are added to the tenant's when the cell is another's.
 
 use std::sync::atomic::{AtomicU64 as Counter, Ordering::Relaxed};
 
+use super::desk::Apart;
 use super::slots::SlotAt;
 use super::tier::{TierId, Tiers};
 use crate::sync::{AtomicU64, Ordering, thread};
@@ -32,7 +37,7 @@ const ONE_CALL: u64 = 1 << CALLS;
 pub(super) struct Kept {
     cells: Box<[Cell]>,
     /// The calls of tenants that are known no more, by tier.
-    strays: [Counter; Tiers::MOST],
+    strays: Apart<[Counter; Tiers::MOST]>,
 }
 
 /// On cache lines of its own.
@@ -130,6 +135,11 @@ impl Cell {
         false
     }
 
+    /// Takes the seat that was seen, for nobody. Says whether the cell was as it was.
+    pub(super) fn take_out(&self, seen: Seen) -> bool {
+        self.exchange(seen, seen.0 & !FULL).is_some()
+    }
+
     /// Takes whatever seat there is. It writes in any case: see rule 2.
     pub(super) fn empty(&self) -> Seen {
         Seen(self.0.fetch_and(!FULL, Ordering::AcqRel))
@@ -149,7 +159,7 @@ impl Kept {
     pub(super) fn new(cells: usize) -> Self {
         Self {
             cells: (0..cells).map(|_| Cell(AtomicU64::new(0))).collect(),
-            strays: Default::default(),
+            strays: Apart(Default::default()),
         }
     }
 
@@ -172,14 +182,14 @@ impl Kept {
 
     /// Calls of a tier whose tenant is known no more.
     pub(super) fn stray(&self, tier: TierId, calls: u64) {
-        if let Some(strays) = self.strays.get(tier.place()) {
+        if let Some(strays) = self.strays.0.get(tier.place()) {
             strays.fetch_add(calls, Relaxed);
         }
     }
 
     /// The calls of each tier that are counted here and nowhere else.
     pub(super) fn calls(&self) -> [u64; Tiers::MOST] {
-        let mut calls = self.strays.each_ref().map(|strays| strays.load(Relaxed));
+        let mut calls = self.strays.0.each_ref().map(|strays| strays.load(Relaxed));
         for seen in self.cells.iter().map(Cell::see) {
             if let Some(calls) = calls.get_mut(seen.tier().place()) {
                 *calls += seen.calls();
@@ -199,10 +209,10 @@ impl Kept {
         seats
     }
 
-    /// The seats and the calls of one slot that are here.
-    pub(super) fn of(&self, number: u32) -> (u32, u64) {
+    /// The seats and the calls that are here of whoever has this slot. A cell may still have calls of who had it before.
+    pub(super) fn of(&self, at: SlotAt) -> (u32, u64) {
         let all = self.cells.iter().map(Cell::see);
-        let own = all.filter(|seen| seen.at().number == number);
+        let own = all.filter(|seen| seen.at() == at);
         own.fold((0, 0), |(seats, calls), seen| {
             (seats + u32::from(seen.is_full()), calls + seen.calls())
         })

@@ -437,6 +437,40 @@ fn loom_a_desk_forgets_nobody_when_a_seat_is_taken_over() {
     });
 }
 
+/// The seat of one tier is taken over by a call of another while a call of the first comes to wait for it.
+#[test]
+fn loom_a_desk_forgets_nobody_when_a_seat_goes_to_another_tier() {
+    model(3, || {
+        let best = Tier::new("best").limit(Ratio::percent(50));
+        let tiers = [best, Tier::new("least")].map(|tier| tier.tenant_share(Ratio::ONE));
+        let config = SchedulerConfig::new(count(2), Tiers::new(tiers).unwrap()).tenants(count(16));
+        let desk = Arc::new(Desk::new(config, 1));
+        let running = StdArc::new(AtomicU32::new(0));
+        let (one, two) = (whose(&desk, 0), whose(&desk, 1));
+        let first = enter(&desk, &one);
+        release(&desk, first);
+        assert_eq!(desk.kept(), 1);
+        let work = |desk: &Desk, running: &AtomicU32, whose: &Whose| {
+            let taken = enter(desk, whose);
+            assert!(running.fetch_add(1, Relaxed) < 2, "two seats");
+            running.fetch_sub(1, Relaxed);
+            release(desk, taken);
+        };
+        let other = {
+            let (desk, running) = (Arc::clone(&desk), StdArc::clone(&running));
+            thread::spawn(move || work(&desk, &running, &two))
+        };
+        work(&desk, &running, &one);
+        other.join().unwrap();
+        assert_eq!(in_flight(&desk), 0);
+        for (number, slot) in (0..2).zip(desk.slots.shared_slots()) {
+            assert_eq!((desk.calls_of(number, slot).0, slot.waiting()), (0, 0));
+            assert_eq!(slot.calls(), desk.kept_of(number));
+        }
+        assert_eq!(desk.admitted()[..2], [2, 1]);
+    });
+}
+
 #[test]
 fn loom_a_desk_keeps_no_seat_that_new_rules_forbid() {
     model(3, || {

@@ -133,8 +133,8 @@ impl Pool {
             Some(_) => 0,
             None => Kept::usual(),
         };
+        config.can_be()?;
         let desk = Desk::new(config.scheduler.clone(), cells);
-        fits(&desk, config.scheduler.capacity())?;
         let drive = config
             .adaptive
             .map(|limit| Arc::new(Driver::new(Arc::clone(&name), limit)));
@@ -433,7 +433,7 @@ impl Pool {
     }
 
     fn takes(&self, config: &TenantConfig) -> Result<(), ConfigError> {
-        fits(&self.desk, config.scheduler.capacity())?;
+        config.can_be()?;
         if self.drive.is_some() != config.adaptive.is_some() {
             let given = if config.adaptive.is_some() {
                 "an adaptive limit"
@@ -471,15 +471,6 @@ impl Pool {
 
 /// A slot that was given away before its call could wait is looked for so often.
 const LOOKS: u32 = 3;
-
-fn fits(desk: &Desk, capacity: NonZeroU32) -> Result<(), ConfigError> {
-    let most = desk.shape().most();
-    if capacity.get() > most {
-        let expected = format!("at most {most} seats with so many tiers");
-        return Err(ConfigError::new("capacity", capacity, expected));
-    }
-    Ok(())
-}
 
 /// The places are the seats; the line has rules of its own.
 impl Moves for Pool {

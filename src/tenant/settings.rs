@@ -184,7 +184,13 @@ impl Setting for TenantConfig {
             for (quota, class) in config.quotas.iter_mut().zip(classes) {
                 *quota = class.quota;
             }
-            Some(config)
+            match config.can_be() {
+                Ok(()) => Some(config),
+                Err(error) => {
+                    keys.refuse_parts(&error.into());
+                    None
+                }
+            }
         })
     }
 
@@ -271,6 +277,28 @@ mod tests {
             error.to_string().starts_with("tiers[1].reserved: "),
             "{error}"
         );
+        let eight: Vec<_> = "abcdefgh".chars().collect();
+        let eight: Vec<_> = eight
+            .iter()
+            .map(|name| serde_json::json!({"name": name}))
+            .collect();
+        for (given, path) in [
+            (
+                serde_json::json!({"capacity": 200, "tiers": eight}),
+                "capacity: expected at most 127 seats",
+            ),
+            (
+                serde_json::json!({"capacity": 9, "adaptive": {"bounds": {"most": 128}}, "tiers": eight}),
+                "adaptive.bounds.most: expected at most 127 seats",
+            ),
+            (
+                serde_json::json!({"capacity": 9, "tenants": (1 << 24) + 1, "tiers": eight}),
+                "tenants: expected at most 16777216 tenants",
+            ),
+        ] {
+            let error = serde_json::from_value::<TenantConfig>(given).unwrap_err();
+            assert!(error.to_string().starts_with(path), "{error}");
+        }
         let none = serde_json::json!({"capacity": 1, "tiers": []});
         let error = serde_json::from_value::<TenantConfig>(none).unwrap_err();
         assert_eq!(

@@ -100,19 +100,36 @@ impl Slot {
 
     /// It got none.
     pub(super) fn take_back(&self) {
-        let before = self.word.fetch_sub(CALL | ONE_ADMITTED, Ordering::AcqRel);
+        let mut word = self.word.load(Relaxed);
+        while word >> ADMITTED > 0 {
+            match self.exchange(word, word - (CALL | ONE_ADMITTED)) {
+                Ok(()) => return,
+                Err(now) => word = now,
+            }
+        }
+        // The rounds before the call: once that is gone the slot may be another's.
+        let before = self.word.fetch_sub(ONE_ADMITTED, Ordering::AcqRel);
         if before >> ADMITTED == 0 {
             self.rounds.fetch_sub(1, Relaxed);
         }
+        self.leave();
     }
 
     /// A call is over, and so many were admitted that are not counted yet.
     pub(super) fn leave_and_count(&self, calls: u64) {
-        let add = (calls << ADMITTED).wrapping_sub(CALL);
-        let before = self.word.fetch_add(add, Ordering::AcqRel);
-        if (before >> ADMITTED) + calls > u64::MAX >> ADMITTED {
+        let fits = |word: u64| (word >> ADMITTED) + calls <= u64::MAX >> ADMITTED;
+        let mut word = self.word.load(Relaxed);
+        while fits(word) {
+            match self.exchange(word, word + (calls << ADMITTED) - CALL) {
+                Ok(()) => return,
+                Err(now) => word = now,
+            }
+        }
+        let before = self.word.fetch_add(calls << ADMITTED, Ordering::AcqRel);
+        if !fits(before) {
             self.rounds.fetch_add(1, Relaxed);
         }
+        self.leave();
     }
 
     /// So many were admitted that are not counted yet. Says whether it is still their tenant's.
@@ -166,6 +183,11 @@ impl Slot {
             return 0;
         }
         ((word & FIELD) as u32).saturating_sub(self.given.load(Relaxed))
+    }
+
+    /// How often the slot was given to another tenant, as far as that is counted.
+    pub(super) fn generation(&self) -> u32 {
+        generation_of(self.word.load(Relaxed))
     }
 
     pub(super) fn calls(&self) -> u32 {
@@ -255,6 +277,11 @@ impl SlotAt {
     pub(super) const fn is_shared(self) -> bool {
         (self.number as usize) < Tiers::MOST
     }
+
+    /// In which shard its tenant is, if it is not shared.
+    pub(super) const fn shard(self) -> usize {
+        (self.number as usize).wrapping_sub(Tiers::MOST) % SHARDS
+    }
 }
 
 /// All slots of a pool.
@@ -341,12 +368,17 @@ impl Slots {
     /// The slot of this tenant in this tier; the shared one if there is no room.
     pub(super) fn find(&self, key: &TenantKey, tier: TierId) -> SlotAt {
         let tenant = self.hasher.hash_one(key);
-        let which = (tenant >> 32) as usize % SHARDS;
+        let which = shard_of(tenant);
         let found = self.find_in(which, tenant, key, tier);
         found.map_or_else(
             || self.shared(tier),
             |(number, generation)| SlotAt { number, generation },
         )
+    }
+
+    /// In which shard a tenant is looked for.
+    pub(super) fn shard_of(&self, key: &TenantKey) -> usize {
+        shard_of(self.hasher.hash_one(key))
     }
 
     fn find_in(
@@ -458,6 +490,11 @@ impl Slots {
 #[expect(clippy::cast_possible_truncation, reason = "the lower half")]
 const fn hash_in(tenant: u64, tier: TierId) -> u32 {
     (tenant as u32).rotate_left(tier.place() as u32 * 4)
+}
+
+/// The shard of a tenant, by the hash of its key.
+const fn shard_of(tenant: u64) -> usize {
+    (tenant >> 32) as usize % SHARDS
 }
 
 /// The number of a place in a shard.

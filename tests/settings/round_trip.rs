@@ -374,25 +374,35 @@ fn tenants() -> BoxedStrategy<TenantConfig> {
     let tiers = prop::collection::vec((tier(), prop::option::of(keyed_rate_limit())), 1..=8);
     let pool = (any_count(), any_u32(), any_count(), period(), period());
     (tiers, pool, prop::option::of(adaptive()))
-        .prop_map(|(tiers, (capacity, queue, most, debt, guess), adaptive)| {
-            let each = TIERS.into_iter().zip(&tiers);
-            let named = each.map(|(name, (tier, _))| named(name, tier));
-            let scheduler = SchedulerConfig::new(capacity, Tiers::new(named).unwrap())
-                .queue(queue)
-                .tenants(most)
-                .debt(debt)
-                .guess(guess);
-            let mut config = TenantConfig::of(scheduler);
-            if let Some(limit) = adaptive {
-                config = config.adaptive(limit);
-            }
-            for (name, (_, quota)) in TIERS.into_iter().zip(tiers) {
-                if let Some(quota) = quota {
-                    config = config.quota(name, quota).unwrap();
+        .prop_map(
+            |(tiers, (capacity, queue, tenants, debt, guess), adaptive)| {
+                // As many seats and tenants as a pool can count.
+                let most: u32 = [21, 21, 21, 15, 12, 10, 9, 7][tiers.len() - 1];
+                let most = (1 << most) - 1;
+                let at_most = |n: NonZeroU32, most| count(n.get().min(most));
+                let each = TIERS.into_iter().zip(&tiers);
+                let named = each.map(|(name, (tier, _))| named(name, tier));
+                let capacity = at_most(capacity, most);
+                let scheduler = SchedulerConfig::new(capacity, Tiers::new(named).unwrap())
+                    .queue(queue)
+                    .tenants(at_most(tenants, 1 << 24))
+                    .debt(debt)
+                    .guess(guess);
+                let mut config = TenantConfig::of(scheduler);
+                if let Some(limit) = adaptive {
+                    let range = limit.range();
+                    let (least, most) = (at_most(range.least(), most), at_most(range.most(), most));
+                    config =
+                        config.adaptive(limit.bounds(Bounds::between(least.get(), most.get())));
                 }
-            }
-            config
-        })
+                for (name, (_, quota)) in TIERS.into_iter().zip(tiers) {
+                    if let Some(quota) = quota {
+                        config = config.quota(name, quota).unwrap();
+                    }
+                }
+                config
+            },
+        )
         .boxed()
 }
 

@@ -20,7 +20,10 @@ use crate::time::Tick;
 const PLACE: &str = "{replicas}";
 /// How much of each of the two outputs an error keeps: its end, where programs say what is wrong.
 const KEPT: usize = 4 * 1024;
-/// What a program wrote before it ended is there at once. What it started may hold its outputs open for longer.
+/// So often is an output read at once: what a pipe usually holds, and less than a task may do in one turn.
+const TURN: usize = 16;
+/// What a program wrote before it ended is there at once. What it started may hold its outputs open for longer, which is
+/// not waited for past the timeout.
 const GRACE: Period = Period::millis(100);
 /// A killed program is gone at once, unless the system hangs.
 const DYING: Period = Period::secs(1);
@@ -148,7 +151,7 @@ impl CommandTarget {
         let until = rt::now() + self.timeout.get();
         let why = match self.command(replicas).spawn() {
             Err(error) => Why::NotStarted(error.kind()),
-            Ok(mut child) => match by(until, ended(&mut child, &mut stdout, &mut stderr)).await {
+            Ok(mut child) => match ended(&mut child, until, &mut stdout, &mut stderr).await {
                 Some(Ok(status)) if status.success() => return Ok(()),
                 Some(Ok(status)) => Why::Ended(status),
                 Some(Err(error)) => Why::Lost(error.kind()),
@@ -269,8 +272,14 @@ async fn by<T>(until: Tick, future: impl Future<Output = T>) -> Option<T> {
     .await
 }
 
-/// How the program ends; what it writes meanwhile is taken away, or it would wait for somebody to read it.
-async fn ended(child: &mut Child, stdout: &mut Tail, stderr: &mut Tail) -> io::Result<ExitStatus> {
+/// How the program ends, if it does until then; what it writes meanwhile is taken away, or it would wait for somebody to
+/// read it.
+async fn ended(
+    child: &mut Child,
+    until: Tick,
+    stdout: &mut Tail,
+    stderr: &mut Tail,
+) -> Option<io::Result<ExitStatus>> {
     let (out, err) = (child.stdout.take(), child.stderr.take());
     let (mut out, mut err) = (pin!(stdout.drain(out)), pin!(stderr.drain(err)));
     let (mut out_over, mut err_over) = (false, false);
@@ -284,16 +293,23 @@ async fn ended(child: &mut Child, stdout: &mut Tail, stderr: &mut Tail) -> io::R
         }
     }));
     let mut all_written = false;
-    let mut exit = pin!(child.wait());
+    let (mut exit, mut over) = (pin!(child.wait()), pin!(rt::sleep_until(until)));
+    // The end first: a task may do so much in one turn, and of what is written there may always be more.
     let status = poll_fn(|cx| {
+        if let Poll::Ready(status) = exit.as_mut().poll(cx) {
+            return Poll::Ready(Some(status));
+        }
+        if over.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(None);
+        }
         all_written = all_written || written.as_mut().poll(cx).is_ready();
-        exit.as_mut().poll(cx)
+        Poll::Pending
     })
     .await?;
     if !all_written {
-        by(rt::now() + GRACE.get(), written).await;
+        by(until.min(rt::now() + GRACE.get()), written).await;
     }
-    Ok(status)
+    Some(status)
 }
 
 /// The end of what somebody writes.
@@ -309,12 +325,16 @@ impl Tail {
         };
         let mut chunk = vec![0; KEPT];
         loop {
-            let mut read = ReadBuf::new(&mut chunk);
-            let more = poll_fn(|cx| Pin::new(&mut pipe).poll_read(cx, &mut read)).await;
-            if more.is_err() || read.filled().is_empty() {
-                return;
+            for _ in 0..TURN {
+                let mut read = ReadBuf::new(&mut chunk);
+                let more = poll_fn(|cx| Pin::new(&mut pipe).poll_read(cx, &mut read)).await;
+                if more.is_err() || read.filled().is_empty() {
+                    return;
+                }
+                self.push(read.filled());
             }
-            self.push(read.filled());
+            // Others of this task, the driver's patience among them, have their turn as well.
+            tokio::task::yield_now().await;
         }
     }
 
@@ -323,5 +343,31 @@ impl Tail {
         self.bytes.extend_from_slice(more);
         let too_many = self.bytes.len().saturating_sub(KEPT);
         self.bytes.drain(..too_many);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a task may do in one turn is left for its timers.
+    #[tokio::test]
+    async fn an_output_without_end_leaves_others_their_turn() {
+        let (mut out, mut err) = (Tail::default(), Tail::default());
+        {
+            let mut out = pin!(out.drain(Some(tokio::io::repeat(b'x'))));
+            let mut err = pin!(err.drain(Some(tokio::io::repeat(b'y'))));
+            for _ in 0..20 {
+                poll_fn(|cx| {
+                    assert!(out.as_mut().poll(cx).is_pending());
+                    assert!(err.as_mut().poll(cx).is_pending());
+                    Poll::Ready(())
+                })
+                .await;
+                assert!(tokio::task::coop::has_budget_remaining());
+                tokio::task::yield_now().await;
+            }
+        }
+        assert_eq!((out.bytes, err.bytes), (vec![b'x'; KEPT], vec![b'y'; KEPT]));
     }
 }

@@ -343,6 +343,25 @@ impl<T> Scheduler<T> {
         self.table.list(slot);
     }
 
+    /// The same for a seat that no call had: nothing is charged, and nothing learned of how long calls take.
+    #[cfg(feature = "tower")]
+    pub(in crate::tenant) fn leave_outside(
+        &mut self,
+        tenant: TenantId,
+        tier: TierId,
+        left: u32,
+        now: Tick,
+    ) {
+        let tier = self.config.tiers.known(tier);
+        self.bring_up_to(tier, now);
+        self.lift(tier);
+        if let Some(lane) = self.lanes.get_mut(tier.place()) {
+            lane.outside = lane.outside.saturating_sub(1);
+        }
+        self.recount(tier);
+        self.counted(tenant, tier, left);
+    }
+
     /// Seats taken, those from outside included.
     #[must_use]
     pub fn in_flight(&self) -> u32 {

@@ -80,6 +80,25 @@ fn rule_3_a_seat_from_outside_is_charged_when_it_comes_back() {
     pool.release(granted.seat, at(100_500));
 }
 
+#[cfg(feature = "tower")]
+#[test]
+fn rule_3_a_seat_from_outside_that_no_call_had_is_not_charged() {
+    let tier = TierId::new(0);
+    let granted = |no_call: bool| {
+        let mut pool = Scheduler::new(pool(1, [Tier::new("a"), Tier::new("b")]));
+        pool.outside(tier, 1);
+        waits(&pool.admit(ask(1, 0), 'a', at(100_000)));
+        waits(&pool.admit(ask(2, 1), 'b', at(100_000)));
+        if no_call {
+            pool.leave_outside(TenantId::new(1), tier, 0, at(100_500));
+        } else {
+            pool.release_outside(TenantId::new(1), tier, 0, at(100_000), at(100_500));
+        }
+        pool.grant(at(100_500)).unwrap().waiter
+    };
+    assert_eq!((granted(false), granted(true)), ('b', 'a'));
+}
+
 #[test]
 fn rule_10_what_was_used_was_used_by_the_weights_of_then() {
     let patient = |name| Tier::new(name).patience(Period::secs(60));
