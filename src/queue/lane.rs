@@ -10,10 +10,12 @@ const LONGEST: usize = 200;
 const KEPT: usize = 160;
 
 /// What entries are kept in order for: an account, an invoice, a path. Of one lane entries are replayed one at a time, in
-/// the order in which they were acknowledged; a poisoned one stops its lane and no other.
+/// the order in which they were acknowledged one after another; a poisoned one stops its lane and no other.
 ///
 /// A name that is longer than 200 bytes, or has control characters, is shortened to its beginning and a checksum. Should
-/// two of those meet, their entries wait for each other, which is late and never wrong.
+/// two of those meet, their entries wait for each other, which is late and never wrong. The checksum is no defence: whoever
+/// chooses names can make two of them meet. So do not let callers choose what a [tenant](Self::tenant) is called, whose own
+/// the keys are, beyond what fits: 200 bytes without control characters stay as they are.
 ///
 /// # Example
 ///
