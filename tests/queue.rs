@@ -180,6 +180,11 @@ async fn one_key_is_one_entry() {
     let lane = Lane::new("1").tenant("acme");
     let theirs = Draft::new("a", lane, b"200".to_vec()).unwrap();
     assert_ne!(queue.enqueue(theirs).await.unwrap().entry, entries[0]);
+    // Tenants whose names would have to be shortened could meet, and share their keys.
+    for name in ["x".repeat(201), "a\0".into()] {
+        let lane = Lane::new("1").tenant(name);
+        assert!(Draft::new("a", lane, b"200".to_vec()).is_err());
+    }
     let same = |trace: &str| draft("b", trace).same_by([&b"100"[..]]);
     let first = queue.enqueue(same("trace 1")).await.unwrap();
     assert_eq!(queue.enqueue(same("trace 2, longer")).await.unwrap(), first);

@@ -39,8 +39,14 @@ impl Draft {
     ///
     /// # Errors
     ///
-    /// If the key is not 1 to 200 visible ASCII letters, as an [`EffectKey`] is.
+    /// If the key is not 1 to 200 visible ASCII letters, as an [`EffectKey`] is, or the name of the lane's tenant is longer
+    /// than 200 bytes or has control characters.
     pub fn new(key: &str, lane: Lane, payload: Vec<u8>) -> Result<Self, ConfigError> {
+        if !lane.is_whole() {
+            // Not the name: it is a tenant's.
+            let expected = "at most 200 bytes without control characters";
+            return Err(ConfigError::new("queue.tenant", "another", expected));
+        }
         Ok(Self {
             key: EffectKey::new(key)?,
             lane,
