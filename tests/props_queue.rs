@@ -44,7 +44,12 @@ enum Op {
     Claim,
     /// The turn is over.
     TurnOver,
-    /// A look begins, reads the store, and is told.
+    /// Another instance finds that what it owns is poison, or applies it.
+    OtherEnds {
+        which: u8,
+        poison: bool,
+    },
+    /// A look begins, reads the store in three listings (poison, what waits, poison), and is told.
     Look,
     Read,
     Told,
@@ -75,7 +80,9 @@ fn op() -> impl Strategy<Value = Op> {
         2 => Just(Op::Claim),
         1 => Just(Op::TurnOver),
         2 => Just(Op::Look),
-        2 => Just(Op::Read),
+        2 => (any::<u8>(), prop::bool::weighted(0.7))
+            .prop_map(|(which, poison)| Op::OtherEnds { which, poison }),
+        6 => Just(Op::Read),
         2 => Just(Op::Told),
         2 => (0_u16..500).prop_map(|millis| Op::Pass { millis }),
         5 => Just(Op::Next),
@@ -108,7 +115,9 @@ struct World {
     line: Line,
     store: BTreeMap<u64, Kept>,
     answers: Vec<(u64, u64)>,
-    look: Option<(Look, Option<Vec<Found>>)>,
+    look: Option<(Look, Vec<Vec<Found>>)>,
+    /// What has become poison elsewhere since the look began: nobody decides about it before that is over.
+    fresh: BTreeSet<u64>,
     under_way: BTreeSet<u64>,
     /// First calls in each lane, and the entry that was called last.
     last: BTreeMap<u8, u64>,
@@ -136,6 +145,7 @@ impl World {
             store: BTreeMap::new(),
             answers: Vec::new(),
             look: None,
+            fresh: BTreeSet::new(),
             under_way: BTreeSet::new(),
             last: BTreeMap::new(),
             others: false,
@@ -238,15 +248,41 @@ impl World {
                 // Nor is a look told that began in the turn.
                 self.look = None;
             }
-            Op::Look => self.look = Some((self.line.look(), None)),
+            Op::OtherEnds { which, poison } => {
+                let theirs = |kept: &Kept| kept.status == Status::Running && !kept.owned;
+                let theirs = self.store.iter().filter(|(_, kept)| theirs(kept));
+                let theirs: Vec<u64> = theirs.map(|(id, _)| *id).collect();
+                if let Some(id) = theirs
+                    .get(usize::from(which) % theirs.len().max(1))
+                    .copied()
+                {
+                    self.others = true;
+                    self.fresh.insert(id);
+                    let status = if poison {
+                        Status::Held
+                    } else {
+                        Status::Applied
+                    };
+                    self.change(id, status);
+                }
+            }
+            Op::Look => {
+                self.look = Some((self.line.look(), Vec::new()));
+                self.fresh.clear();
+            }
             Op::Read => {
-                let found = self.open().map(|(id, _)| self.found(*id)).collect();
-                if let Some((_, read)) = &mut self.look {
-                    *read = Some(found);
+                let read = self.look.as_ref().map_or(3, |(_, read)| read.len());
+                let status = [Status::Held, Status::Running, Status::Held].get(read);
+                let listed = self.open().filter(|(_, kept)| Some(&kept.status) == status);
+                let listed = listed.map(|(id, _)| self.found(*id)).collect();
+                if let (Some((_, read)), Some(_)) = (&mut self.look, status) {
+                    read.push(listed);
                 }
             }
             Op::Told => {
-                if let Some((look, Some(found))) = self.look.take() {
+                let read = self.look.as_ref().map_or(0, |(_, read)| read.len());
+                if let Some((look, found)) = self.look.take_if(|_| read == 3) {
+                    let found: Vec<Found> = found.into_iter().flatten().collect();
                     for found in &found {
                         self.store.get_mut(&found.id.get()).unwrap().known = true;
                     }
@@ -265,13 +301,11 @@ impl World {
                 self.settle(id, how);
             }
             Op::Decide { which, drop, here } => {
-                let held = |kept: &Kept| kept.status == Status::Held;
-                let held: Vec<u64> = self
-                    .store
-                    .iter()
-                    .filter(|(_, kept)| held(kept))
-                    .map(|(id, _)| *id)
-                    .collect();
+                let held = |id: &u64, kept: &Kept| {
+                    kept.status == Status::Held && (here || !self.fresh.contains(id))
+                };
+                let held = self.store.iter().filter(|(id, kept)| held(id, kept));
+                let held: Vec<u64> = held.map(|(id, _)| *id).collect();
                 let Some(id) = held.get(usize::from(which) % held.len().max(1)).copied() else {
                     return;
                 };
@@ -383,6 +417,8 @@ impl World {
             for op in [
                 Op::Claim,
                 Op::Look,
+                Op::Read,
+                Op::Read,
                 Op::Read,
                 Op::Told,
                 Op::Pass { millis: 500 },

@@ -78,6 +78,10 @@ async fn what_is_queued_is_applied_once_and_in_order() {
     let draft = |n: i64| posting(1, n).draft().unwrap();
     let receipt = queue.enqueue(draft(5)).await.unwrap();
     assert_eq!(receipt.stage, Stage::Applied);
+    assert!(
+        !format!("{receipt:?}").contains("1-5"),
+        "the key is its caller's"
+    );
     // And an open gate over an empty queue lets pass.
     assert_eq!(ledger.oneshot(posting(1, 6)).await.unwrap(), "done");
     drain.stop().await;
@@ -130,6 +134,16 @@ async fn both_bounds_hold_and_say_when_to_come_back() {
         assert_eq!(rejected.reason(), Reason::QueueFull);
         assert_eq!(rejected.hint(), Some(Duration::from_secs(7)));
         assert_eq!(queue.status().depth, 3);
+        // Whoever has lost its receipt gets it nevertheless; another request under its key does not.
+        let again = ledger.clone().oneshot(posting(1, 3)).await.unwrap();
+        assert_eq!(again, "queued");
+        let other = posting(1, 9).with_key("1-3").draft().unwrap();
+        let other = queue.enqueue(other).await;
+        assert!(
+            matches!(other, Err(QueueError::OtherRequest(_))),
+            "{other:?}"
+        );
+        assert_eq!(queue.status().depth, 3);
         // What is applied makes room.
         let drain = queue.drain(gate.clone(), Postings, world.service());
         degrade.unpin("writes", order()).unwrap();
@@ -166,6 +180,11 @@ async fn one_key_is_one_entry() {
     let lane = Lane::new("1").tenant("acme");
     let theirs = Draft::new("a", lane, b"200".to_vec()).unwrap();
     assert_ne!(queue.enqueue(theirs).await.unwrap().entry, entries[0]);
+    // Tenants whose names would have to be shortened could meet, and share their keys.
+    for name in ["x".repeat(201), "a\0".into()] {
+        let lane = Lane::new("1").tenant(name);
+        assert!(Draft::new("a", lane, b"200".to_vec()).is_err());
+    }
     let same = |trace: &str| draft("b", trace).same_by([&b"100"[..]]);
     let first = queue.enqueue(same("trace 1")).await.unwrap();
     assert_eq!(queue.enqueue(same("trace 2, longer")).await.unwrap(), first);
@@ -282,23 +301,25 @@ async fn what_fails_comes_again_and_only_what_counts_is_poison() {
 
 #[tokio::test(start_paused = true)]
 async fn what_fails_while_the_gate_is_shut_is_nothing_against_it() {
-    let (degrade, gate) = levels();
-    let world = World::new();
-    let queue = open(&Arc::default(), quick().attempts(Attempts::NO_RETRY)).await;
-    world.hang(1, 1);
-    queue.enqueue(posting(1, 1).draft().unwrap()).await.unwrap();
-    let drain = queue.drain(gate.clone(), Postings, world.service());
-    sleep(2).await;
-    degrade.pin("writes", Mode::Queued, order()).unwrap();
-    world.go_on_with(&[Says::Failed]);
-    sleep(2).await;
-    assert_eq!(queue.status().poisoned, 0);
-    world.says(1, 1, Says::Failed);
-    degrade.unpin("writes", order()).unwrap();
-    sleep(2).await;
-    assert_eq!(queue.status().poisoned, 1, "that was its only attempt");
-    assert_eq!(world.calls().len(), 2);
-    drain.stop().await;
+    for says in [Says::Failed, Says::Refused] {
+        let (degrade, gate) = levels();
+        let world = World::new();
+        let queue = open(&Arc::default(), quick().attempts(Attempts::NO_RETRY)).await;
+        world.hang(1, 1);
+        queue.enqueue(posting(1, 1).draft().unwrap()).await.unwrap();
+        let drain = queue.drain(gate.clone(), Postings, world.service());
+        sleep(2).await;
+        degrade.pin("writes", Mode::Queued, order()).unwrap();
+        world.go_on_with(&[says]);
+        sleep(2).await;
+        assert_eq!(queue.status().poisoned, 0, "{says:?}");
+        world.says(1, 1, says);
+        degrade.unpin("writes", order()).unwrap();
+        sleep(2).await;
+        assert_eq!(queue.status().poisoned, 1, "that was its only attempt");
+        assert_eq!(world.calls().len(), 2);
+        drain.stop().await;
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -481,6 +502,143 @@ async fn a_store_that_fails_loses_nothing() {
     sleep(5).await;
     assert_eq!(queue.status().depth, 0);
     assert_eq!(world.calls(), [(1, 1), (1, 2)], "each once");
+    drain.stop().await;
+}
+
+/// The turn and the entries are claimed, and nobody hears of it.
+#[tokio::test(start_paused = true)]
+async fn a_claim_whose_answer_is_lost_is_found_again() {
+    let (_, gate) = levels();
+    let (world, journal) = (World::new(), Arc::<MemoryJournal>::default());
+    let store = Arc::new(Broken::new(journal.clone()));
+    let queue = Queue::open("ledger", store.clone(), quick()).await.unwrap();
+    for n in 1..=3 {
+        queue.enqueue(posting(1, n).draft().unwrap()).await.unwrap();
+    }
+    store.loses_claims(true);
+    let drain = queue.drain(gate, Postings, world.service());
+    sleep(5).await;
+    assert!(world.calls().is_empty());
+    store.loses_claims(false);
+    sleep(5).await;
+    assert_eq!(world.applied(1), [1, 2, 3]);
+    drain.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_waits_for_its_last_replay_sees_what_others_queue() {
+    let (degrade, gate) = levels();
+    let (world, journal) = (World::new(), Arc::<MemoryJournal>::default());
+    let config = quick().within(Period::secs(300));
+    let (one, two) = (open(&journal, config).await, open(&journal, config).await);
+    world.hang(1, 1);
+    one.enqueue(posting(1, 1).draft().unwrap()).await.unwrap();
+    let drain = one.drain(gate, Postings, world.service());
+    sleep(2).await;
+    degrade.pin("writes", Mode::Queued, order()).unwrap();
+    sleep(2).await;
+    two.enqueue(posting(2, 1).draft().unwrap()).await.unwrap();
+    sleep(2).await;
+    assert!(one.must_wait(&Lane::new("2")), "while its own call hangs");
+    world.go_on();
+    drain.stop().await;
+    assert_eq!(world.calls(), [(1, 1)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_stops_while_the_store_is_down() {
+    let (_, gate) = levels();
+    let (world, journal) = (World::new(), Arc::<MemoryJournal>::default());
+    let store = Arc::new(Broken::new(journal.clone()));
+    let queue = Queue::open("ledger", store.clone(), quick()).await.unwrap();
+    for n in 1..=2 {
+        queue.enqueue(posting(1, n).draft().unwrap()).await.unwrap();
+    }
+    world.hang(1, 1);
+    let drain = queue.drain(gate.clone(), Postings, world.service());
+    sleep(2).await;
+    store.loses_answers(true);
+    store.beats(false);
+    world.go_on();
+    sleep(2).await;
+    let stops = tokio::time::timeout(Duration::from_secs(30), drain.stop());
+    assert!(stops.await.is_ok(), "a lease of 15 s is over");
+    assert_eq!(queue.status().under_way, 0);
+    store.loses_answers(false);
+    store.beats(true);
+    let drain = queue.drain(gate, Postings, world.service());
+    sleep(20).await;
+    assert_eq!(world.applied(1), [1, 2]);
+    drain.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_damaged_log_is_one_incident_of_its_turn() {
+    let (_, gate) = levels();
+    let store = Arc::new(Broken::new(Arc::default()));
+    let queue = Queue::open("ledger", store.clone(), quick()).await.unwrap();
+    let receipt = queue.enqueue(posting(1, 1).draft().unwrap()).await.unwrap();
+    store.damage(receipt.entry.get());
+    // Something else keeps the turn.
+    let world = World::new();
+    world.says(2, 1, Says::Away);
+    queue.enqueue(posting(2, 1).draft().unwrap()).await.unwrap();
+    let drain = queue.drain(gate, Postings, world.service());
+    sleep(60).await;
+    assert_eq!((queue.status().poisoned, store.loads()), (1, 1));
+    assert!(queue.must_wait(&Lane::new("1")));
+    drain.stop().await;
+}
+
+/// A service that cannot be cloned at times.
+struct Fragile<S> {
+    inner: S,
+    breaks: Arc<std::sync::atomic::AtomicU32>,
+}
+
+impl<S: Clone> Clone for Fragile<S> {
+    fn clone(&self) -> Self {
+        use std::sync::atomic::Ordering::SeqCst;
+        let left = self.breaks.load(SeqCst);
+        self.breaks.store(left.saturating_sub(1), SeqCst);
+        assert_eq!(left, 0, "that was expected");
+        Self {
+            inner: self.inner.clone(),
+            breaks: Arc::clone(&self.breaks),
+        }
+    }
+}
+
+impl<S: Service<world::Posting>> Service<world::Posting> for Fragile<S> {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn poll_ready(
+        &mut self,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, posting: world::Posting) -> S::Future {
+        self.inner.call(posting)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_whose_clone_panics_is_asked_later() {
+    let (_, gate) = levels();
+    let world = World::new();
+    let queue = open(&Arc::default(), quick().attempts(Attempts::NO_RETRY)).await;
+    queue.enqueue(posting(1, 1).draft().unwrap()).await.unwrap();
+    let fragile = Fragile {
+        inner: world.service(),
+        breaks: Arc::new(3.into()),
+    };
+    let drain = queue.drain(gate, Postings, fragile);
+    sleep(5).await;
+    assert_eq!(world.applied(1), [1]);
     drain.stop().await;
 }
 

@@ -39,8 +39,14 @@ impl Draft {
     ///
     /// # Errors
     ///
-    /// If the key is not 1 to 200 visible ASCII letters, as an [`EffectKey`] is.
+    /// If the key is not 1 to 200 visible ASCII letters, as an [`EffectKey`] is, or the name of the lane's tenant is longer
+    /// than 200 bytes or has control characters.
     pub fn new(key: &str, lane: Lane, payload: Vec<u8>) -> Result<Self, ConfigError> {
+        if !lane.is_whole() {
+            // Not the name: it is a tenant's.
+            let expected = "at most 200 bytes without control characters";
+            return Err(ConfigError::new("queue.tenant", "another", expected));
+        }
         Ok(Self {
             key: EffectKey::new(key)?,
             lane,
@@ -160,7 +166,7 @@ impl fmt::Debug for Entry {
 }
 
 /// The proof that an entry is durable: it will be applied, or an operator will hear of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Receipt {
     /// Which entry.
@@ -169,6 +175,16 @@ pub struct Receipt {
     pub key: String,
     /// How far it has come: of a key that was queued before it may be applied already.
     pub stage: Stage,
+}
+
+/// Not the key.
+impl fmt::Debug for Receipt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Receipt")
+            .field("entry", &self.entry)
+            .field("stage", &self.stage)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What becomes of a request that is captured.

@@ -65,7 +65,8 @@ impl QueueConfig {
         self
     }
 
-    /// How many bytes one entry may have.
+    /// How many bytes one entry may have, keys and lanes included. One that is longer than all that may wait is never taken
+    /// either, whatever stands here.
     ///
     /// Defaults to 256 KiB. Documents belong elsewhere, with their place in the entry.
     #[must_use]
@@ -113,7 +114,8 @@ impl QueueConfig {
 
     /// How long it takes until this instance knows of what others have queued, and sees that the gate is open.
     ///
-    /// Defaults to 1 s. Stores that hint are looked at sooner.
+    /// Defaults to 1 s. Stores that hint are looked at sooner, after a tenth of it. Looks take a twentieth of the time at
+    /// most: one that takes 100 ms is followed by the next after 2 s, whatever stands here.
     #[must_use]
     pub const fn look(mut self, look: Period) -> Self {
         self.look = look;

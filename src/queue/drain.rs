@@ -4,6 +4,7 @@
 //! does or the gate is shut, so that another whose gate is open may go on.
 
 use std::fmt;
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -49,6 +50,10 @@ pub struct Drain {
 
 impl Drain {
     /// Begins no replay any more, waits for those that are under way, and gives the turn back.
+    ///
+    /// A call that is under way ends within [`QueueConfig::within`](super::QueueConfig::within). While the store is down how
+    /// it ended is brought to it for a [lease](super::QueueConfig::lease) at most, and so is the turn; what could not be
+    /// recorded by then is replayed under its key by whoever has the next turn.
     ///
     /// # Cancel safety
     ///
@@ -113,8 +118,13 @@ impl Queue {
         let codec = Arc::new(codec);
         let start = move |shared: Arc<Shared>, turn, gate: Gate, id| {
             let held = Held::new(shared, id);
-            let (codec, service) = (Arc::clone(&codec), service.clone());
-            Task::new(replay(held, turn, gate, codec, service))
+            // A panic in it is this replay's, and not the drain's.
+            let service = std::panic::catch_unwind(AssertUnwindSafe(|| service.clone()));
+            let Ok(service) = service else {
+                held.not_now();
+                return Task::new(std::future::ready(()));
+            };
+            Task::new(replay(held, turn, gate, Arc::clone(&codec), service))
         };
         let driver = Driver {
             shared: Arc::clone(&self.0),
@@ -169,7 +179,7 @@ where
             if self.may_replay() {
                 self.session().await;
             }
-            self.chores(None).await;
+            self.chores_or_stop().await;
             shared.tell();
             let waits = shared.with(|line| line.has_work());
             let soon = rt::now() + GATE.min(shared.config.looks_every().get());
@@ -200,6 +210,16 @@ where
     fn hinted(&mut self) {
         let tenth = self.shared.config.looks_every().get() / 10;
         self.look_due = self.look_due.min(rt::now() + tenth);
+    }
+
+    /// Chores of one that replays nothing. A store that does not answer keeps nobody from stopping.
+    async fn chores_or_stop(&mut self) {
+        let mut stopped = self.stopped.clone();
+        tokio::select! {
+            biased;
+            () = told(&mut stopped) => {}
+            () = self.chores(None) => {}
+        }
     }
 
     /// Looks at the store, and forgets what is old, each when it is time.
@@ -239,14 +259,33 @@ where
         let mut replays = FuturesUnordered::new();
         // One that was dropped has said nothing.
         shared.with(|line| line.turn_over());
-        self.take_part(standing.clone(), &mut replays).await;
-        while replays.next().await.is_some() {}
+        let mut stopped = self.stopped.clone();
+        tokio::select! {
+            biased;
+            () = told(&mut stopped) => {}
+            () = self.take_part(standing.clone(), &mut replays) => {}
+        }
+        // What others queue meanwhile is looked at all the same.
+        while !replays.is_empty() {
+            let (stops, look_due) = (self.is_stopped(), self.look_due);
+            tokio::select! {
+                biased;
+                _ = replays.next() => {}
+                () = told(&mut stopped), if !stops => {}
+                () = rt::sleep_until(look_due), if !stops => self.chores_or_stop().await,
+            }
+            shared.tell();
+        }
         shared.with(|line| line.turn_over());
         drop(keeper);
         let me = standing.borrow().known_as();
         if let Some(me) = me {
-            // If this is lost, the end of the lease does it.
-            drop(journal.leave(me).await);
+            // If this is lost, or never answered, the end of the lease does it.
+            tokio::select! {
+                biased;
+                _ = journal.leave(me) => {}
+                () = rt::sleep(lease.get()) => {}
+            }
         }
         self.look_due = Tick::ZERO;
     }
@@ -301,6 +340,7 @@ where
                         me,
                         token,
                         standing: standing.clone(),
+                        stopped: self.stopped.clone(),
                     };
                     replays.push((self.start)(
                         Arc::clone(&shared),
@@ -328,8 +368,8 @@ where
                         None => self.hinted(),
                     }
                 }
-                // Its sender lives as long as the keeper.
-                _ = standing.changed() => {}
+                // Its sender lives as long as the keeper. One that has panicked keeps no lease: the session is over.
+                stands = standing.changed() => if stands.is_err() { return },
                 () = rt::sleep_until(wake) => {}
             }
             shared.tell();
@@ -358,7 +398,8 @@ async fn take_up(shared: &Shared, me: InstanceId) -> Result<(), JournalError> {
     }
 }
 
-async fn told(stopped: &mut watch::Receiver<bool>) {
+/// Comes back when the drain is to stop.
+pub(super) async fn told(stopped: &mut watch::Receiver<bool>) {
     drop(stopped.wait_for(|stopped| *stopped).await);
 }
 

@@ -13,6 +13,7 @@ use super::lane::{EntryId, Lane};
 use super::machine::Line;
 use super::store::{Store, cut, line_of};
 use super::verdict::Poison;
+use super::words::Full;
 use crate::error::{LayerKind, Reason, Rejected};
 use crate::journal::{InstanceId, Journal, JournalError};
 use crate::num::Period;
@@ -191,7 +192,7 @@ impl Queue {
     /// Writes an entry down. Once this returns it survives whatever the store does.
     ///
     /// A key that is known, with the same request, is the same entry: nothing is written, and the receipt says how far it
-    /// has come.
+    /// has come, also where there is no room for another.
     ///
     /// # Errors
     ///
@@ -206,14 +207,20 @@ impl Queue {
     pub async fn enqueue(&self, draft: Draft) -> Result<Receipt, QueueError> {
         let shared = &self.0;
         let bytes = draft.bytes();
-        shared.with(|line| line.reserve(bytes))?;
+        let key = draft.key.as_str().to_owned();
+        if let Err(full) = shared.with(|line| line.reserve(bytes)) {
+            // Whoever lost its receipt is not told that there is no room for what is there.
+            let known = match full {
+                Full::Entry => None,
+                Full::Entries | Full::Bytes => shared.store.known(&draft).await?,
+            };
+            return known.map_or_else(|| Err(full.into()), |known| known.receipt(key));
+        }
         let mut room = Room {
             shared,
             bytes: Some(bytes),
         };
-        let key = draft.key.as_str().to_owned();
         let begun = shared.store.begin(draft).await;
-        let receipt = |entry, stage| Receipt { entry, key, stage };
         match begun {
             Ok(Ok(found)) => {
                 let id = found.id;
@@ -221,17 +228,15 @@ impl Queue {
                 shared.told.queued();
                 shared.tell();
                 shared.wake.notify_one();
-                Ok(receipt(id, Stage::Waiting))
+                let (entry, stage) = (id, Stage::Waiting);
+                Ok(Receipt { entry, key, stage })
             }
             Ok(Err(known)) => {
-                room.settle(|line, bytes| match known.found {
-                    Some(found) => line.queued(bytes, found),
+                room.settle(|line, bytes| match &known.found {
+                    Some(found) => line.queued(bytes, found.clone()),
                     None => line.released(bytes),
                 });
-                match known.stage {
-                    Stage::Dropped => Err(QueueError::Dropped(known.id)),
-                    stage => Ok(receipt(known.id, stage)),
-                }
+                known.receipt(key)
             }
             // It may be written all the same, and is counted until a look says so.
             Err(QueueError::Store(error)) if error.is_transient() => Err(error.into()),

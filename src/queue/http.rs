@@ -53,7 +53,13 @@ type LaneOf = dyn Fn(&RequestHead<'_>) -> Lane + Send + Sync;
 ///
 /// An entry is the method, the path and query, those headers that are [kept](Self::header), and the body. Nothing else is:
 /// **no credentials**, so whoever replays is trusted by the callee itself, or stands behind where callers are
-/// authenticated; no extensions, so what handlers take from them has to be found again from what is kept.
+/// authenticated; no extensions, so what handlers take from them has to be found again from what is kept. **Whatever tells
+/// the callee whose the request is must be kept**, as the header of a tenant is in the example: without it a replay is booked
+/// under nobody. The path and query are in the store as they are, so a secret in a query is one there.
+///
+/// Keys are each tenant's own, and the tenant is that of the [lane](Self::lane). By default there is none, and all callers
+/// share one space of keys: where callers do not trust each other take the tenant from who was authenticated (an extension,
+/// or a header that a proxy sets and no caller can), or one of them can learn that a key was used, and take it first.
 ///
 /// A replayed request has the caller's `idempotency-key` and an `x-fencing-token`, the turn's [token](Entry::token). Its
 /// address is the path and query alone: a client puts the callee's host in front of it.
@@ -62,25 +68,29 @@ type LaneOf = dyn Fn(&RequestHead<'_>) -> Lane + Send + Sync;
 /// |---|---|
 /// | 2xx | applied |
 /// | 429, 503, 502, none | later, and not counted against the entry |
+/// | 401, 407, 425 | the same: it is this program, or the moment, that is refused |
 /// | 408, 504, other 5xx except 501 and 505 | later |
-/// | 401, 407, 412, 423, 425 | later: it is this program, its turn or the moment that is refused |
+/// | 409, 412, 423 | later: the first request under the key may be under way still, the turn may be another's |
 /// | every other | poison |
 ///
 /// A caller whose request is queued gets 202 and `{"status":"queued","entry":17}`, with its key in `idempotency-key`; the
 /// status of a known key may be `poisoned` or `applied` as well. 400 says that the key or the body is none, 410 that an
 /// operator has dropped the entry, 413 that the request is too long, 422 that the key is that of another request. A second
-/// request is the same as the first by method, path and query, content type and body.
+/// request is the same as the first by lane, method, path and query, the headers that are kept, and body.
 ///
 /// # Example
 ///
 /// ```
 /// use axum::body::Body;
+/// use http::HeaderName;
 /// use mainstay::queue::{HttpCodec, Lane};
 ///
-/// // One lane for each account, whatever else the path says; tenants by a header that a proxy sets.
-/// let codec = HttpCodec::<Body>::new().lane(|head| {
+/// // One lane for each account, whatever else the path says; tenants by a header that a proxy sets, and that is kept so that
+/// // a replay has it too.
+/// const TENANT: HeaderName = HeaderName::from_static("x-tenant");
+/// let codec = HttpCodec::<Body>::new().header(&TENANT).lane(|head| {
 ///     let account = head.uri.path().split('/').nth(2).unwrap_or_default();
-///     let tenant = head.headers.get("x-tenant").and_then(|tenant| tenant.to_str().ok());
+///     let tenant = head.headers.get(TENANT).and_then(|tenant| tenant.to_str().ok());
 ///     Lane::new(account).tenant(tenant.unwrap_or_default())
 /// });
 /// # let _ = codec;
@@ -94,7 +104,10 @@ pub struct HttpCodec<B> {
 }
 
 impl<B> HttpCodec<B> {
-    /// A lane for each path; a body of 256 KiB at most; requests without a key are refused.
+    /// A lane for each path, in no tenant; a body of 256 KiB at most; requests without a key are refused.
+    ///
+    /// In no tenant all callers share one space of keys. Where there are several, [`lane`](Self::lane) has to give the
+    /// tenant of the authenticated caller.
     #[must_use]
     pub fn new() -> Self {
         let kept = [
@@ -114,7 +127,8 @@ impl<B> HttpCodec<B> {
         }
     }
 
-    /// Whose order is kept, and which tenant's the entry is. Defaults to the path, in no tenant.
+    /// Whose order is kept, and which tenant's the entry and its key are. Defaults to the path, in no tenant. The tenant must
+    /// be the authenticated caller's; what the callee knows it by must be [kept](Self::header).
     #[must_use]
     pub fn lane(mut self, lane: impl Fn(&RequestHead<'_>) -> Lane + Send + Sync + 'static) -> Self {
         self.lane = Arc::new(lane);
@@ -123,7 +137,8 @@ impl<B> HttpCodec<B> {
 
     /// Keeps this header too. Defaults to the type, encoding and language of the content, and to what the write depends on:
     /// `if-match`, `if-none-match`, `if-unmodified-since`. What is kept stands in the store in plain text, unless the queue
-    /// seals: think before credentials are.
+    /// seals: think before credentials are. And it is compared: under one key another value is another request, so keep
+    /// nothing that a client changes from one attempt to the next.
     #[must_use]
     pub fn header(mut self, name: &HeaderName) -> Self {
         self.kept.insert(name.as_str().into());
@@ -162,23 +177,27 @@ impl<B> HttpCodec<B> {
             None => return Err(QueueError::NoKey),
         };
         let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
-        let kept = head
-            .headers
-            .iter()
-            .filter(|(name, _)| self.kept.contains(name.as_str()));
-        let kept =
-            kept.map(|(name, value)| (name.as_str().to_owned(), Letters::of(value.as_bytes())));
+        let kept = head.headers.iter();
+        let mut kept: Vec<(&str, &[u8])> = kept
+            .filter(|(name, _)| self.kept.contains(name.as_str()))
+            .map(|(name, value)| (name.as_str(), value.as_bytes()))
+            .collect();
+        // Their order says nothing, but that of the values of one does.
+        kept.sort_by_key(|(name, _)| *name);
+        let letters = |(name, value): &(&str, &[u8])| ((*name).to_owned(), Letters::of(value));
         let written = Written {
             method: head.method.as_str().to_owned(),
             path: path.to_owned(),
-            headers: kept.collect(),
+            headers: kept.iter().map(letters).collect(),
             body: Letters::of(body),
         };
         // Text throughout.
         let payload = serde_json::to_vec(&written).map_err(|_| QueueError::BrokenOff)?;
-        let kind = head.headers.get(CONTENT_TYPE);
-        let kind = kind.map_or(&[][..], HeaderValue::as_bytes);
-        let same = [head.method.as_str().as_bytes(), path.as_bytes(), kind, body];
+        let same = [head.method.as_str().as_bytes(), path.as_bytes(), body];
+        let kept = kept
+            .iter()
+            .flat_map(|(name, value)| [name.as_bytes(), value]);
+        let same = same.into_iter().chain(kept);
         Ok(Draft::new(key, lane, payload)?.same_by(same))
     }
 }
@@ -365,7 +384,8 @@ where
         }
         match status.as_u16() {
             200..=299 => Verdict::Applied,
-            401 | 407 | 412 | 423 | 425 => Verdict::FAILED,
+            401 | 407 | 425 => Verdict::AWAY,
+            409 | 412 | 423 => Verdict::FAILED,
             _ => Verdict::Refused,
         }
     }
@@ -388,17 +408,17 @@ mod tests {
         for status in [200, 201, 202, 204] {
             assert_eq!(judge(status), Verdict::Applied, "{status}");
         }
-        for status in [429, 503, 502] {
+        for status in [429, 503, 502, 401, 407, 425] {
             let away = Verdict::Later {
                 counts: false,
                 after: None,
             };
             assert_eq!(judge(status), away, "{status}");
         }
-        for status in [408, 504, 500, 507, 401, 407, 412, 423, 425] {
+        for status in [408, 504, 500, 507, 409, 412, 423] {
             assert_eq!(judge(status), Verdict::FAILED, "{status}");
         }
-        for status in [302, 304, 400, 403, 404, 405, 409, 410, 413, 422, 501, 505] {
+        for status in [302, 304, 400, 403, 404, 405, 410, 413, 422, 501, 505] {
             assert_eq!(judge(status), Verdict::Refused, "{status}");
         }
     }

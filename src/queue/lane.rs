@@ -10,10 +10,11 @@ const LONGEST: usize = 200;
 const KEPT: usize = 160;
 
 /// What entries are kept in order for: an account, an invoice, a path. Of one lane entries are replayed one at a time, in
-/// the order in which they were acknowledged; a poisoned one stops its lane and no other.
+/// the order in which they were acknowledged one after another; a poisoned one stops its lane and no other.
 ///
 /// A name that is longer than 200 bytes, or has control characters, is shortened to its beginning and a checksum. Should
-/// two of those meet, their entries wait for each other, which is late and never wrong.
+/// two of those meet, their entries wait for each other, which is late and never wrong. For a [tenant](Self::tenant), whose
+/// own the keys are, it would be: an entry of one that does not fit is refused.
 ///
 /// # Example
 ///
@@ -29,6 +30,8 @@ const KEPT: usize = 160;
 pub struct Lane {
     tenant: Arc<str>,
     name: Arc<str>,
+    /// Whether the tenant is called so, and was not shortened to it.
+    is_whole: bool,
 }
 
 impl Lane {
@@ -38,14 +41,23 @@ impl Lane {
         Self {
             tenant: "".into(),
             name: fitting(name.as_ref()),
+            is_whole: true,
         }
     }
 
-    /// The lane of that name of this tenant. Idempotency keys, too, are each tenant's own. Shortened as a name is.
+    /// The lane of that name of this tenant. Idempotency keys, too, are each tenant's own. Of a tenant whose name is longer
+    /// than 200 bytes or has control characters no entry is taken, since two of them could be shortened to the same.
     #[must_use]
     pub fn tenant(mut self, tenant: impl AsRef<str>) -> Self {
+        self.is_whole = fits(tenant.as_ref());
         self.tenant = fitting(tenant.as_ref());
         self
+    }
+
+    /// Whether the name of the tenant is the one that was given.
+    #[cfg(feature = "saga")]
+    pub(super) const fn is_whole(&self) -> bool {
+        self.is_whole
     }
 
     /// The tenant; empty where there is only one.
@@ -68,8 +80,12 @@ impl fmt::Debug for Lane {
     }
 }
 
+fn fits(name: &str) -> bool {
+    name.len() <= LONGEST && !name.chars().any(char::is_control)
+}
+
 fn fitting(name: &str) -> Arc<str> {
-    if name.len() <= LONGEST && !name.chars().any(char::is_control) {
+    if fits(name) {
         return name.into();
     }
     let mut kept = String::with_capacity(LONGEST);

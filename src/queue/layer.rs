@@ -33,6 +33,9 @@ const RETRY_AFTER: Period = Period::secs(30);
 /// is refused, so that it may pass what waits. Without an idempotency key a write that would have to be queued is refused as
 /// degraded; so it is when the store fails.
 ///
+/// Keys are told apart by the tenant of the lane that the codec gives: where callers do not trust each other it has to be the
+/// authenticated caller's, and so this layer stands behind the one that authenticates. By default all share one space of keys.
+///
 /// - `A` says what a request does: [`access`](Self::access). Defaults to a write.
 /// - `R` says how a refusal leaves: [`refuse_with`](Self::refuse_with).
 ///

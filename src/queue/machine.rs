@@ -3,20 +3,23 @@
 //! # Rules
 //!
 //! 1. What waits, what is poisoned and what is being written down is counted, in entries and in bytes. Nothing is taken
-//!    that would be more than either bound, nor what alone is longer than an entry may be.
+//!    that would be more than either bound, nor what alone is longer than an entry, or than all that waits, may be.
 //! 2. What is being written down is counted until that is decided. Where nobody will hear the answer it is counted until a
 //!    look at the store that began later is over. What is found in the store before its answer is heard counts twice until
 //!    then: too much is never taken, and room may be there a moment later.
 //! 3. A new write of a lane that has an entry, of whatever state, goes behind it: it may not pass.
 //! 4. Of each lane the oldest entry is replayed, and none other is while that is under way or waits.
-//! 5. Only what this instance owns is replayed, at most so many at once, and of what is due the oldest first.
+//! 5. Only what this instance owns is replayed, at most so many at once, and of what is due that which has been due for
+//!    longest, then the oldest. The first of a lane is due when it becomes the first: lanes whose first is fresh do not
+//!    keep one waiting whose first has failed and is due again.
 //! 6. An applied entry is gone when that is recorded; then the next of its lane may go.
 //! 7. An entry that is to come later stays the first of its lane, and waits as the backoff says, and as the callee asks for
 //!    up to an hour. What counts against it does so up to the attempts that it has; then it is poison.
 //! 8. A poisoned entry stays the first of its lane, and nothing of its lane goes, until it is retried or dropped. Retried
-//!    it begins anew, and has to be owned again.
+//!    it begins anew, and has to be owned again. One that is damaged in the store is poison here and not there: what a look
+//!    says of it changes nothing before it is owned anew.
 //! 9. A look at the store replaces what is known, but for what has changed here since the look began, and for what is under
-//!    way.
+//!    way. Of an entry that it tells twice its last word counts.
 //! 10. When the turn is over nothing is owned. What is under way ends as it ends, and its lane waits for it.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -51,7 +54,10 @@ struct Item {
     failures: u32,
     delays: u32,
     delay: Duration,
+    /// Zero: when it becomes the first of its lane.
     due: Tick,
+    /// It is poison here, and the store cannot say so.
+    damaged: bool,
     /// The look that was the last to begin when it changed here.
     touched: u64,
 }
@@ -118,6 +124,8 @@ pub struct Line {
     poisoned: usize,
     under_way: u32,
     bytes: u64,
+    /// The latest time that was told.
+    now: Tick,
     reserved: Sum,
     /// Written down or not, nobody knows: since the last look began, and before it.
     lost: Sum,
@@ -145,6 +153,7 @@ impl Line {
             poisoned: 0,
             under_way: 0,
             bytes: 0,
+            now: Tick::ZERO,
             reserved: NONE,
             lost: NONE,
             lost_before: NONE,
@@ -166,13 +175,14 @@ impl Line {
     ///
     /// Which bound there is no room in.
     pub fn reserve(&mut self, bytes: u64) -> Result<(), Full> {
-        if bytes > u64::from(self.config.most_entry_bytes()) {
+        let most = self.config.most_bytes();
+        if bytes > u64::from(self.config.most_entry_bytes()).min(most) {
             return Err(Full::Entry);
         }
         if self.depth() >= u64::from(self.config.most_entries().get()) {
             return Err(Full::Entries);
         }
-        if self.bytes().saturating_add(bytes) > self.config.most_bytes() {
+        if self.bytes().saturating_add(bytes) > most {
             return Err(Full::Bytes);
         }
         self.reserved.add(bytes);
@@ -265,14 +275,9 @@ impl Line {
         self.lanes.len() > self.stopped
     }
 
-    /// Whether an entry that may be lost is counted, which only a look can clear up.
-    #[must_use]
-    pub const fn has_lost(&self) -> bool {
-        self.lost.entries > 0 || self.lost_before.entries > 0
-    }
-
     /// What is to be replayed now; it is under way until it is settled (rules 4, 5).
     pub fn next(&mut self, now: Tick) -> Option<EntryId> {
+        self.now = self.now.max(now);
         if self.under_way >= self.config.replays().get() {
             return None;
         }
@@ -307,6 +312,7 @@ impl Line {
         rng: &mut Rng,
         now: Tick,
     ) -> Option<Ruling> {
+        self.now = self.now.max(now);
         let most = self.config.most_attempts().get();
         let backoff = *self.config.delays();
         let item = self.items.get(&id)?;
@@ -347,6 +353,15 @@ impl Line {
         self.change(id, |item| {
             item.is = Is::Poisoned;
             item.owned = false;
+        });
+    }
+
+    /// Its record is damaged, and nothing can be added to it: poison that the store does not know of (rule 8).
+    pub fn damaged(&mut self, id: EntryId) {
+        self.change(id, |item| {
+            item.is = Is::Poisoned;
+            item.owned = false;
+            item.damaged = true;
         });
     }
 
@@ -413,10 +428,11 @@ impl Line {
         }
         self.looking = false;
         self.lost_before = Sum::default();
-        let mut seen = BTreeSet::new();
-        for found in found {
-            seen.insert(found.id);
-            if !self.gone.contains_key(&found.id) {
+        let found = found.into_iter().map(|found| (found.id, found));
+        let found: BTreeMap<EntryId, Found> = found.collect();
+        let seen: BTreeSet<EntryId> = found.keys().copied().collect();
+        for (id, found) in found {
+            if !self.gone.contains_key(&id) {
                 self.merge(found, look);
             }
         }
@@ -440,7 +456,11 @@ impl Line {
             return;
         }
         let is = Is::of(found.waits);
+        if item.damaged && is == Is::Waiting {
+            return;
+        }
         self.change(found.id, |item| {
+            item.damaged = false;
             if item.is == Is::Poisoned && is == Is::Waiting {
                 item.anew();
             }
@@ -469,6 +489,7 @@ impl Line {
             delays: 0,
             delay: Duration::ZERO,
             due: Tick::ZERO,
+            damaged: false,
             touched: self.look,
         };
         self.items.insert(id, item);
@@ -547,12 +568,19 @@ impl Line {
 
     /// After it has changed (rule 4).
     fn rank(&mut self, lane: &Lane) {
-        if let Some((id, item, busy)) = self.first(lane) {
-            let (due, is, owned) = (item.due, item.is, item.owned);
-            self.stopped += usize::from(is == Is::Poisoned);
-            if is == Is::Waiting && owned && !busy {
-                self.ready.insert((due, id));
+        let Some((id, item, busy)) = self.first(lane) else {
+            return;
+        };
+        let (mut due, is, owned) = (item.due, item.is, item.owned);
+        self.stopped += usize::from(is == Is::Poisoned);
+        if is == Is::Waiting && owned && !busy {
+            if due == Tick::ZERO {
+                due = self.now;
+                if let Some(item) = self.items.get_mut(&id) {
+                    item.due = due;
+                }
             }
+            self.ready.insert((due, id));
         }
     }
 }
@@ -573,6 +601,7 @@ impl Item {
         self.delays = 0;
         self.delay = Duration::ZERO;
         self.due = Tick::ZERO;
+        self.damaged = false;
     }
 }
 

@@ -23,6 +23,10 @@
 //!
 //! # What is promised
 //!
+//! All of it is promised of one journal: the replicas of a service share one, and each opens the queue in it. A SQLite file is
+//! for one process at a time, and has to outlive it: on a volume, not in a container. What lies in two journals has no order,
+//! and their fencing tokens have nothing to do with each other: a callee that fences needs one scope for each.
+//!
 //! - **Durable.** A receipt is given after the store has synced the entry, and not before.
 //! - **Never lost.** An entry goes only when the callee has taken it, or when an operator drops it, by name and with a
 //!   reason that stay in its record.
@@ -30,14 +34,17 @@
 //!   *replayed* at least once: a process that dies between the callee's answer and its record leaves an entry that is
 //!   replayed again, under the same key and a higher fencing token. So it is *applied* exactly once by a callee that knows
 //!   keys, as one with an [`effect_guard`](crate::effect_guard) does, and at least once by any other.
-//! - **In order.** Of one [`Lane`] entries are replayed one at a time, in the order in which they were acknowledged, and the
-//!   next is not begun before it is recorded how the one before it ended. Between lanes there is no order.
+//! - **In order.** Of one [`Lane`] entries are replayed one at a time, and the next is not begun before it is recorded how the
+//!   one before it ended. Of two of which one was acknowledged before the other was sent, that one is first; two that were
+//!   sent at once come in an order that the store chooses. Between lanes there is no order, but none is kept waiting by
+//!   those that come later.
 //! - **Not overtaken.** While an entry of its lane waits, of whatever state, a new write of the lane goes behind it, also
 //!   when the gate is open. Exact within an instance. What another instance has queued is known after
 //!   [`QueueConfig::look`] at most (with PostgreSQL mostly within milliseconds) while the store answers; a write that is
 //!   sent to another instance sooner than that after a receipt may pass it.
 //! - **Bounded**, in entries and in bytes, exactly within an instance; several together can exceed a bound by what they
-//!   queue within one look. What is over is remembered beside the bound, for [`QueueConfig::keep`].
+//!   queue within one look. A write whose answer from the store is lost is counted until a look that began later is over;
+//!   one that becomes durable later still, as of a connection that hung, comes on top of the bound. What is over is remembered beside the bound, for [`QueueConfig::keep`].
 //!
 //! # Whenever it dies
 //!
@@ -70,6 +77,10 @@
 //! A poisoned entry is an event (`queued entry waits for an operator`), a gauge, and a row of `Queue::poisoned`.
 //! `Queue::retry` has it tried again, `Queue::discard` gives it up. In the store, entries are the logs of kind
 //! `queue/<name>`; what they say is the caller's payload, in plain text unless the queue is sealed.
+//!
+//! One whose record is *damaged* in the store is an incident with the same event and gauge, and no row of `Queue::poisoned`,
+//! since nothing can be added to it, and nothing decided. It stops its lane until somebody has mended the store, or has taken
+//! its log out; it is tried again with each turn to replay.
 //!
 //! # Example: postings while the primary is down
 //!

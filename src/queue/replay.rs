@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tower::Service;
 
 use super::codec::{Codec, Entry};
+use super::drain::told;
 use super::error::QueueError;
 use super::fact::{Fact, Life, Stage};
 use super::handle::Shared;
@@ -18,6 +19,7 @@ use super::verdict::{Poison, Verdict};
 use super::words::Ruling;
 use crate::degrade::Gate;
 use crate::journal::{Head, InstanceId, JournalError};
+use crate::num::Period;
 use crate::rt;
 use crate::saga::lease::{May, Standing};
 use crate::saga::seal::SealError;
@@ -25,17 +27,23 @@ use crate::saga::seal::SealError;
 /// A record that the store failed to take is brought again after this.
 const AGAIN: Duration = Duration::from_millis(200);
 
+/// So often in a lease a record that is brought again asks whether the lease is in doubt.
+const LOOKS: u32 = 15;
+
 /// Under whose turn an entry is replayed.
 #[derive(Clone)]
 pub(super) struct Turn {
     pub(super) me: InstanceId,
     pub(super) token: u64,
     pub(super) standing: watch::Receiver<Standing>,
+    /// Whether the drain is to stop.
+    pub(super) stopped: watch::Receiver<bool>,
 }
 
 impl Turn {
     /// Whether a replay may begin. Waits while only the journal knows.
     async fn may_begin(&mut self) -> bool {
+        let mut stopped = self.stopped.clone();
         loop {
             let stands = *self.standing.borrow_and_update();
             match stands.may_begin(Some(self.me), rt::now()) {
@@ -43,9 +51,47 @@ impl Turn {
                 May::Never => return false,
                 May::Wait => {}
             }
-            if self.standing.changed().await.is_err() {
-                return false;
+            tokio::select! {
+                biased;
+                () = told(&mut stopped) => return false,
+                changed = self.standing.changed() => if changed.is_err() { return false },
             }
+        }
+    }
+
+    /// What comes before the call, unless the drain is to stop first.
+    async fn unless_stopped<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        let mut stopped = self.stopped.clone();
+        tokio::select! {
+            biased;
+            () = told(&mut stopped) => None,
+            answer = work => Some(answer),
+        }
+    }
+
+    /// Comes back when what ended need not be brought to the store any longer: a lease after the drain was to stop, or
+    /// after this instance was in doubt. Somebody else's turn has come by then.
+    async fn given_up(&self, lease: Period) {
+        let mut stopped = self.stopped.clone();
+        let stops = async {
+            told(&mut stopped).await;
+            rt::sleep(lease.get()).await;
+        };
+        let silent = async {
+            let mut since = None;
+            loop {
+                let now = rt::now();
+                let in_doubt = self.standing.borrow().instance(now).is_none();
+                since = in_doubt.then(|| since.unwrap_or(now));
+                if since.is_some_and(|since| now.since(since) >= lease.get()) {
+                    return;
+                }
+                rt::sleep(lease.get() / LOOKS).await;
+            }
+        };
+        tokio::select! {
+            () = stops => {}
+            () = silent => {}
         }
     }
 
@@ -80,6 +126,13 @@ impl Held {
         let replay = shared.with(|line| line.replay(id));
         Self { shared, id, replay }
     }
+
+    /// It cannot be called, and that is nothing against it.
+    pub(super) fn not_now(self) {
+        let (id, away) = (self.id, Verdict::AWAY);
+        self.shared
+            .with_chance(|line, rng| line.settle(id, away, rng, rt::now()));
+    }
 }
 
 impl Drop for Held {
@@ -113,8 +166,8 @@ where
         Came::Over => shared.with(|line| line.gone(id)),
         Came::Lost => shared.with(|line| line.disowned(id)),
         Came::Damaged => {
-            // Not durable, and so an incident again with each start, until somebody mends the store.
-            shared.with(|line| line.poisoned(id));
+            // Not durable, and so an incident again with each turn, until somebody mends the store.
+            shared.with(|line| line.damaged(id));
             shared.told.poisoned(id, Poison::Unreadable);
         }
     }
@@ -132,11 +185,12 @@ where
     C: Codec<Req, S::Response, S::Error>,
     S: Service<Req>,
 {
-    let log = match shared.store.load(id).await {
-        Ok(log) => log,
-        Err(QueueError::Missing(_)) => return Came::Over,
-        Err(QueueError::Store(JournalError::Damaged { .. })) => return Came::Damaged,
-        Err(_) => return Came::To(Verdict::AWAY, None),
+    let log = match turn.unless_stopped(shared.store.load(id)).await {
+        Some(Ok(log)) => log,
+        None => return Came::Lost,
+        Some(Err(QueueError::Missing(_))) => return Came::Over,
+        Some(Err(QueueError::Store(JournalError::Damaged { .. }))) => return Came::Damaged,
+        Some(Err(_)) => return Came::To(Verdict::AWAY, None),
     };
     if log.head.owner != Some(turn.me) {
         return Came::Lost;
@@ -148,10 +202,12 @@ where
         return Came::Lost;
     }
     let head = log.head;
-    let payload = match shared.store.open(&head, &life).await {
-        Ok(payload) => payload,
-        Err(SealError::Unavailable(_)) => return Came::To(Verdict::AWAY, None),
-        Err(SealError::Gone | SealError::Refused(_)) => return Came::Unreadable(head),
+    let opened = turn.unless_stopped(shared.store.open(&head, &life)).await;
+    let payload = match opened {
+        Some(Ok(payload)) => payload,
+        None => return Came::Lost,
+        Some(Err(SealError::Unavailable(_))) => return Came::To(Verdict::AWAY, None),
+        Some(Err(SealError::Gone | SealError::Refused(_))) => return Came::Unreadable(head),
     };
     let entry = Entry {
         id,
@@ -185,14 +241,16 @@ where
         verdict = call => verdict.unwrap_or(Verdict::FAILED),
         () = rt::sleep(shared.config.longest_replay().get()) => Verdict::FAILED,
     };
-    // What fails while the level does not allow it says nothing about the entry.
-    match verdict {
+    // What fails, or is refused, while the level does not allow it says nothing about the entry.
+    let verdict = match verdict {
         Verdict::Later { after, .. } if !gate.kind().writes() => {
             let counts = false;
-            Came::To(Verdict::Later { counts, after }, Some(head))
+            Verdict::Later { counts, after }
         }
-        verdict => Came::To(verdict, Some(head)),
-    }
+        Verdict::Refused if !gate.kind().writes() => Verdict::AWAY,
+        verdict => verdict,
+    };
+    Came::To(verdict, Some(head))
 }
 
 /// Records how it ended: applied, or poison.
@@ -202,16 +260,26 @@ async fn settle(shared: &Shared, turn: &Turn, id: EntryId, head: &Head, poison: 
         None => Fact::Applied { token, replay },
         Some(why) => Fact::Poisoned { why, token, replay },
     };
-    loop {
-        match shared.store.record(head, &fact).await {
-            Ok(()) => break,
-            // The same record again is the same record.
-            Err(QueueError::Store(error)) if error.is_transient() && !turn.is_over() => {
-                rt::sleep(AGAIN).await;
+    let bring = async {
+        loop {
+            match shared.store.record(head, &fact).await {
+                Ok(()) => return true,
+                // The same record again is the same record.
+                Err(QueueError::Store(error)) if error.is_transient() && !turn.is_over() => {
+                    rt::sleep(AGAIN).await;
+                }
+                Err(_) => return false,
             }
-            // Somebody else has it, or will: it is replayed again under its key.
-            Err(_) => return shared.with(|line| line.disowned(id)),
         }
+    };
+    let recorded = tokio::select! {
+        biased;
+        recorded = bring => recorded,
+        () = turn.given_up(shared.config.leased_for()) => false,
+    };
+    if !recorded {
+        // Somebody else has it, or will: it is replayed again under its key.
+        return shared.with(|line| line.disowned(id));
     }
     match poison {
         None => {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::codec::Draft;
+use super::codec::{Draft, Receipt};
 use super::error::QueueError;
 use super::fact::{Body, FORMAT, Fact, Life, Stage, headline, read_headline};
 use super::lane::{EntryId, Lane};
@@ -37,6 +37,28 @@ pub(super) struct Known {
     pub(super) stage: Stage,
     /// As a line counts it, where it is not over.
     pub(super) found: Option<Found>,
+}
+
+impl Known {
+    fn of(head: &Head) -> Self {
+        Self {
+            id: head.id.into(),
+            stage: stage_of(head),
+            found: (head.status != Status::Ended).then(|| found(head, None)),
+        }
+    }
+
+    /// What its caller is told.
+    pub(super) fn receipt(&self, key: String) -> Result<Receipt, QueueError> {
+        match self.stage {
+            Stage::Dropped => Err(QueueError::Dropped(self.id)),
+            stage => Ok(Receipt {
+                entry: self.id,
+                key,
+                stage,
+            }),
+        }
+    }
 }
 
 impl Store {
@@ -101,13 +123,10 @@ impl Store {
         match self.journal.begin(begin).await? {
             Begun::Created(head) => Ok(Ok(found(&head, None))),
             Begun::Existing(head) => {
-                let id = EntryId::from(head.id);
-                if head.digest != digest && !self.is_of(&head, &draft).await? {
-                    return Err(QueueError::OtherRequest(id));
+                if head.digest == digest {
+                    return Ok(Err(Known::of(&head)));
                 }
-                let stage = stage_of(&head);
-                let found = (head.status != Status::Ended).then(|| found(&head, None));
-                Ok(Err(Known { id, stage, found }))
+                self.known_as(&head, &draft).await.map(Err)
             }
         }
     }
@@ -116,6 +135,28 @@ impl Store {
     async fn is_of(&self, head: &Head, draft: &Draft) -> Result<bool, QueueError> {
         let seal = self.seal_of(&head.labels).await?;
         Ok(head.digest == digest(seal.as_deref(), draft))
+    }
+
+    /// The entry that has the key of this request, if there is one; whether it is this request is compared.
+    pub(super) async fn known(&self, draft: &Draft) -> Result<Option<Known>, QueueError> {
+        for status in [Status::Running, Status::Held, Status::Ended] {
+            let listing = Listing::new(status, 1)
+                .kind(Arc::clone(&self.kind))
+                .tenant(draft.lane.tenant_name())
+                .key(draft.key.as_str());
+            if let Some(head) = self.journal.list(listing).await?.first() {
+                return self.known_as(head, draft).await.map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    async fn known_as(&self, head: &Head, draft: &Draft) -> Result<Known, QueueError> {
+        let id = EntryId::from(head.id);
+        if !self.is_of(head, draft).await? {
+            return Err(QueueError::OtherRequest(id));
+        }
+        Ok(Known::of(head))
     }
 
     async fn seal_of(&self, labels: &Labels) -> Result<Option<Arc<dyn Seal>>, QueueError> {
@@ -149,10 +190,12 @@ impl Store {
         }
     }
 
-    /// All entries that are not over. Poisoned ones first: one that is retried meanwhile is found twice, and never missed.
+    /// All entries that are not over, in the order in which they were read: of one that is told twice the last word counts.
+    /// Poisoned ones are read first and last: one that is retried meanwhile, or becomes poison, is found twice. Missed is
+    /// only one that is both within one look, both by another instance; the next look finds it.
     pub(super) async fn all(&self, me: Option<InstanceId>) -> Result<Vec<Found>, JournalError> {
         let mut all = Vec::new();
-        for status in [Status::Held, Status::Running] {
+        for status in [Status::Held, Status::Running, Status::Held] {
             self.list(status, None, &mut all, me).await?;
         }
         Ok(all)
@@ -208,7 +251,12 @@ impl Store {
         let labels = Arc::new(Labels::default());
         let turn = Arc::clone(&self.turn);
         let begin = Begin::new(labels, turn, "turn", "", FORMAT, "{}", rt::wall());
-        self.journal.begin(begin.version(VERSION)).await?;
+        let begun = self.journal.begin(begin.version(VERSION)).await?;
+        let (Begun::Created(head) | Begun::Existing(head)) = begun;
+        if head.owner == Some(me) {
+            // It was claimed, and the answer was lost: no claim hands it out again while this lease lasts.
+            return Ok(Some(head.place.epoch.get()));
+        }
         let claim = Claim::new(vec![(Arc::clone(&self.turn), VERSION)], 1).owner(me);
         let heads = self.journal.claim(claim).await?;
         Ok(heads.first().map(|head| head.place.epoch.get()))

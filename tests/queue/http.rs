@@ -100,6 +100,11 @@ async fn a_route_answers_as_the_table_says() {
             .status(),
         202
     );
+    // Another condition is another request.
+    let mut other = request("/accounts/8", "c", b"\xff\x00");
+    let version = http::HeaderValue::from_static("\"7\"");
+    other.headers_mut().insert("if-match", version);
+    assert_eq!(call(other).await.unwrap().status(), 422);
     // The same again, another one under the same key, one that is too long, a key that is none.
     let again = call(request("/accounts/8", "c", b"\xff\x00"))
         .await

@@ -1,14 +1,15 @@
 //! What is called, and what it is called through.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use mainstay::degrade::{Component, Degrade, Fact, Gate, Ladder, Level, Mode, Order, When};
 use mainstay::journal::memory::MemoryJournal;
 use mainstay::journal::{
-    Answer, Append, Beat, Begin, Begun, InstanceId, Join, Journal, JournalError, Pulse, pass_on,
+    Answer, Append, Beat, Begin, Begun, Claim, Head, InstanceId, Join, Journal, JournalError, Log,
+    LogId, Pulse, pass_on,
 };
 use mainstay::queue::{Captured, Codec, Draft, Entry, Lane, QueueError, Receipt, Verdict};
 use tower::{BoxError, Service};
@@ -279,6 +280,9 @@ pub(crate) struct Broken {
     no_beats: AtomicBool,
     deaf: AtomicBool,
     hangs: AtomicBool,
+    no_claims: AtomicBool,
+    damaged: AtomicU64,
+    loads: AtomicU64,
 }
 
 impl Broken {
@@ -288,6 +292,9 @@ impl Broken {
             no_beats: AtomicBool::new(false),
             deaf: AtomicBool::new(false),
             hangs: AtomicBool::new(false),
+            no_claims: AtomicBool::new(false),
+            damaged: AtomicU64::new(0),
+            loads: AtomicU64::new(0),
         }
     }
 
@@ -299,6 +306,21 @@ impl Broken {
     /// Writes, and then says that it failed.
     pub(crate) fn loses_answers(&self, loses: bool) {
         self.deaf.store(loses, Ordering::SeqCst);
+    }
+
+    /// Claims, and then says that it failed.
+    pub(crate) fn loses_claims(&self, loses: bool) {
+        self.no_claims.store(loses, Ordering::SeqCst);
+    }
+
+    /// This log does not read.
+    pub(crate) fn damage(&self, log: u64) {
+        self.damaged.store(log, Ordering::SeqCst);
+    }
+
+    /// How often the damaged log was asked for.
+    pub(crate) fn loads(&self) -> u64 {
+        self.loads.load(Ordering::SeqCst)
     }
 
     /// Begins nothing, and says nothing.
@@ -350,5 +372,23 @@ impl Journal for Broken {
         }
     }
 
-    pass_on!(inner: claim load list leave release post prune changed);
+    fn claim(&self, claim: Claim) -> Answer<'_, Vec<Head>> {
+        Box::pin(async move {
+            let claimed = self.inner.claim(claim).await;
+            match self.no_claims.load(Ordering::SeqCst) {
+                true => Err(failed()),
+                false => claimed,
+            }
+        })
+    }
+
+    fn load(&self, id: LogId) -> Answer<'_, Log> {
+        if id.get() == self.damaged.load(Ordering::SeqCst) {
+            self.loads.fetch_add(1, Ordering::SeqCst);
+            return Box::pin(async move { Err(JournalError::damaged(id, "a record is missing")) });
+        }
+        self.inner.load(id)
+    }
+
+    pass_on!(inner: list leave release post prune changed);
 }

@@ -53,6 +53,10 @@ fn rule_1_both_bounds_hold() {
     assert_eq!((line.depth(), line.bytes()), (3, 23));
     line.released(20);
     assert_eq!((line.depth(), line.bytes()), (2, 3));
+    // What never fits is not merely full.
+    let mut line = Line::new(config().bytes(25).entry_bytes(100));
+    assert_eq!(line.reserve(26), Err(Full::Entry));
+    assert_eq!(line.reserve(25), Ok(()));
 }
 
 #[test]
@@ -112,6 +116,32 @@ fn rule_5_only_what_is_owned_and_so_many_at_once() {
     assert_eq!(line.next(at(0)), None, "nobody owns the fourth");
     line.taken(found(4, "d"));
     assert_eq!(line.next(at(0)), Some(id(4)));
+}
+
+#[test]
+fn rule_5_fresh_lanes_do_not_starve_one_that_failed() {
+    let mut line = line(&["z"]);
+    assert_eq!(line.next(at(0)), Some(id(1)));
+    let ruling = settle(&mut line, 1, Verdict::FAILED, at(0));
+    assert_eq!(ruling, Some(Ruling::Wait(at(100))));
+    // Each time another two lanes are fresh, as many as are replayed at once.
+    let mut under_way: Vec<u64> = Vec::new();
+    for round in 1..=20 {
+        for number in [2 * round, 2 * round + 1] {
+            line.taken(found(number, &number.to_string()));
+        }
+        for number in under_way.drain(..) {
+            line.gone(id(number));
+        }
+        while let Some(next) = line.next(at(50 * round)) {
+            under_way.push(next.get());
+        }
+        if under_way.contains(&1) {
+            assert!(round <= 4, "{round}");
+            return;
+        }
+    }
+    panic!("it starves");
 }
 
 #[test]
@@ -188,7 +218,38 @@ fn rule_8_poison_stops_its_lane_until_it_is_retried_or_dropped() {
 }
 
 #[test]
-fn rule_9_a_look_replaces_what_has_not_changed_since() {
+fn rule_8_what_is_damaged_stays_so_until_it_is_owned_anew() {
+    let mut line = line(&["a"]);
+    assert_eq!(line.next(at(0)), Some(id(1)));
+    line.damaged(id(1));
+    for _ in 0..3 {
+        let look = line.look();
+        line.looked(look, [found(1, "a").owned(true)]);
+        assert_eq!((line.poison(), line.next(at(9_000))), (1, None));
+        assert!(!line.has_work());
+    }
+    line.turn_over();
+    line.taken(found(1, "a"));
+    assert_eq!((line.poison(), line.next(at(9_000))), (0, Some(id(1))));
+}
+
+#[test]
+fn rule_9_of_an_entry_that_is_told_twice_the_last_word_counts() {
+    let mut line = line(&["a", "b"]);
+    let look = line.look();
+    let poison = |number, name| found(number, name).waits(Waits::Operator);
+    // The first became poison between the listings; the second was retried.
+    line.looked(
+        look,
+        [poison(2, "b"), found(1, "a"), found(2, "b"), poison(1, "a")],
+    );
+    assert_eq!(line.poison(), 1);
+    line.gone(id(1));
+    assert_eq!(line.poison(), 0);
+}
+
+#[test]
+fn rule_9_a_a_look_replaces_what_has_not_changed_since() {
     let mut line = line(&["a", "b", "c", "d"]);
     assert_eq!(line.next(at(0)), Some(id(1)));
     let look = line.look();
