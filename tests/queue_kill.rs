@@ -458,7 +458,8 @@ fn killed_at_random_moments_nothing_is_lost_and_nothing_is_done_twice() {
         in_the_middle > kills / 4,
         "the kills did not hit entries that waited"
     );
-    assert!(queued > 0 && passed > 0);
+    // Whether a write finds its lane empty while the gate is open is a matter of the machine's load: said, and not asked.
+    assert!(queued > 0);
 }
 
 fn waiting(folder: &Path) -> u32 {
