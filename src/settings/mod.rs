@@ -524,7 +524,7 @@
 //! | `headroom` | factor | `1.2` | times the usual load that is kept ready |
 //! | `surge` | factor | `1.1` | times the present load that is kept ready |
 //! | `reserve` | share | `0.0` | for tenants with reserved capacity |
-//! | `drain` | period | `"2m"` | in what time a backlog is worked off |
+//! | `drain` | period | `"1m"` | in what time a backlog is worked off |
 //! | `band` | share | `0.2` | of a replica that must be idle beyond those that are taken away |
 //! | `hold` | period | `"10m"` | for how long fewer must have been enough |
 //! | `flap` | period | `"2h"` | how far apart two turns are |

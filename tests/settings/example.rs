@@ -177,7 +177,7 @@ fn llm() -> GpuConfig {
     GpuConfig::new(Replicas::between(4, 20), Amount::of(10), Period::secs(300))
         .headroom(Factor::percent(130))
         .reserve(percent(10))
-        .drain(Period::secs(60))
+        .drain(Period::secs(90))
         .hold(Period::secs(1_800))
         .stale(Period::secs(90))
 }

@@ -27,7 +27,7 @@
 //! | how much more than usual is kept ready? | [`headroom`](GpuConfig::headroom) | 1.2 times |
 //! | how much more than now? | [`surge`](GpuConfig::surge) | 1.1 times |
 //! | what is kept for tenants with reserved capacity? | [`reserve`](GpuConfig::reserve) | nothing |
-//! | in which time is a backlog worked off? | [`drain`](GpuConfig::drain) | 120 s |
+//! | in which time is a backlog worked off? | [`drain`](GpuConfig::drain) | 60 s |
 //! | how many more than a whole replica must be idle? | [`band`](GpuConfig::band) | 0.2 |
 //! | for how long? | [`hold`](GpuConfig::hold) | 10 min |
 //! | how often may it turn? | [`flap`](GpuConfig::flap) | from more to fewer every 2 h |

@@ -79,8 +79,8 @@ fn rule_7_what_somebody_else_ordered_stays_while_turns_are_apart() {
     assert!(after_a_turn < 10);
     assert!(calm(&mut gpu, 95.0, 2_400..2_700) > after_a_turn);
     calm(&mut gpu, 20.0, 2_700..4_500);
-    let decision = gpu.decide(&seen(Fleet::new(30), 20.0, 0.0, 4_500), at(4_500));
-    assert_eq!(decision.target(), 30, "{}", decision.why());
+    let decision = gpu.decide(&seen(Fleet::new(45), 20.0, 0.0, 4_500), at(4_500));
+    assert_eq!(decision.target(), 45, "{}", decision.why());
 }
 
 #[test]
