@@ -7,7 +7,8 @@
 //!    not says nothing: an empty line is no proof that anybody was served.
 //! 4. What was judged counts for the stale time, and so does what was seen of the line: without calls, or without looks,
 //!    nothing is known.
-//! 5. Figures that became less are those of another source, and are counted anew.
+//! 5. Figures that became less are counted anew, and what was judged before counts on for its time: a source that is another
+//!    one now, or counts so cheaply that it may lose some.
 //! 6. Time that steps back changes nothing.
 //! 7. A judgement of degraded or down lapses at the second look in a row that finds no further call, and calls are counted
 //!    anew: a gate that was shut for it keeps away the calls by which it would be judged again.
@@ -275,7 +276,7 @@ impl Crowding {
         self.calls = figures.calls;
         match self.since {
             Some((from, _)) if from.calls > figures.calls || from.refused > figures.refused => {
-                (self.since, self.judged) = (Some((figures, now)), None);
+                self.since = Some((figures, now));
             }
             Some((from, began)) => {
                 let calls = figures.calls - from.calls;
@@ -474,8 +475,8 @@ mod tests {
         assert_eq!(limit.observe(Figures::calls(200, 100), at(15)), Down);
         assert_eq!(
             limit.observe(Figures::calls(50, 50), at(20)),
-            Unknown,
-            "another one"
+            Down,
+            "counted anew, and what was judged before has its time"
         );
         assert_eq!(
             limit.observe(Figures::calls(150, 50), at(3)),

@@ -7,8 +7,9 @@ const SHARDS: usize = 16;
 
 /// How many calls had a place: each thread adds to a place of its own, which it has to itself on most machines.
 ///
-/// Added in one step: of a load and a store between which a thread is put to sleep, the store would take back all that others
-/// have counted in the same place meanwhile.
+/// A load and a store, which cost a call nothing, where an addition in one step costs a sixth of what the whole limit does. Of
+/// threads that share a place, one that is put to sleep between the two takes back what the others have counted there
+/// meanwhile: the total may step back, and those who compare totals have to take that for a new beginning.
 pub(super) struct Passed([Shard; SHARDS]);
 
 /// On cache lines of its own.
@@ -23,7 +24,8 @@ impl Passed {
     #[inline]
     pub(super) fn add(&self) {
         if let Some(Shard(calls)) = self.0.get(thread() % SHARDS) {
-            calls.fetch_add(1, Ordering::Relaxed);
+            let so_far = calls.load(Ordering::Relaxed);
+            calls.store(so_far.wrapping_add(1), Ordering::Relaxed);
         }
     }
 
