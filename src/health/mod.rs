@@ -48,6 +48,8 @@
 //! Kubernetes' probes for thresholds that differ by direction. The gRPC health checking protocol for `GrpcProbe` and
 //! `GrpcHealthService`.
 
+#[cfg(feature = "tower")]
+mod builder;
 mod consecutive;
 mod crowding;
 #[cfg(feature = "tower")]
@@ -63,6 +65,8 @@ mod phi;
 #[cfg(feature = "tower")]
 mod probe;
 mod quorum;
+#[cfg(feature = "tower")]
+mod readiness;
 mod sample;
 mod score;
 #[cfg(feature = "http")]
@@ -72,10 +76,12 @@ mod tilt;
 mod verdict;
 mod windowed;
 
+#[cfg(feature = "tower")]
+pub use builder::HealthBuilder;
 pub use consecutive::{Consecutive, ConsecutiveConfig};
 pub use crowding::{Crowding, CrowdingConfig, Figures};
 #[cfg(feature = "tower")]
-pub use driver::{Health, HealthBuilder, Readiness};
+pub use driver::Health;
 pub use expected::Expected;
 #[cfg(feature = "tower")]
 pub use follow::{Signal, Source};
@@ -95,6 +101,8 @@ pub use probe::tcp::TcpProbe;
 #[cfg(feature = "tower")]
 pub use probe::{Probe, Seen, Watch};
 pub use quorum::Quorum;
+#[cfg(feature = "tower")]
+pub use readiness::Readiness;
 pub use sample::{Sample, Why};
 pub use score::{Measured, Score};
 #[cfg(feature = "http")]
