@@ -172,7 +172,7 @@ impl Health {
     ///
     /// The worst counts of what is followed, looked at and reported, and who knows nothing abstains. An open circuit is down,
     /// and says nothing any more once its wait is over: whether its callee is back a probe or a call must find out. A limit
-    /// says of its refusals nothing any more after two [intervals](CrowdingConfig::every) without a call. Where a component is
+    /// says of its refusals nothing any more after two [intervals](super::CrowdingConfig::every) without a call. Where a component is
     /// only followed and the ladder keeps all of its callers away while it is down, nobody calls. So the ladder must give up
     /// what it holds of such a component, by [`Unknown::After`](crate::degrade::Unknown::After): see
     /// [`build`](HealthBuilder::build).
