@@ -116,27 +116,35 @@ fn raw<T: Serialize>(value: &T) -> Result<Box<RawValue>, PayloadError> {
 /// and printed again need not be the same number.
 fn canonical(value: &RawValue, deeper: u8, text: &mut String) {
     let raw = value.get();
-    if deeper == 0 {
-        text.push_str(raw);
-    } else if let Ok(fields) = serde_json::from_str::<BTreeMap<String, Box<RawValue>>>(raw) {
-        text.push('{');
-        for (name, value) in &fields {
-            text.push_str(&Value::from(name.as_str()).to_string());
-            text.push(':');
-            canonical(value, deeper - 1, text);
-            text.push(',');
+    // Looked at first: to find out by reading that a number is no object costs more than the digest.
+    match raw.as_bytes().first() {
+        Some(b'{') if deeper > 0 => {
+            if let Ok(fields) = serde_json::from_str::<BTreeMap<String, Box<RawValue>>>(raw) {
+                text.push('{');
+                for (name, value) in &fields {
+                    text.push_str(&Value::from(name.as_str()).to_string());
+                    text.push(':');
+                    canonical(value, deeper - 1, text);
+                    text.push(',');
+                }
+                text.push('}');
+                return;
+            }
         }
-        text.push('}');
-    } else if let Ok(items) = serde_json::from_str::<Vec<Box<RawValue>>>(raw) {
-        text.push('[');
-        for item in &items {
-            canonical(item, deeper - 1, text);
-            text.push(',');
+        Some(b'[') if deeper > 0 => {
+            if let Ok(items) = serde_json::from_str::<Vec<Box<RawValue>>>(raw) {
+                text.push('[');
+                for item in &items {
+                    canonical(item, deeper - 1, text);
+                    text.push(',');
+                }
+                text.push(']');
+                return;
+            }
         }
-        text.push(']');
-    } else {
-        text.push_str(raw);
+        _ => {}
     }
+    text.push_str(raw);
 }
 
 /// What is wrong and where, without the value: serde's own words quote it.
@@ -221,6 +229,17 @@ mod tests {
             Payload::of(&1).unwrap().digest(),
             Payload::of(&2).unwrap().digest()
         );
+    }
+
+    /// Digests are in journals, so what they are made over never changes.
+    #[test]
+    fn what_a_digest_is_made_over() {
+        let text = br#"{"d": -0.50, "a" : [1, {"c\u0021": "x", "b": null}, [], {}], "": true}"#;
+        let payload = Payload::of_text(text.to_vec()).unwrap();
+        let over = r#"{"":true,"a":[1,{"b":null,"c!":"x",},[],{},],"d":-0.50,}"#;
+        assert_eq!(payload.canonical(), over);
+        assert_eq!(Payload::unit().canonical(), "null");
+        assert_eq!(Payload::of(&" [").unwrap().canonical(), r#"" [""#);
     }
 
     #[test]
