@@ -6,8 +6,9 @@
     reason = "it takes its seed from the environment, and a lie that takes time"
 )]
 
-use std::sync::Arc;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use mainstay::journal::contract::{self, Subject};
@@ -44,12 +45,38 @@ fn sqlite() -> Subject {
     .alone()
 }
 
+/// A process that is killed, and its next start: what is opened is the file as it lies there while the journal before it
+/// runs, and not as that leaves it when it is closed.
+fn sqlite_killed() -> Subject {
+    let folder = tempfile::tempdir().unwrap();
+    let running: Mutex<Option<(PathBuf, Arc<SqliteJournal>)>> = Mutex::new(None);
+    let starts = AtomicU64::new(0);
+    seeded(Subject::new(move || {
+        let number = starts.fetch_add(1, Ordering::Relaxed);
+        let path = folder.path().join(format!("{number}.sqlite"));
+        let mut running = running.lock().unwrap();
+        if let Some((killed, _journal)) = running.take() {
+            let into = path.to_str().unwrap();
+            let shell = rusqlite::Connection::open(killed).unwrap();
+            shell.execute("VACUUM INTO ?1", [into]).unwrap();
+        }
+        let journal = Arc::new(SqliteJournal::open(&path).unwrap());
+        *running = Some((path, Arc::clone(&journal)));
+        async { journal as Arc<dyn Journal> }
+    }))
+    .alone()
+}
+
 mod on_memory {
     mainstay::journal::contract! { #[tokio::test(start_paused = true)] super::memory() }
 }
 
 mod on_sqlite {
     mainstay::journal::contract! { #[tokio::test] super::sqlite() }
+}
+
+mod on_sqlite_killed {
+    mainstay::journal::contract! { #[tokio::test] super::sqlite_killed() }
 }
 
 /// Many seeds cost nothing where the clock is paused.

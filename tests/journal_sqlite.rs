@@ -142,15 +142,15 @@ fn a_later_schema_is_refused_and_left_alone() {
     drop(SqliteJournal::open(&path).unwrap());
     Connection::open(&path)
         .unwrap()
-        .execute_batch("PRAGMA user_version = 3")
+        .execute_batch("PRAGMA user_version = 4")
         .unwrap();
     let refused = SqliteJournal::open(&path).unwrap_err();
     assert!(
         matches!(
             refused,
             JournalError::Schema {
-                found: 3,
-                known: 2,
+                found: 4,
+                known: 3,
                 ..
             }
         ),
@@ -346,7 +346,7 @@ async fn a_record_in_the_way_is_damage_and_stops_nobody_else() {
     let shell = Connection::open(&path).unwrap();
     shell
         .execute(
-            "INSERT INTO record SELECT log, 2, epoch, at, tenant, subject, key_id, format, '[2]' FROM record WHERE log = 1",
+            "INSERT INTO record SELECT log, 2, epoch, at, tenant, subject, key_id, format, '[2]', NULL FROM record WHERE log = 1",
             [],
         )
         .unwrap();
@@ -443,4 +443,179 @@ async fn a_refusal_fails_nobody_else_in_its_batch() {
         "{missing:?}"
     );
     assert_eq!(journal.load(head.id).await.unwrap().records.len(), 3);
+}
+
+// === rows that come after their records ===
+
+/// How many records the row of a log knows, as a shell sees it.
+fn row(path: &Path, id: LogId) -> u64 {
+    let shell = Connection::open(path).unwrap();
+    let id = i64::try_from(id.get()).unwrap();
+    let ask = "SELECT records FROM log WHERE id = ?1";
+    let records: i64 = shell.query_row(ask, [id], |row| row.get(0)).unwrap();
+    u64::try_from(records).unwrap()
+}
+
+async fn with_records(journal: &SqliteJournal, key: &str) -> Head {
+    let mut head = create(journal, key).await;
+    for body in ["[1]", "[2]"] {
+        let next = append(&head, head.place, body);
+        journal.append(next).await.unwrap();
+        head.place = head.place.after();
+    }
+    head
+}
+
+/// Nobody asks for anything any more, and a shell sees how things stand nevertheless.
+#[tokio::test]
+async fn a_row_lags_by_a_second_and_no_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("journal.sqlite");
+    let journal = SqliteJournal::open(&path).unwrap();
+    let began = std::time::Instant::now();
+    let head = with_records(&journal, "1").await;
+    let written = journal.written();
+    assert_eq!((written.operations, written.commits), (3, 3));
+    while row(&path, head.id) < 3 {
+        assert!(began.elapsed().as_secs() < 20, "its row still lags");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    // Once, and then there is nothing more to write.
+    let changes = || {
+        std::fs::metadata(folder.path().join("journal.sqlite-wal"))
+            .unwrap()
+            .len()
+    };
+    let after = changes();
+    tokio::time::sleep(std::time::Duration::from_millis(2_500)).await;
+    assert_eq!(changes(), after);
+    // Nobody asked for it, so that it is none of the commits that writers share.
+    let written = journal.written();
+    assert_eq!((written.operations, written.commits), (3, 3));
+}
+
+#[tokio::test]
+async fn a_journal_that_is_closed_has_no_row_that_lags() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("journal.sqlite");
+    let journal = SqliteJournal::open(&path).unwrap();
+    let head = with_records(&journal, "1").await;
+    drop(journal);
+    assert_eq!(row(&path, head.id), 3);
+}
+
+/// What somebody else wrote to a row counts, and not what was known of it before.
+#[tokio::test]
+async fn what_a_shell_writes_is_seen() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("journal.sqlite");
+    let journal = SqliteJournal::open(&path).unwrap();
+    let (moved, held) = (
+        with_records(&journal, "1").await,
+        with_records(&journal, "2").await,
+    );
+    let other = with_records(&journal, "3").await;
+    let shell = Connection::open(&path).unwrap();
+    let parked = with_records(&journal, "4").await;
+    for change in [
+        "UPDATE log SET epoch = 7 WHERE id = 1",
+        "UPDATE log SET status = 'held' WHERE id = 2",
+        "UPDATE log SET wake = 9000000000000 WHERE id = 4",
+    ] {
+        assert_eq!(shell.execute(change, []).unwrap(), 1);
+    }
+    drop(shell);
+    let late = journal.append(append(&moved, moved.place, "[3]")).await;
+    assert!(
+        matches!(late, Err(JournalError::Conflict { .. })),
+        "{late:?}"
+    );
+    assert_eq!(
+        journal.load(moved.id).await.unwrap().head.place.epoch.get(),
+        7
+    );
+    let listed = journal.list(Listing::new(Status::Held, 9)).await.unwrap();
+    assert_eq!(listed.first().map(|head| head.id), Some(held.id));
+    for log in [&moved, &held, &parked] {
+        assert_eq!(journal.load(log.id).await.unwrap().records.len(), 3);
+    }
+    // And it goes on for everybody else.
+    let next = append(&other, other.place, "[3]");
+    journal.append(next).await.unwrap();
+    assert_eq!(journal.load(other.id).await.unwrap().records.len(), 4);
+}
+
+/// A shell that writes to the file of a program that was killed finds rows that lag, and spoils no log by what it writes.
+#[tokio::test]
+async fn what_a_shell_writes_after_a_crash_is_seen() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("journal.sqlite");
+    let journal = SqliteJournal::open(&path).unwrap();
+    let mut logs = Vec::new();
+    for key in ["1", "2", "3", "4", "5"] {
+        logs.push(with_records(&journal, key).await.id);
+    }
+    let killed = folder.path().join("killed.sqlite");
+    let shell = Connection::open(&path).unwrap();
+    shell
+        .execute("VACUUM INTO ?1", [killed.to_str().unwrap()])
+        .unwrap();
+    let shell = Connection::open(&killed).unwrap();
+    for change in [
+        "UPDATE log SET epoch = 7 WHERE id = 1",
+        "UPDATE log SET status = 'held', owner = NULL WHERE id = 2",
+        "UPDATE log SET wake = 9000000000000 WHERE id = 3",
+        "UPDATE log SET status = 'ended' WHERE id = 4",
+    ] {
+        assert_eq!(shell.execute(change, []).unwrap(), 1);
+    }
+    drop(shell);
+    assert_eq!(row(&killed, logs[0]), 1, "it lags, or this shows nothing");
+    let journal = SqliteJournal::open(&killed).unwrap();
+    for id in logs {
+        assert_eq!(journal.load(id).await.unwrap().records.len(), 3, "log {id}");
+    }
+}
+
+/// A second start of a log whose row lags is told how the log stands, and not its row.
+#[tokio::test]
+async fn a_second_start_sees_what_its_row_does_not_know() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = SqliteJournal::open(folder.path().join("journal.sqlite")).unwrap();
+    let mut head = create(&journal, "1").await;
+    let mut next = append(&head, head.place, "[1]").stage("paying");
+    next.at = Timestamp::from_millis(7);
+    journal.append(next).await.unwrap();
+    head.place = head.place.after();
+    (head.stage, head.updated) = ("paying".into(), Timestamp::from_millis(7));
+    let again = journal.begin(begin("1", "[9]")).await.unwrap();
+    assert!(
+        matches!(&again, Begun::Existing(found) if *found == head),
+        "{again:?}"
+    );
+}
+
+/// Reads beside somebody else who writes to the file cost no commit.
+#[tokio::test]
+async fn a_shell_that_writes_makes_no_reader_write() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("journal.sqlite");
+    let journal = SqliteJournal::open(&path).unwrap();
+    let head = create(&journal, "1").await;
+    let shell = Connection::open(&path).unwrap();
+    shell.execute_batch("CREATE TABLE theirs (x)").unwrap();
+    let frames = || {
+        std::fs::metadata(folder.path().join("journal.sqlite-wal"))
+            .unwrap()
+            .len()
+    };
+    journal.load(head.id).await.unwrap();
+    for number in 0..5 {
+        shell
+            .execute("INSERT INTO theirs VALUES (?1)", [number])
+            .unwrap();
+        let before = frames();
+        journal.load(head.id).await.unwrap();
+        assert_eq!(frames(), before, "nothing is written");
+    }
 }

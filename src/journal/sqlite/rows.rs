@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::types::ValueRef;
-use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use rusqlite::{Connection, OptionalExtension as _, PrepFlags, Row, Statement, params};
 
 use crate::journal::{
     Epoch, Head, InstanceId, JournalError, Labels, LogId, Place, Postbox, Status,
@@ -30,6 +30,14 @@ impl From<JournalError> for Fault {
     fn from(refusal: JournalError) -> Self {
         Self::Answer(refusal)
     }
+}
+
+/// A statement that is kept: it is not to lie in the memory that SQLite has for what does not last.
+pub(super) fn persistent<'c>(
+    connection: &'c Connection,
+    text: &str,
+) -> rusqlite::Result<Statement<'c>> {
+    connection.prepare_with_flags(text, PrepFlags::SQLITE_PREPARE_PERSISTENT)
 }
 
 /// The columns of a head, in the order in which [`head`] reads them.

@@ -5,16 +5,18 @@ use std::path::Path;
 use rusqlite::{Connection, OpenFlags};
 
 use super::file::PATIENCE;
+use super::heads;
 use crate::journal::JournalError;
 
 /// The version of the tables below, in `user_version`.
-const KNOWN: i64 = 2;
+const KNOWN: i64 = 3;
 
 /// "msty" in `application_id`: tells a journal from any other SQLite file.
 const APPLICATION: i64 = 0x6d73_7479;
 
-/// Ids are never used again after pruning (`AUTOINCREMENT`), and records lie in the order of their logs, which is the
-/// order in which they are read back.
+/// Ids are never used again after pruning (`AUTOINCREMENT`). Records lie in the order in which they are written, so that a
+/// commit writes few pages whole, and not a little of the pages of each log: a sync costs what its pages cost. Before
+/// version 3 they lay in the order of their logs; a file of that time keeps them so, and all statements are the same.
 const LOGS: &str = "
 CREATE TABLE log (
     id         INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -51,8 +53,9 @@ CREATE TABLE record (
     key_id     TEXT,
     format     INTEGER NOT NULL,
     body       TEXT    NOT NULL,
+    stage      TEXT,
     PRIMARY KEY (log, seq)
-) STRICT, WITHOUT ROWID;
+) STRICT;
 ";
 
 /// From version 1, whose logs had one writer and no mail. What the head now says of a log, its records said before.
@@ -95,6 +98,17 @@ CREATE TABLE mail (
     PRIMARY KEY (log, number),
     UNIQUE (log, dedup)
 ) STRICT, WITHOUT ROWID;
+";
+
+/// Before version 3 a record did not say what its log is at, since its head did.
+const FROM_2: &str = "ALTER TABLE record ADD COLUMN stage TEXT;";
+
+/// What version 3 has besides: ranges of logs whose heads may know less than their records.
+const SINCE_3: &str = "
+CREATE TABLE log_behind (
+    first      INTEGER PRIMARY KEY,
+    last       INTEGER NOT NULL
+) STRICT;
 ";
 
 /// What came later and changes nothing for a program that does not know of it, so that it is no version: it is made
@@ -165,19 +179,24 @@ fn check_owner(connection: &Connection) -> Result<(), JournalError> {
 
 fn migrate(connection: &Connection) -> Result<(), JournalError> {
     let found: i64 = read(connection, "PRAGMA user_version")?;
-    let (before, since) = match found {
-        0 => (LOGS, SINCE_2),
-        1 => (FROM_1, SINCE_2),
-        _ => ("", ""),
+    let steps = match found {
+        0 => [LOGS, SINCE_2, "", SINCE_3],
+        1 => [FROM_1, SINCE_2, FROM_2, SINCE_3],
+        2 => ["", "", FROM_2, SINCE_3],
+        _ => [""; 4],
     };
     // One transaction: a crash leaves the file as it was or as it is to be. Whoever opens the file is alone with it, so
     // the leases that it finds are of processes that are gone.
     let all = format!(
-        "BEGIN IMMEDIATE; {before} {since} {SINCE} PRAGMA application_id = {APPLICATION}; \
-         PRAGMA user_version = {KNOWN}; DELETE FROM instance; COMMIT;"
+        "BEGIN IMMEDIATE; {} {SINCE} PRAGMA application_id = {APPLICATION}; \
+         PRAGMA user_version = {KNOWN}; DELETE FROM instance;",
+        steps.concat()
     );
     connection
         .execute_batch(&all)
+        .and_then(|()| heads::catch_up(connection))
+        .and_then(|()| heads::start(connection))
+        .and_then(|_| connection.execute_batch("COMMIT"))
         .map_err(JournalError::backend)
 }
 
@@ -196,7 +215,9 @@ pub(super) fn example() -> Connection {
     let connection = Connection::open_in_memory().unwrap();
     connection.execute_batch(LOGS).unwrap();
     connection.execute_batch(SINCE_2).unwrap();
+    connection.execute_batch(SINCE_3).unwrap();
     connection.execute_batch(SINCE).unwrap();
+    heads::start(&connection).unwrap();
     connection
 }
 

@@ -1,11 +1,11 @@
 //! What is written to logs and read from them. Everything here runs inside the writer's transaction.
 
-use rusqlite::{
-    Connection, ErrorCode, OptionalExtension as _, PrepFlags, Statement, ToSql, params,
-};
+use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Statement, ToSql, params};
 
+use super::heads::Heads;
 use super::rows::{
-    Fault, HEAD, head, labels, later, limit, millis, now, one, signed, text, unsigned, with_status,
+    self, Fault, HEAD, head, labels, later, limit, millis, now, persistent, signed, text, unsigned,
+    with_status,
 };
 use crate::journal::{
     Append, Begin, Begun, Epoch, Head, JournalError, Labels, Listing, Log, LogId, Mail, Place,
@@ -18,18 +18,9 @@ const CREATE: &str = "INSERT INTO log (tenant, kind, key, subject, key_id, diges
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 1, 0, ?9, ?10, ?11, ?12, ?9, ?13)";
 
 /// The next record of a log, if the statement after it finds the log where it should be.
-const ADD: &str = "INSERT INTO record (log, seq, epoch, at, tenant, subject, key_id, format, body)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
-
-/// Most records change nothing that an index knows of. SQLite takes a row out of an index and puts it back for every
-/// column of it that is named, the same value or not; so none is.
-const ADVANCE: &str = "UPDATE log SET records = records + 1, recoveries = 0, updated = ?4, stage = coalesce(?5, stage)
-    WHERE id = ?1 AND epoch = ?2 AND records = ?3 AND status = 'running' AND wake = 0";
-
-/// The end of a log that nobody has parked; as most logs end.
-const END: &str = "UPDATE log SET records = records + 1, recoveries = 0, updated = ?4, stage = coalesce(?5, stage),
-    status = 'ended', owner = NULL, written = ?6
-    WHERE id = ?1 AND epoch = ?2 AND records = ?3 AND status = 'running' AND wake = 0";
+const ADD: &str =
+    "INSERT INTO record (log, seq, epoch, at, tenant, subject, key_id, format, body, stage)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
 
 /// The statements of every start, every record and every commit. The others are prepared when they are first asked for
 /// and found again by their text, which takes as long as a short statement does.
@@ -40,16 +31,13 @@ pub(super) struct Prepared<'c> {
     find: Statement<'c>,
     create: Statement<'c>,
     add: Statement<'c>,
-    advance: Statement<'c>,
-    end: Statement<'c>,
+    pub(super) heads: Heads<'c>,
 }
 
 impl<'c> Prepared<'c> {
     pub(super) fn new(connection: &'c Connection) -> rusqlite::Result<Self> {
         let find = format!("SELECT {HEAD} FROM log WHERE tenant = ?1 AND kind = ?2 AND key = ?3");
-        // As the others are: what lasts is not to lie in the memory that SQLite keeps for what does not.
-        let prepare =
-            |text| connection.prepare_with_flags(text, PrepFlags::SQLITE_PREPARE_PERSISTENT);
+        let prepare = |text| persistent(connection, text);
         Ok(Self {
             connection,
             begin: prepare("BEGIN IMMEDIATE")?,
@@ -57,8 +45,7 @@ impl<'c> Prepared<'c> {
             find: prepare(&find)?,
             create: prepare(CREATE)?,
             add: prepare(ADD)?,
-            advance: prepare(ADVANCE)?,
-            end: prepare(END)?,
+            heads: Heads::new(connection)?,
         })
     }
 }
@@ -89,7 +76,9 @@ pub(super) fn begin(prepared: &mut Prepared<'_>, begin: &Begin) -> Result<Begun,
                 .find
                 .query_row(params![labels.tenant, &*begin.kind, begin.key], head)
                 .optional()?;
-            return Ok(Begun::Existing(found.ok_or(error)?.whole()?));
+            let mut head = found.ok_or(error)?.whole()?;
+            prepared.heads.see(&mut head);
+            return Ok(Begun::Existing(head));
         }
         Err(error) => return Err(error.into()),
     }
@@ -99,22 +88,30 @@ pub(super) fn begin(prepared: &mut Prepared<'_>, begin: &Begin) -> Result<Begun,
     );
     write(
         &mut prepared.add,
-        head.id,
-        head.place,
+        (head.id, head.place),
         labels,
         begin.at,
         begin.format,
         &begin.body,
+        // Its row has it.
+        None,
     )?;
+    prepared.heads.created(&head);
     Ok(Begun::Created(head))
 }
 
 pub(super) fn append(prepared: &mut Prepared<'_>, append: &Append) -> Result<(), Fault> {
-    if add(prepared, append)? || look(prepared.connection, append)? {
+    if add(prepared, append)? || look(prepared, append)? {
         return Ok(());
     }
-    let found = one(prepared.connection, append.id)?.place;
+    let found = one(prepared, append.id)?.place;
     Err(JournalError::conflict(append.id, append.expect, found).into())
+}
+
+fn one(prepared: &Prepared<'_>, id: LogId) -> Result<Head, Fault> {
+    let mut head = rows::one(prepared.connection, id)?;
+    prepared.heads.see(&mut head);
+    Ok(head)
 }
 
 fn is_constraint(error: &rusqlite::Error) -> bool {
@@ -123,16 +120,20 @@ fn is_constraint(error: &rusqlite::Error) -> bool {
 
 /// Adds a record where it follows, and says whether it did. Where it does not, nothing is changed.
 pub(super) fn add(prepared: &mut Prepared<'_>, append: &Append) -> Result<bool, Fault> {
+    if !(prepared.heads.ends_at(append) && is_plain(append)) {
+        // Its row is to say how things stand.
+        prepared.heads.settle(append.id)?;
+    }
     let next = append.expect.after();
     // The record comes before the head: one that lies in its way refuses it while nothing is changed.
     let written = write(
         &mut prepared.add,
-        append.id,
-        next,
+        (append.id, next),
         &append.labels,
         append.at,
         append.format,
         &append.body,
+        append.stage.as_deref(),
     );
     match written {
         Ok(_) if follow(prepared, append)? => Ok(true),
@@ -145,7 +146,7 @@ pub(super) fn add(prepared: &mut Prepared<'_>, append: &Append) -> Result<bool, 
             Ok(false)
         }
         Err(error) if is_constraint(&error) => {
-            if one(prepared.connection, append.id)?.place != append.expect {
+            if one(prepared, append.id)?.place != append.expect {
                 return Ok(false);
             }
             let reason = format!(
@@ -158,14 +159,22 @@ pub(super) fn add(prepared: &mut Prepared<'_>, append: &Append) -> Result<bool, 
     }
 }
 
+/// Whether a record leaves its log running or ends it, and changes nothing else.
+const fn is_plain(append: &Append) -> bool {
+    append.park.is_none()
+        && append.read.is_none()
+        && append.version.is_none()
+        && matches!(append.status, Status::Running | Status::Ended)
+}
+
 /// Whether a record is there; `false` when the log ends where it was to follow.
-pub(super) fn look(connection: &Connection, append: &Append) -> Result<bool, Fault> {
+pub(super) fn look(prepared: &Prepared<'_>, append: &Append) -> Result<bool, Fault> {
     let next = append.expect.after();
-    let found = one(connection, append.id)?.place;
+    let found = one(prepared, append.id)?.place;
     if found == append.expect {
         return Ok(false);
     }
-    if found == next && is_there(connection, append, next)? {
+    if found == next && is_there(prepared.connection, append, next)? {
         return Ok(true);
     }
     Err(JournalError::conflict(append.id, append.expect, found).into())
@@ -173,51 +182,31 @@ pub(super) fn look(connection: &Connection, append: &Append) -> Result<bool, Fau
 
 /// Says of a log what its new record says, if the log ends where the record was to follow.
 fn follow(prepared: &mut Prepared<'_>, append: &Append) -> Result<bool, Fault> {
-    let follows = advance(prepared, append)?;
-    if follows && let Some(version) = append.version {
-        // A statement of its own: almost no record has one, and the column is in an index.
-        prepared
-            .connection
-            .prepare_cached("UPDATE log SET version = ?2 WHERE id = ?1")?
-            .execute(params![signed(append.id.get()), i64::from(version)])?;
-    }
-    Ok(follows)
-}
-
-fn advance(prepared: &mut Prepared<'_>, append: &Append) -> Result<bool, Fault> {
-    let id = signed(append.id.get());
-    let (epoch, records) = (
-        signed(append.expect.epoch.get()),
-        signed(append.expect.records),
-    );
-    let (updated, stage) = (append.at.as_millis(), append.stage.as_deref());
-    let runs = append.status == Status::Running;
-    if append.park.is_none() && append.read.is_none() {
-        let written = match append.status {
-            Status::Running => prepared
-                .advance
-                .execute(params![id, epoch, records, updated, stage])?,
-            Status::Ended => prepared.end.execute(params![
-                id,
-                epoch,
-                records,
-                updated,
-                stage,
-                now().as_millis()
-            ])?,
-            Status::Held => 0,
+    if is_plain(append) {
+        let follows = match append.status {
+            Status::Ended => prepared.heads.end(append, now())?,
+            _ => {
+                prepared.heads.advance(prepared.connection, append)?
+                    || prepared.heads.follow(append)?
+            }
         };
-        if written == 1 {
+        if follows {
             return Ok(true);
         }
     }
+    change(prepared.connection, append)
+}
+
+/// The same for records that change more, and for logs that are held or parked.
+fn change(connection: &Connection, append: &Append) -> Result<bool, Fault> {
+    let runs = append.status == Status::Running;
     let at = now();
     let wake = match append.park {
         Some(delay) if runs => later(at, delay),
         _ => 0,
     };
     let free = !runs || append.park.is_some();
-    let written = prepared.connection
+    let written = connection
         .prepare_cached(
             "UPDATE log SET records = records + 1, status = ?4, recoveries = 0, updated = ?5, written = ?6,
                     stage = coalesce(?7, stage), owner = CASE WHEN ?8 THEN NULL ELSE owner END,
@@ -226,17 +215,25 @@ fn advance(prepared: &mut Prepared<'_>, append: &Append) -> Result<bool, Fault> 
              WHERE id = ?1 AND epoch = ?2 AND records = ?3",
         )?
         .execute(params![
-            id,
-            epoch,
-            records,
+            signed(append.id.get()),
+            signed(append.expect.epoch.get()),
+            signed(append.expect.records),
             append.status.as_str(),
-            updated,
+            append.at.as_millis(),
             at.as_millis(),
-            stage,
+            append.stage.as_deref(),
             free,
             append.read.map(signed),
             wake,
         ])?;
+    if written == 1
+        && let Some(version) = append.version
+    {
+        // A statement of its own: almost no record has one, and the column is in an index.
+        connection
+            .prepare_cached("UPDATE log SET version = ?2 WHERE id = ?1")?
+            .execute(params![signed(append.id.get()), i64::from(version)])?;
+    }
     Ok(written == 1)
 }
 
@@ -252,12 +249,12 @@ fn is_there(connection: &Connection, append: &Append, at: Place) -> Result<bool,
     Ok(last.is_some_and(|(epoch, body)| unsigned(epoch) == at.epoch.get() && body == append.body))
 }
 
-pub(super) fn load(connection: &Connection, id: LogId) -> Result<Log, Fault> {
-    let head = one(connection, id)?;
-    let mut prepared = connection.prepare_cached(
+pub(super) fn load(prepared: &Prepared<'_>, id: LogId) -> Result<Log, Fault> {
+    let head = one(prepared, id)?;
+    let mut statement = prepared.connection.prepare_cached(
         "SELECT seq, epoch, at, tenant, subject, key_id, format, body FROM record WHERE log = ?1 ORDER BY seq",
     )?;
-    let mut rows = prepared.query(params![signed(id.get())])?;
+    let mut rows = statement.query(params![signed(id.get())])?;
     let mut records = Vec::new();
     while let Some(row) = rows.next()? {
         let format: i64 = row.get(6)?;
@@ -278,7 +275,7 @@ pub(super) fn load(connection: &Connection, id: LogId) -> Result<Log, Fault> {
             Timestamp::from_millis(row.get(2)?),
         ));
     }
-    let mail = mail(connection, &head)?;
+    let mail = mail(prepared.connection, &head)?;
     Ok(Log::checked(head, records, mail)?)
 }
 
@@ -345,10 +342,13 @@ fn listed(listing: &Listing) -> (String, Vec<Box<dyn ToSql>>) {
     (statement, values)
 }
 
-pub(super) fn list(connection: &Connection, listing: &Listing) -> Result<Vec<Head>, Fault> {
+pub(super) fn list(prepared: &mut Prepared<'_>, listing: &Listing) -> Result<Vec<Head>, Fault> {
+    if listing.status == Status::Running {
+        prepared.heads.write_all()?;
+    }
     let (statement, values) = listed(listing);
-    let mut prepared = connection.prepare_cached(&statement)?;
-    let mut rows = prepared.query(rusqlite::params_from_iter(values))?;
+    let mut statement = prepared.connection.prepare_cached(&statement)?;
+    let mut rows = statement.query(rusqlite::params_from_iter(values))?;
     let mut heads = Vec::new();
     while let Some(row) = rows.next()? {
         heads.push(head(row)?.head);
@@ -365,7 +365,7 @@ pub(super) fn post(connection: &Connection, post: &Post) -> Result<Posted, Fault
     if let Some(number) = known {
         return Ok(Posted::Known(unsigned(number)));
     }
-    let head = one(connection, post.id)?;
+    let head = rows::one(connection, post.id)?;
     if head.status == Status::Ended {
         return Ok(Posted::Ended);
     }
@@ -448,12 +448,12 @@ fn ended_kinds(connection: &Connection) -> Result<Vec<String>, Fault> {
 
 fn write(
     add: &mut Statement<'_>,
-    id: LogId,
-    place: Place,
+    (id, place): (LogId, Place),
     labels: &Labels,
     at: Timestamp,
     format: u16,
     body: &str,
+    stage: Option<&str>,
 ) -> rusqlite::Result<usize> {
     add.execute(params![
         signed(id.get()),
@@ -465,6 +465,7 @@ fn write(
         labels.key_id,
         i64::from(format),
         body,
+        stage,
     ])
 }
 

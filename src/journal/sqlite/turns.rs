@@ -7,6 +7,7 @@
 use rusqlite::{Connection, params};
 
 use super::rows::{Fault, HEAD, head, later, limit, now, one, signed, unsigned};
+use super::statements::Prepared;
 use crate::journal::{Beat, Claim, Head, InstanceId, Join, JournalError, LogId, Pulse, Release};
 use crate::time::Timestamp;
 
@@ -31,7 +32,8 @@ const MAIL: &str = "SELECT id FROM log WHERE status = 'running' AND posted > rea
 const LEAVE: &str = "UPDATE log SET owner = NULL, recoveries = max(0, recoveries - 1)
                      WHERE status = 'running' AND owner = ?1";
 
-pub(super) fn claim(connection: &Connection, claim: &Claim) -> Result<Vec<Head>, Fault> {
+pub(super) fn claim(prepared: &mut Prepared<'_>, claim: &Claim) -> Result<Vec<Head>, Fault> {
+    let connection = prepared.connection;
     let at = now();
     connection
         .prepare_cached(WAKE)?
@@ -62,6 +64,8 @@ pub(super) fn claim(connection: &Connection, claim: &Claim) -> Result<Vec<Head>,
     ids.truncate(claim.limit);
     let mut heads = Vec::with_capacity(ids.len());
     for id in ids {
+        // A claim begins an epoch, and all that was written in the one before is to be in the row by then.
+        prepared.heads.settle(LogId::new(unsigned(id)))?;
         heads.push(take(connection, id, claim.owner)?);
     }
     Ok(heads)
@@ -138,7 +142,9 @@ pub(super) fn leave(connection: &Connection, instance: InstanceId) -> Result<(),
     Ok(())
 }
 
-pub(super) fn release(connection: &Connection, release: &Release) -> Result<(), Fault> {
+pub(super) fn release(prepared: &mut Prepared<'_>, release: &Release) -> Result<(), Fault> {
+    prepared.heads.settle(release.id)?;
+    let connection = prepared.connection;
     let given = connection
         .prepare_cached(
             "UPDATE log SET owner = NULL, recoveries = max(0, recoveries - 1)

@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
 
 use rusqlite::{Connection, DropBehavior, ErrorCode, Transaction, TransactionBehavior};
 use tokio::sync::oneshot;
@@ -79,11 +80,23 @@ fn serve(connection: &Connection, ops: &Receiver<Op>, counts: &Counts) -> Result
     let mut prepared =
         Prepared::new(connection).map_err(|error| JournalError::Closed(Some(Arc::new(error))))?;
     let mut intake = Intake::new(ops);
-    while intake.wait() {
+    // Where nobody asks for anything, rows that lag are written for their own sake.
+    while intake.wait(prepared.heads.due_in(rt::now())) {
         // From then on each step's work alone, so that it spoils no other's.
         intake.apart |= commit(&mut prepared, &mut intake, counts)? == Batch::Spoilt;
     }
-    Ok(())
+    if prepared.heads.are_untouched() {
+        return Ok(());
+    }
+    // Whoever opens the file would do it otherwise, so nobody is kept waiting for a shell that holds it.
+    connection
+        .busy_timeout(Duration::ZERO)
+        .map_err(JournalError::backend)?;
+    prepared.begin.execute([]).map_err(JournalError::backend)?;
+    let written = prepared.heads.reckon(prepared.connection);
+    written
+        .and_then(|()| prepared.commit.execute([]).map(drop))
+        .map_err(JournalError::backend)
 }
 
 /// What is to be done, and which of it shares a commit.
@@ -113,13 +126,18 @@ impl<'q> Intake<'q> {
         }
     }
 
-    /// Waits until there is something to do; `false` when there never will be.
-    fn wait(&mut self) -> bool {
+    /// Waits until there is something to do, for so long at most; `false` when there never will be.
+    fn wait(&mut self, patience: Option<Duration>) -> bool {
         if self.waiting.is_empty() {
-            let Ok(op) = self.ops.recv() else {
-                return false;
+            let op = match patience {
+                None => self.ops.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Some(patience) => self.ops.recv_timeout(patience),
             };
-            self.waiting.push_back(op);
+            match op {
+                Ok(op) => self.waiting.push_back(op),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return false,
+            }
         }
         self.drain();
         self.gather.begin(rt::now());
@@ -213,6 +231,10 @@ fn commit(
     let transaction = match begun {
         // A shell holds the file. Nothing was begun, so nothing is in doubt, and the same may be asked again.
         Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => {
+            if intake.waiting.is_empty() {
+                // Rows were to be written. Who came meanwhile has not waited for as long as it may.
+                return Ok(Batch::Done);
+            }
             intake.refuse(&JournalError::backend(error));
             return Ok(Batch::Done);
         }
@@ -227,6 +249,7 @@ fn commit(
     let mut sync = None;
     let outcome = (|| {
         let mut worked = false;
+        prepared.heads.begun(prepared.connection, rt::now())?;
         // Done as they come: by the time the first are, others have come.
         while let Some(op) = intake.next(worked) {
             waiting.push(match (op, &transaction) {
@@ -260,7 +283,7 @@ fn commit(
         }
     })();
     let outcome = match outcome {
-        Err(Failure::Work(cause)) => roll_back(prepared.connection)
+        Err(Failure::Work(cause)) => roll_back(prepared)
             .map(|()| Some(cause))
             .map_err(Failure::Store),
         Err(failure) => Err(failure),
@@ -268,9 +291,11 @@ fn commit(
     };
     // Before anybody is answered: who comes after that is another matter.
     intake.drain();
-    // Nobody waits for who only reads, so they are counted neither as here nor as missing.
-    let came = intake.waiting.iter().filter(|op| op.writes()).count();
-    intake.gather.committed(intake.writes, came, sync);
+    if intake.taken > 0 {
+        // Nobody waits for who only reads, so they are counted neither as here nor as missing.
+        let came = intake.waiting.iter().filter(|op| op.writes()).count();
+        intake.gather.committed(intake.writes, came, sync);
+    }
     match outcome {
         Ok(None) => {
             waiting.into_iter().for_each(|done| done(None));
@@ -292,11 +317,12 @@ fn commit(
     }
 }
 
-fn roll_back(connection: &Connection) -> rusqlite::Result<()> {
-    if connection.is_autocommit() {
+fn roll_back(prepared: &mut Prepared<'_>) -> rusqlite::Result<()> {
+    prepared.heads.rolled_back();
+    if prepared.connection.is_autocommit() {
         Ok(())
     } else {
-        connection.execute_batch("ROLLBACK")
+        prepared.connection.execute_batch("ROLLBACK")
     }
 }
 
@@ -308,6 +334,8 @@ fn work(
     reply: Reply<Worked>,
 ) -> Result<Waiting, Failure> {
     let connection = prepared.connection;
+    // What is taken back is taken back in the tables.
+    prepared.heads.let_go()?;
     connection.execute_batch("SAVEPOINT mainstay_step")?;
     // What the work shares with others is for its owner to keep whole; of the journal's it can only break the
     // transaction, and that is looked at.
@@ -320,7 +348,7 @@ fn work(
         Ok(Some(append)) => match statements::add(prepared, &append) {
             Ok(true) => (Ok(Worked::Recorded), "RELEASE mainstay_step"),
             Ok(false) => {
-                let elsewhere = match statements::look(connection, &append) {
+                let elsewhere = match statements::look(prepared, &append) {
                     Ok(_) => {
                         JournalError::conflict(append.id, append.expect, append.expect.after())
                     }
@@ -350,16 +378,16 @@ fn perform(prepared: &mut Prepared<'_>, op: Op) -> Result<Waiting, rusqlite::Err
     Ok(match op {
         Op::Begin(begin, reply) => hold(reply, statements::begin(prepared, &begin))?,
         Op::Append(append, reply) => hold(reply, statements::append(prepared, &append))?,
-        Op::Claim(claim, reply) => hold(reply, turns::claim(connection, &claim))?,
-        Op::Load(id, reply) => hold(reply, statements::load(connection, id))?,
-        Op::List(listing, reply) => hold(reply, statements::list(connection, &listing))?,
+        Op::Claim(claim, reply) => hold(reply, turns::claim(prepared, &claim))?,
+        Op::Load(id, reply) => hold(reply, statements::load(prepared, id))?,
+        Op::List(listing, reply) => hold(reply, statements::list(prepared, &listing))?,
         Op::Join(join, reply) => hold(reply, turns::join(connection, &join))?,
         Op::Beat(beat, reply) => hold(reply, turns::beat(connection, &beat))?,
         Op::Leave(instance, reply) => hold(reply, turns::leave(connection, instance))?,
-        Op::Release(release, reply) => hold(reply, turns::release(connection, &release))?,
+        Op::Release(release, reply) => hold(reply, turns::release(prepared, &release))?,
         Op::Post(post, reply) => hold(reply, statements::post(connection, &post))?,
         Op::Prune(prune, reply) => hold(reply, statements::prune(connection, &prune))?,
-        Op::Look(append, reply) => hold(reply, statements::look(connection, &append))?,
+        Op::Look(append, reply) => hold(reply, statements::look(prepared, &append))?,
         // A batch with work has a transaction to lend.
         Op::Work(_, reply) => answer(reply, Err(JournalError::Closed(None))),
     })
@@ -405,8 +433,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::journal::Labels;
     use crate::journal::sqlite::schema;
+    use crate::journal::{Labels, Status};
     use crate::time::Timestamp;
 
     fn begin() -> (Op, oneshot::Receiver<Result<Begun, JournalError>>) {
@@ -434,7 +462,7 @@ mod tests {
         let mut served = || {
             let (op, answer) = begin();
             queue.send(op).unwrap();
-            assert!(intake.wait());
+            assert!(intake.wait(None));
             let done = commit(&mut prepared, &mut intake, &counts);
             assert!(done.is_ok(), "the store goes on");
             answer
@@ -444,6 +472,115 @@ mod tests {
         shell.execute_batch("COMMIT").unwrap();
         let begun = served().try_recv().unwrap().unwrap();
         assert!(matches!(begun, Begun::Created(_)), "{begun:?}");
+    }
+
+    /// A writer without a thread, and who asks it.
+    struct Bench<'c> {
+        prepared: Prepared<'c>,
+        queue: std::sync::mpsc::Sender<Op>,
+    }
+
+    impl Bench<'_> {
+        fn serve(&mut self, intake: &mut Intake<'_>) -> Batch {
+            assert!(intake.wait(None));
+            commit(&mut self.prepared, intake, &Counts::default()).unwrap()
+        }
+
+        fn append(&self, head: &Head) -> oneshot::Receiver<Result<(), JournalError>> {
+            let (reply, answer) = oneshot::channel();
+            self.queue.send(Op::Append(next(head), reply)).unwrap();
+            answer
+        }
+
+        fn work(&self, work: Work) -> oneshot::Receiver<Result<Worked, JournalError>> {
+            let (reply, answer) = oneshot::channel();
+            self.queue.send(Op::Work(work, reply)).unwrap();
+            answer
+        }
+
+        /// How many records a log has, read as everybody reads it.
+        fn records(&self, head: &Head) -> usize {
+            statements::load(&self.prepared, head.id).map_or(0, |log| log.records.len())
+        }
+    }
+
+    fn next(head: &Head) -> Append {
+        let labels = Arc::clone(&head.labels);
+        let at = Timestamp::from_millis(1);
+        Append::new(head.id, head.place, Status::Running, labels, 1, "[1]", at)
+    }
+
+    /// A log with three records, of which its row knows one.
+    fn lagging(bench: &mut Bench<'_>, intake: &mut Intake<'_>) -> Head {
+        let (op, mut begun) = begin();
+        bench.queue.send(op).unwrap();
+        bench.serve(intake);
+        let Begun::Created(mut head) = begun.try_recv().unwrap().unwrap() else {
+            panic!("the key is free");
+        };
+        for _ in 0..2 {
+            let mut written = bench.append(&head);
+            bench.serve(intake);
+            written.try_recv().unwrap().unwrap();
+            head.place = head.place.after();
+        }
+        head
+    }
+
+    /// A row that lags is written before a step's work, and what the step takes back is not that.
+    #[test]
+    fn work_that_is_taken_back_takes_no_head_back() {
+        let connection = schema::example();
+        let prepared = Prepared::new(&connection).unwrap();
+        let (queue, ops) = std::sync::mpsc::channel();
+        let (mut bench, mut intake) = (Bench { prepared, queue }, Intake::new(&ops));
+        let head = lagging(&mut bench, &mut intake);
+        let mut stale = head.clone();
+        stale.place.records = 1;
+        let record = next(&stale);
+        let mut late = bench.work(Box::new(move |_| Some(record)));
+        assert_eq!(bench.serve(&mut intake), Batch::Done);
+        let late = late.try_recv().unwrap();
+        assert!(
+            matches!(late, Err(JournalError::Conflict { .. })),
+            "{late:?}"
+        );
+        assert_eq!(bench.records(&head), 3);
+        // Nor does one that spoils the row, and then wants no record.
+        let mut gone = bench.work(Box::new(|tx| {
+            tx.execute_batch("UPDATE log SET records = 9, epoch = 9")
+                .unwrap();
+            None
+        }));
+        assert_eq!(bench.serve(&mut intake), Batch::Done);
+        assert_eq!(gone.try_recv().unwrap().unwrap(), Worked::RolledBack);
+        assert_eq!(bench.records(&head), 3);
+        let mut written = bench.append(&head);
+        bench.serve(&mut intake);
+        written.try_recv().unwrap().unwrap();
+        assert_eq!(bench.records(&head), 4);
+    }
+
+    /// What was in a batch that a step spoilt is not known, and what was before it is.
+    #[test]
+    fn a_spoilt_batch_is_forgotten() {
+        let connection = schema::example();
+        let prepared = Prepared::new(&connection).unwrap();
+        let (queue, ops) = std::sync::mpsc::channel();
+        let (mut bench, mut intake) = (Bench { prepared, queue }, Intake::new(&ops));
+        let head = lagging(&mut bench, &mut intake);
+        let mut refused = bench.append(&head);
+        let mut broke = bench.work(Box::new(|tx| {
+            tx.execute_batch("ROLLBACK").unwrap();
+            None
+        }));
+        assert_eq!(bench.serve(&mut intake), Batch::Spoilt);
+        assert_eq!(broke.try_recv().unwrap().unwrap(), Worked::Broke);
+        assert!(refused.try_recv().unwrap().unwrap_err().is_transient());
+        let mut again = bench.append(&head);
+        bench.serve(&mut intake);
+        again.try_recv().unwrap().unwrap();
+        assert_eq!(bench.records(&head), 4);
     }
 
     /// Who only reads comes and goes as it likes: a lone writer beside readers is complete alone.
@@ -463,7 +600,7 @@ mod tests {
                 let (reply, _) = oneshot::channel();
                 queue.send(Op::Load(LogId::new(id), reply)).unwrap();
             }
-            assert!(intake.wait());
+            assert!(intake.wait(None));
             let done = commit(&mut prepared, &mut intake, &Counts::default());
             assert!(done.is_ok_and(|batch| batch == Batch::Done));
         }

@@ -1,7 +1,7 @@
 //! Steps in the file of the `sqlite` journal.
 //!
 //! The tables that the steps write are in the same file as the journal, beside its own (`log`, `record`, `mail`,
-//! `instance`), which are not to be touched. The journal makes the file, and the program its tables, with a connection of
+//! `instance`, `log_behind`), which are not to be touched. The journal makes the file, and the program its tables, with a connection of
 //! its own and before the first saga; from then on only the steps write, since a writer beside the journal makes it wait.
 //!
 //! A step is a plain function: it runs on the journal's writer thread, inside the transaction that other sagas' records
