@@ -92,7 +92,7 @@ struct Known {
     place: Place,
     /// How many records its row knows.
     row: u64,
-    /// Whether it is in a range of `behind`.
+    /// Whether it is in a range of `log_behind`.
     covered: bool,
     updated: Timestamp,
     /// What the records say that the row does not know.
