@@ -106,6 +106,8 @@ struct Kept {
     bytes: u64,
     status: Status,
     owned: bool,
+    /// Those who owned it have died.
+    suspect: bool,
     /// Its writer has been told, or a look that was told has seen it.
     known: bool,
 }
@@ -166,7 +168,7 @@ impl World {
             Status::Held => Waits::Operator,
             _ => Waits::Turn,
         };
-        found.waits(waits).owned(kept.owned)
+        found.waits(waits).owned(kept.owned).suspect(kept.suspect)
     }
 
     fn open(&self) -> impl Iterator<Item = (&u64, &Kept)> {
@@ -181,6 +183,7 @@ impl World {
             bytes,
             status: Status::Running,
             owned: false,
+            suspect: false,
             known: false,
         };
         self.store.insert(id, kept);
@@ -237,6 +240,7 @@ impl World {
                 for id in ids {
                     let kept = self.store.get_mut(&id).unwrap();
                     (kept.owned, kept.known) = (true, true);
+                    kept.suspect |= self.rng.next_u64().is_multiple_of(4);
                     let found = self.found(id);
                     self.line.taken(found);
                 }
@@ -341,6 +345,11 @@ impl World {
             .iter()
             .any(|other| self.store[other].lane == own);
         assert!(!busy, "two of a lane");
+        // Rule 11, of what this instance knows: another may have replayed it since.
+        assert_eq!(self.line.is_suspect(EntryId::new(id)), kept.suspect);
+        let suspect = |id: &u64| self.store[id].suspect;
+        assert!(!self.under_way.iter().any(suspect), "beside a suspect");
+        assert!(!kept.suspect || self.under_way.is_empty(), "not alone");
         assert!(self.under_way.insert(id));
         assert!(self.under_way.len() <= PARALLEL as usize, "rule 5");
         self.last.insert(own, id);
@@ -355,6 +364,11 @@ impl World {
             _ => Verdict::FAILED,
         };
         let failures = self.line.failures(entry);
+        if how > 4 && self.rng.next_u64().is_multiple_of(2) {
+            self.line.survived(entry);
+            assert!(!self.line.is_suspect(entry));
+            self.store.get_mut(&id).unwrap().suspect = false;
+        }
         let ruling = self.line.settle(entry, verdict, &mut self.rng, self.now);
         self.under_way.remove(&id);
         match ruling.unwrap() {

@@ -40,8 +40,8 @@ const LOOK_SHARE: u32 = 20;
 
 /// A drain under way: [`Queue::drain`].
 ///
-/// Dropped, it stops at once, and its turn passes on when its lease is over. [`stop`](Self::stop) ends what is under way
-/// and gives the turn back.
+/// Dropped, it stops at once, and its turn passes on when its lease is over: to whoever comes next it has died.
+/// [`stop`](Self::stop) ends what is under way and gives the turn back.
 #[must_use = "a drain that is dropped stops"]
 pub struct Drain {
     stop: watch::Sender<bool>,

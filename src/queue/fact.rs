@@ -55,6 +55,21 @@ pub enum Fact {
         /// Which replay that was, since it was last taken up.
         replay: u32,
     },
+    /// It is about to be replayed, though those who owned it before have died. What follows tells what became of that: if
+    /// nothing does, or another of these, one more has died.
+    #[non_exhaustive]
+    Suspected {
+        /// The fencing token of the turn in which it is replayed.
+        token: u64,
+        /// Which opening of the queue replays it, a number drawn by chance.
+        by: u64,
+    },
+    /// It was replayed, and the process lives; the callee does not have it yet.
+    #[non_exhaustive]
+    Survived {
+        /// The fencing token of the turn in which it was replayed.
+        token: u64,
+    },
     /// An operator wants it to be tried again.
     #[non_exhaustive]
     Retried {
@@ -212,6 +227,38 @@ impl Life {
         life.ok_or_else(|| "it is empty".into())
     }
 
+    /// What has happened since it was queued, or last retried.
+    fn since_retried(&self) -> &[Fact] {
+        let is_retry = |fact: &Fact| matches!(fact, Fact::Retried { .. });
+        let from = self.later.iter().rposition(is_retry);
+        from.and_then(|from| self.later.get(from.saturating_add(1)..))
+            .unwrap_or(&self.later)
+    }
+
+    /// How many have died who replayed it alone, as far as `me` can know: it lives.
+    pub(super) fn deaths(&self, me: u64) -> usize {
+        let facts = self.since_retried();
+        let next = facts.iter().skip(1).map(Some).chain([None]);
+        let died = facts.iter().zip(next).filter(|(fact, next)| {
+            let heard = matches!(next, Some(Fact::Survived { .. }));
+            !heard && matches!(fact, Fact::Suspected { by, .. } if *by != me)
+        });
+        died.count()
+    }
+
+    /// Whether `me` has written down that it is about to replay it, and nothing after that.
+    pub(super) fn is_noted(&self, me: u64) -> bool {
+        matches!(self.later.last(), Some(Fact::Suspected { by, .. }) if *by == me)
+    }
+
+    /// How often it was survived, the last times and without a death in between.
+    pub(super) fn survived(&self) -> usize {
+        let facts = self.since_retried().rchunks_exact(2);
+        let survived =
+            |pair: &&[Fact]| matches!(pair, [Fact::Suspected { .. }, Fact::Survived { .. }]);
+        facts.take_while(survived).count()
+    }
+
     /// Why it is poison, if it is.
     #[must_use]
     pub fn poison(&self) -> Option<Poison> {
@@ -229,6 +276,7 @@ impl Stage {
         match (self, fact) {
             (Self::Waiting, Fact::Applied { .. }) => Some(Self::Applied),
             (Self::Waiting, Fact::Poisoned { .. }) => Some(Self::Poisoned),
+            (Self::Waiting, Fact::Suspected { .. } | Fact::Survived { .. }) => Some(Self::Waiting),
             (Self::Poisoned, Fact::Retried { .. }) => Some(Self::Waiting),
             (Self::Poisoned, Fact::Dropped { .. }) => Some(Self::Dropped),
             _ => None,
@@ -236,18 +284,26 @@ impl Stage {
     }
 }
 
-/// What the head of a log says of an entry that is not over: how many bytes, and its lane. So a queue is known again after
-/// a restart without reading what is in it.
-pub(super) fn headline(stage: Stage, bytes: u64, lane: &Lane) -> String {
-    format!("{stage} {bytes} {}", lane.as_str())
+/// The word for an entry that waits and is [suspected](Fact::Suspected).
+pub(super) const SUSPECTED: &str = "suspected";
+
+/// What the head of a log says of an entry that is not over: a word, how many bytes, and its lane. So a queue is known again
+/// after a restart without reading what is in it.
+pub(super) fn headline(word: &str, bytes: u64, lane: &Lane) -> String {
+    format!("{word} {bytes} {}", lane.as_str())
 }
 
-/// Reads it back.
+/// Reads bytes and lane back.
 pub(super) fn read_headline(text: &str, tenant: &str) -> Option<(u64, Lane)> {
     let mut parts = text.splitn(3, ' ');
-    let _stage = parts.next()?;
+    let _word = parts.next()?;
     let bytes = parts.next()?.parse().ok()?;
     Some((bytes, Lane::new(parts.next()?).tenant(tenant)))
+}
+
+/// Whether the word is that of a suspect.
+pub(super) fn is_suspected(text: &str) -> bool {
+    text.split(' ').next() == Some(SUSPECTED)
 }
 
 impl From<Stage> for Option<Waits> {
@@ -266,12 +322,15 @@ mod tests {
 
     /// Stores of today are read by the programs of tomorrow: a line that no longer reads, or is no longer written like
     /// this, is a new version of the format.
-    const VERSION_1: [&str; 7] = [
+    const VERSION_1: [&str; 10] = [
         r#"{"queued":{"lane":"account-7","body":{"text":"{\"amount\":100}"}}}"#,
         r#"{"queued":{"lane":"","body":{"base64":"-_8"}}}"#,
         r#"{"queued":{"lane":"a b","body":{"sealed":"-_8"}}}"#,
         r#"{"applied":{"token":3,"replay":1}}"#,
         r#"{"poisoned":{"why":"exhausted","token":3,"replay":10}}"#,
+        r#"{"poisoned":{"why":"deadly","token":9,"replay":0}}"#,
+        r#"{"suspected":{"token":6,"by":11}}"#,
+        r#"{"survived":{"token":6}}"#,
         r#"{"retried":{"actor":"ann","reason":"the account is open again"}}"#,
         r#"{"dropped":{"actor":"ann","reason":"booked by hand"}}"#,
     ];
@@ -284,12 +343,51 @@ mod tests {
         }
     }
 
+    /// `S` suspected by this one, `s` by another, `v` survived, `r` retried: deaths, noted, survived.
+    #[test]
+    fn what_became_of_a_suspect() {
+        for (said, due) in [
+            ("", (0, false, 0)),
+            ("s", (1, false, 0)),
+            ("ss", (2, false, 0)),
+            ("sS", (1, true, 0)),
+            ("SS", (0, true, 0)),
+            ("sv", (0, false, 1)),
+            ("svs", (1, false, 0)),
+            ("svsv", (0, false, 2)),
+            ("ssvsv", (1, false, 2)),
+            ("svssv", (1, false, 1)),
+            ("svSvsv", (0, false, 3)),
+            ("sssr", (0, false, 0)),
+            ("sssrssv", (1, false, 1)),
+        ] {
+            let fact = |letter| {
+                let text = match letter {
+                    'S' => r#"{"suspected":{"token":6,"by":1}}"#,
+                    's' => r#"{"suspected":{"token":6,"by":2}}"#,
+                    'v' => r#"{"survived":{"token":6}}"#,
+                    _ => r#"{"retried":{"actor":"ann","reason":""}}"#,
+                };
+                serde_json::from_str(text).unwrap()
+            };
+            let life = Life {
+                lane: Lane::new("a"),
+                body: Body::Text(String::new()),
+                stage: Stage::Waiting,
+                later: said.chars().map(fact).collect(),
+            };
+            let found = (life.deaths(1), life.is_noted(1), life.survived());
+            assert_eq!(found, due, "{said}");
+        }
+    }
+
     #[test]
     fn a_headline_comes_back() {
         for name in ["account-7", "", "with spaces  ", " 7 7"] {
             let lane = Lane::new(name).tenant("acme");
-            let text = headline(Stage::Poisoned, 17, &lane);
-            assert_eq!(read_headline(&text, "acme"), Some((17, lane)));
+            let text = headline(Stage::Poisoned.as_str(), 17, &lane);
+            assert_eq!(read_headline(&text, "acme"), Some((17, lane.clone())));
+            assert!(!is_suspected(&text) && is_suspected(&headline(SUSPECTED, 17, &lane)));
         }
         for text in ["", "queued", "queued 7", "queued x lane"] {
             assert_eq!(read_headline(text, ""), None, "{text}");

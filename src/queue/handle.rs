@@ -59,6 +59,8 @@ pub(super) struct Shared {
     /// What the line says of its depth, for those who only want to know whether it is zero.
     depth: AtomicU64,
     rng: Mutex<Rng>,
+    /// Tells this opening from others in the records of suspects.
+    pub(super) me: u64,
     /// Something was queued here, or decided by an operator.
     pub(super) wake: Notify,
     /// Held by the drain of this instance.
@@ -169,6 +171,7 @@ impl Queue {
             line: Mutex::new(Line::new(config)),
             depth: AtomicU64::new(0),
             rng: Mutex::new(Rng::new(rt::entropy())),
+            me: rt::entropy(),
             wake: Notify::new(),
             draining: tokio::sync::Mutex::new(()),
         }));
@@ -362,7 +365,9 @@ impl Queue {
         if log.head.status != crate::journal::Status::Held {
             return Err(QueueError::NotPoisoned(entry));
         }
-        match self.0.store.record(&log.head, fact).await {
+        // One that was deadly is not let loose beside others.
+        let was_deadly = Life::read(&log).is_ok_and(|life| life.poison() == Some(Poison::Deadly));
+        match self.0.store.record(&log.head, fact, was_deadly).await {
             Err(QueueError::Store(JournalError::Conflict { .. })) => {
                 return Err(QueueError::NotPoisoned(entry));
             }

@@ -21,6 +21,8 @@
 //! 9. A look at the store replaces what is known, but for what has changed here since the look began, and for what is under
 //!    way. Of an entry that it tells twice its last word counts.
 //! 10. When the turn is over nothing is owned. What is under way ends as it ends, and its lane waits for it.
+//! 11. A suspect is replayed alone: nothing else is under way when it begins, and nothing else begins before it has ended.
+//!     So what dies with it says something about it, and nothing about others.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -58,6 +60,8 @@ struct Item {
     due: Tick,
     /// It is poison here, and the store cannot say so.
     damaged: bool,
+    /// Those who replay it may die of it.
+    suspect: bool,
     /// The look that was the last to begin when it changed here.
     touched: u64,
 }
@@ -123,6 +127,8 @@ pub struct Line {
     stopped: usize,
     poisoned: usize,
     under_way: u32,
+    /// The suspect that is under way.
+    alone: Option<EntryId>,
     bytes: u64,
     /// The latest time that was told.
     now: Tick,
@@ -152,6 +158,7 @@ impl Line {
             stopped: 0,
             poisoned: 0,
             under_way: 0,
+            alone: None,
             bytes: 0,
             now: Tick::ZERO,
             reserved: NONE,
@@ -223,6 +230,7 @@ impl Line {
                     item.anew();
                 }
                 item.owned = item.is == Is::Waiting;
+                item.suspect = found.suspect;
             });
         } else {
             self.insert(found.owned(true));
@@ -275,13 +283,10 @@ impl Line {
         self.lanes.len() > self.stopped
     }
 
-    /// What is to be replayed now; it is under way until it is settled (rules 4, 5).
+    /// What is to be replayed now; it is under way until it is settled (rules 4, 5, 11).
     pub fn next(&mut self, now: Tick) -> Option<EntryId> {
         self.now = self.now.max(now);
-        if self.under_way >= self.config.replays().get() {
-            return None;
-        }
-        let (due, id) = self.ready.first().copied()?;
+        let (due, id) = self.due()?;
         if due > now {
             return None;
         }
@@ -290,6 +295,26 @@ impl Line {
             item.replays = item.replays.saturating_add(1);
         });
         Some(id)
+    }
+
+    /// What is the next, and when, if nothing that is under way keeps it waiting.
+    fn due(&self) -> Option<(Tick, EntryId)> {
+        if self.under_way >= self.config.replays().get() || self.alone.is_some() {
+            return None;
+        }
+        let (due, id) = self.ready.first().copied()?;
+        (self.under_way == 0 || !self.is_suspect(id)).then_some((due, id))
+    }
+
+    /// Whether those who replay it may die of it (rule 11).
+    #[must_use]
+    pub fn is_suspect(&self, id: EntryId) -> bool {
+        self.items.get(&id).is_some_and(|item| item.suspect)
+    }
+
+    /// It is no suspect any more, and that is recorded (rule 11).
+    pub fn survived(&mut self, id: EntryId) {
+        self.change(id, |item| item.suspect = false);
     }
 
     /// Which replay of the entry this is, the first is 1.
@@ -404,10 +429,7 @@ impl Line {
     /// When [`next`](Self::next) may have something, if nothing else happens.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Tick> {
-        if self.under_way >= self.config.replays().get() {
-            return None;
-        }
-        self.ready.first().map(|(due, _)| *due)
+        self.due().map(|(due, _)| due)
     }
 
     /// A look at the store begins (rule 9).
@@ -466,6 +488,7 @@ impl Line {
             }
             item.is = is;
             item.owned = found.owned && is == Is::Waiting;
+            item.suspect = found.suspect;
         });
     }
 
@@ -490,6 +513,7 @@ impl Line {
             delay: Duration::ZERO,
             due: Tick::ZERO,
             damaged: false,
+            suspect: found.suspect,
             touched: self.look,
         };
         self.items.insert(id, item);
@@ -506,7 +530,13 @@ impl Line {
             let was = item.is;
             change(item);
             item.touched = touched;
-            let is = item.is;
+            let (is, suspect) = (item.is, item.suspect);
+            match (was, is) {
+                (Is::UnderWay, Is::UnderWay) => {}
+                (_, Is::UnderWay) if suspect => self.alone = Some(id),
+                (Is::UnderWay, _) if self.alone == Some(id) => self.alone = None,
+                _ => {}
+            }
             self.count(was, -1);
             self.count(is, 1);
             if let Some(track) = self.lanes.get_mut(&lane) {
@@ -526,6 +556,7 @@ impl Line {
         };
         self.hush(&lane);
         if let Some(item) = self.items.remove(&id) {
+            self.alone = self.alone.filter(|alone| *alone != id);
             self.count(item.is, -1);
             self.bytes = self.bytes.saturating_sub(item.bytes);
         }

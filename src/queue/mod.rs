@@ -18,7 +18,7 @@
 //!                                                      │
 //!                                                      ├ 2xx: applied, remembered for a day
 //!                                                      ├ not now: later, by a backoff; its lane waits
-//!                                                      └ never: poison, an incident; its lane waits for an operator
+//!                                                      └ never, or deadly: poison, an incident; its lane waits for an operator
 //! ```
 //!
 //! # What is promised
@@ -42,6 +42,11 @@
 //!   when the gate is open. Exact within an instance. What another instance has queued is known after
 //!   [`QueueConfig::look`] at most (with PostgreSQL mostly within milliseconds) while the store answers; a write that is
 //!   sent to another instance sooner than that after a receipt may pass it.
+//! - **Survived.** An entry that kills whoever replays it, or reads it, does so five times, and is poison then. Two owners that
+//!   die in a row, by which a lease that is over counts as a death, make a suspect of every entry that they owned. Each of those
+//!   is replayed alone, with a record before and, if the callee does not take it, one after, until it is taken or has been
+//!   survived three times. Meanwhile all lanes wait for one another, for [`QueueConfig::within`] at most each time: two
+//!   deaths make the replay of a backlog slow once. What kills only at its fourth replay by one process is not found out.
 //! - **Bounded**, in entries and in bytes, exactly within an instance; several together can exceed a bound by what they
 //!   queue within one look. A write whose answer from the store is lost is counted until a look that began later is over;
 //!   one that becomes durable later still, as of a connection that hung, comes on top of the bound. What is over is remembered beside the bound, for [`QueueConfig::keep`].
@@ -56,6 +61,7 @@
 //! | before the callee was asked | the entry, owned by the dead | the next turn owns it when the lease is over, at once in a file |
 //! | while the callee is asked, or before its answer is recorded | the same | it is replayed under the same key and a higher token; a callee that knows keys does nothing twice |
 //! | after "applied" is recorded | a key that is remembered | nothing; the same key is answered "applied" |
+//! | while it is asked, again and again, so that it may be why | a record of each such replay, made before it | poison, when three have died of it alone |
 //! | after "poisoned" is recorded | an incident | its lane waits, over any number of restarts |
 //! | while an operator decides | the decision or the incident | the operator asks again |
 //!

@@ -27,6 +27,13 @@ use crate::saga::seal::SealError;
 /// A record that the store failed to take is brought again after this.
 const AGAIN: Duration = Duration::from_millis(200);
 
+/// So many have begun to replay a suspect, each alone, and were not heard of again: then it is poison. With the two deaths
+/// that made it one, it is five.
+const DEADLY: usize = 3;
+
+/// Survived so often in a row, a suspect is none any more. Once would not do: a callee that is away proves nothing.
+const ACQUITTED: usize = 3;
+
 /// So often in a lease a record that is brought again asks whether the lease is in doubt.
 const LOOKS: u32 = 15;
 
@@ -104,8 +111,8 @@ impl Turn {
 enum Came {
     /// The callee was asked, or may be later.
     To(Verdict, Option<Head>),
-    /// No request can be made of it.
-    Unreadable(Head),
+    /// No request can be made of it, or none is to be.
+    Hopeless(Head, Poison),
     /// It is over, by somebody else.
     Over,
     /// It is not this instance's.
@@ -160,9 +167,7 @@ where
                 _ => shared.with(|line| line.disowned(id)),
             }
         }
-        Came::Unreadable(head) => {
-            settle(shared, &turn, id, &head, Some(Poison::Unreadable)).await;
-        }
+        Came::Hopeless(head, why) => settle(shared, &turn, id, &head, Some(why)).await,
         Came::Over => shared.with(|line| line.gone(id)),
         Came::Lost => shared.with(|line| line.disowned(id)),
         Came::Damaged => {
@@ -178,7 +183,7 @@ async fn attempt<C, S, Req>(
     mut turn: Turn,
     gate: &Gate,
     codec: &C,
-    mut service: S,
+    service: S,
     id: EntryId,
 ) -> Came
 where
@@ -196,18 +201,77 @@ where
         return Came::Lost;
     }
     let Ok(life) = Life::read(&log) else {
-        return Came::Unreadable(log.head);
+        return Came::Hopeless(log.head, Poison::Unreadable);
     };
     if life.stage != Stage::Waiting {
         return Came::Lost;
     }
-    let head = log.head;
-    let opened = turn.unless_stopped(shared.store.open(&head, &life)).await;
+    let mut head = log.head;
+    if life.deaths(shared.me) >= DEADLY {
+        return Came::Hopeless(head, Poison::Deadly);
+    }
+    let entry = (id, life);
+    if !shared.with(|line| line.is_suspect(id)) {
+        return carry_out(shared, &mut turn, gate, codec, service, &head, entry).await;
+    }
+    if !gate.kind().writes() {
+        return Came::To(Verdict::AWAY, None);
+    }
+    if !turn.may_begin().await {
+        return Came::Lost;
+    }
+    let (survived, is_noted) = (entry.1.survived(), entry.1.is_noted(shared.me));
+    let (token, by) = (turn.token, shared.me);
+    // Before anything is done with what it says: one can die of that as well.
+    if !is_noted
+        && !bring(
+            shared,
+            &turn,
+            &mut head,
+            &Fact::Suspected { token, by },
+            true,
+        )
+        .await
+    {
+        return Came::Lost;
+    }
+    let mut came = carry_out(shared, &mut turn, gate, codec, service, &head, entry).await;
+    if matches!(came, Came::Lost | Came::To(Verdict::Later { .. }, _)) {
+        let acquitted = (survived.saturating_add(1)).is_multiple_of(ACQUITTED);
+        let fact = Fact::Survived { token };
+        if bring(shared, &turn, &mut head, &fact, !acquitted).await && acquitted {
+            shared.with(|line| line.survived(id));
+        }
+    }
+    match &mut came {
+        Came::To(_, Some(known)) | Came::Hopeless(known, _) => *known = head,
+        _ => {}
+    }
+    came
+}
+
+/// Replays it, and tells how far that came.
+async fn carry_out<C, S, Req>(
+    shared: &Shared,
+    turn: &mut Turn,
+    gate: &Gate,
+    codec: &C,
+    mut service: S,
+    head: &Head,
+    (id, life): (EntryId, Life),
+) -> Came
+where
+    C: Codec<Req, S::Response, S::Error>,
+    S: Service<Req>,
+{
+    let opened = turn.unless_stopped(shared.store.open(head, &life)).await;
     let payload = match opened {
         Some(Ok(payload)) => payload,
         None => return Came::Lost,
         Some(Err(SealError::Unavailable(_))) => return Came::To(Verdict::AWAY, None),
-        Some(Err(SealError::Gone | SealError::Refused(_))) => return Came::Unreadable(head),
+        Some(Err(SealError::Gone | SealError::Refused(_))) => {
+            return Came::Hopeless(head.clone(), Poison::Unreadable);
+        }
     };
     let entry = Entry {
         id,
@@ -220,7 +284,7 @@ where
     };
     let restored = std::panic::catch_unwind(AssertUnwindSafe(|| codec.restore(&entry)));
     let Ok(Some(request)) = restored else {
-        return Came::Unreadable(head);
+        return Came::Hopeless(head.clone(), Poison::Unreadable);
     };
     if !gate.kind().writes() {
         return Came::To(Verdict::AWAY, None);
@@ -250,21 +314,16 @@ where
         Verdict::Refused if !gate.kind().writes() => Verdict::AWAY,
         verdict => verdict,
     };
-    Came::To(verdict, Some(head))
+    Came::To(verdict, Some(head.clone()))
 }
 
-/// Records how it ended: applied, or poison.
-async fn settle(shared: &Shared, turn: &Turn, id: EntryId, head: &Head, poison: Option<Poison>) {
-    let (token, replay) = (turn.token, shared.with(|line| line.replay(id)));
-    let fact = match poison {
-        None => Fact::Applied { token, replay },
-        Some(why) => Fact::Poisoned { why, token, replay },
-    };
-    let bring = async {
+/// Records what became of it, until the store has heard that, or it is somebody else's. The same record again is the same
+/// record.
+async fn bring(shared: &Shared, turn: &Turn, head: &mut Head, fact: &Fact, suspect: bool) -> bool {
+    let recorded = async {
         loop {
-            match shared.store.record(head, &fact).await {
+            match shared.store.record(head, fact, suspect).await {
                 Ok(()) => return true,
-                // The same record again is the same record.
                 Err(QueueError::Store(error)) if error.is_transient() && !turn.is_over() => {
                     rt::sleep(AGAIN).await;
                 }
@@ -274,9 +333,24 @@ async fn settle(shared: &Shared, turn: &Turn, id: EntryId, head: &Head, poison: 
     };
     let recorded = tokio::select! {
         biased;
-        recorded = bring => recorded,
+        recorded = recorded => recorded,
         () = turn.given_up(shared.config.leased_for()) => false,
     };
+    if recorded {
+        head.place = head.place.after();
+    }
+    recorded
+}
+
+/// Records how it ended: applied, or poison.
+async fn settle(shared: &Shared, turn: &Turn, id: EntryId, head: &Head, poison: Option<Poison>) {
+    let (token, replay) = (turn.token, shared.with(|line| line.replay(id)));
+    let fact = match poison {
+        None => Fact::Applied { token, replay },
+        Some(why) => Fact::Poisoned { why, token, replay },
+    };
+    let mut head = head.clone();
+    let recorded = bring(shared, turn, &mut head, &fact, false).await;
     if !recorded {
         // Somebody else has it, or will: it is replayed again under its key.
         return shared.with(|line| line.disowned(id));

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use super::codec::{Draft, Receipt};
 use super::error::QueueError;
-use super::fact::{Body, FORMAT, Fact, Life, Stage, headline, read_headline};
+use super::fact::{
+    Body, FORMAT, Fact, Life, SUSPECTED, Stage, headline, is_suspected, read_headline,
+};
 use super::lane::{EntryId, Lane};
 use super::words::{Found, Waits};
 use crate::error::ConfigError;
@@ -21,6 +23,10 @@ const PAGE: usize = 512;
 
 /// The version of the kind.
 const VERSION: u32 = 1;
+
+/// Claimed so often since its last record, an entry is a suspect: two owners have died, and a third has it. One death says
+/// nothing, since everything that waits is owned by whoever replays.
+const SUSPICIOUS: u32 = 3;
 
 pub(super) struct Store {
     pub(super) journal: Arc<dyn Journal>,
@@ -117,9 +123,10 @@ impl Store {
             written(&fact)?,
             at,
         );
-        let begin = begin
-            .version(VERSION)
-            .stage(headline(Stage::Waiting, bytes, &draft.lane));
+        let begin =
+            begin
+                .version(VERSION)
+                .stage(headline(Stage::Waiting.as_str(), bytes, &draft.lane));
         match self.journal.begin(begin).await? {
             Begun::Created(head) => Ok(Ok(found(&head, None))),
             Begun::Existing(head) => {
@@ -262,18 +269,31 @@ impl Store {
         Ok(heads.first().map(|head| head.place.epoch.get()))
     }
 
-    /// Adds a fact to an entry, at the place where its log was read.
-    pub(super) async fn record(&self, head: &Head, fact: &Fact) -> Result<(), QueueError> {
+    /// Adds a fact to an entry, at the place where its log was read. One that goes on waiting is a suspect from then on, or
+    /// is not.
+    pub(super) async fn record(
+        &self,
+        head: &Head,
+        fact: &Fact,
+        suspect: bool,
+    ) -> Result<(), QueueError> {
         let (bytes, lane) = line_of(head);
         let (status, stage) = match fact {
             Fact::Applied { .. } => (Status::Ended, Stage::Applied),
             Fact::Dropped { .. } => (Status::Ended, Stage::Dropped),
             Fact::Poisoned { .. } => (Status::Held, Stage::Poisoned),
-            Fact::Queued { .. } | Fact::Retried { .. } => (Status::Running, Stage::Waiting),
+            Fact::Queued { .. }
+            | Fact::Retried { .. }
+            | Fact::Suspected { .. }
+            | Fact::Survived { .. } => (Status::Running, Stage::Waiting),
+        };
+        let word = match stage {
+            Stage::Waiting if suspect => SUSPECTED,
+            _ => stage.as_str(),
         };
         let headline = match status {
-            Status::Ended => stage.as_str().to_owned(),
-            Status::Running | Status::Held => headline(stage, bytes, &lane),
+            Status::Ended => word.to_owned(),
+            Status::Running | Status::Held => headline(word, bytes, &lane),
         };
         let labels = Arc::clone(&head.labels);
         let body = written(fact)?;
@@ -341,6 +361,7 @@ fn found(head: &Head, me: Option<InstanceId>) -> Found {
     Found::new(head.id.into(), lane, bytes, head.begun)
         .waits(waits)
         .owned(me.is_some() && head.owner == me)
+        .suspect(head.recoveries >= SUSPICIOUS || is_suspected(&head.stage))
 }
 
 /// Bytes and lane of an entry. One whose head was written by something else has a lane of its own: it becomes an incident

@@ -81,6 +81,8 @@ pub enum Poison {
     Refused,
     /// No request can be made of it: its record does not read, or its key is gone.
     Unreadable,
+    /// Processes that replay it die.
+    Deadly,
 }
 
 impl Poison {
@@ -91,6 +93,7 @@ impl Poison {
             Self::Exhausted => "exhausted",
             Self::Refused => "refused",
             Self::Unreadable => "unreadable",
+            Self::Deadly => "deadly",
         }
     }
 }

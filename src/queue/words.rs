@@ -30,6 +30,8 @@ pub struct Found {
     pub waits: Waits,
     /// Whether this instance owns it.
     pub owned: bool,
+    /// Whether those who owned it have died, again and again, so that it may be why.
+    pub suspect: bool,
 }
 
 impl Found {
@@ -43,6 +45,7 @@ impl Found {
             queued,
             waits: Waits::Turn,
             owned: false,
+            suspect: false,
         }
     }
 
@@ -57,6 +60,13 @@ impl Found {
     #[must_use]
     pub const fn owned(mut self, owned: bool) -> Self {
         self.owned = owned;
+        self
+    }
+
+    /// Whether those who owned it have died, again and again.
+    #[must_use]
+    pub const fn suspect(mut self, suspect: bool) -> Self {
+        self.suspect = suspect;
         self
     }
 }

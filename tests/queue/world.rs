@@ -281,6 +281,7 @@ pub(crate) struct Broken {
     deaf: AtomicBool,
     hangs: AtomicBool,
     no_claims: AtomicBool,
+    no_records: AtomicBool,
     damaged: AtomicU64,
     loads: AtomicU64,
 }
@@ -293,6 +294,7 @@ impl Broken {
             deaf: AtomicBool::new(false),
             hangs: AtomicBool::new(false),
             no_claims: AtomicBool::new(false),
+            no_records: AtomicBool::new(false),
             damaged: AtomicU64::new(0),
             loads: AtomicU64::new(0),
         }
@@ -311,6 +313,11 @@ impl Broken {
     /// Claims, and then says that it failed.
     pub(crate) fn loses_claims(&self, loses: bool) {
         self.no_claims.store(loses, Ordering::SeqCst);
+    }
+
+    /// Adds records, and then says that it failed.
+    pub(crate) fn loses_records(&self, loses: bool) {
+        self.no_records.store(loses, Ordering::SeqCst);
     }
 
     /// This log does not read.
@@ -354,7 +361,10 @@ impl Journal for Broken {
     fn append(&self, append: Append) -> Answer<'_, ()> {
         Box::pin(async move {
             let appended = self.inner.append(append).await;
-            self.answers(appended)
+            match self.no_records.load(Ordering::SeqCst) {
+                true => Err(failed()),
+                false => self.answers(appended),
+            }
         })
     }
 

@@ -301,3 +301,68 @@ fn the_line_shows_numbers_and_no_names() {
         "{shown}"
     );
 }
+
+#[test]
+fn rule_11_a_suspect_is_replayed_alone() {
+    let mut line = Line::new(config());
+    for (number, name, suspect) in [(1, "a", false), (2, "b", true), (3, "c", false)] {
+        line.taken(found(number, name).suspect(suspect));
+    }
+    assert_eq!(line.next(at(0)), Some(id(1)));
+    // It does not begin beside another, and nobody passes it.
+    assert_eq!((line.next(at(0)), line.poll_timeout()), (None, None));
+    assert_eq!(
+        settle(&mut line, 1, Verdict::Applied, at(1)),
+        Some(Ruling::Apply)
+    );
+    line.gone(id(1));
+    assert_eq!(line.poll_timeout(), Some(at(0)));
+    assert_eq!(line.next(at(1)), Some(id(2)));
+    assert!(line.is_suspect(id(2)));
+    assert_eq!((line.next(at(1)), line.poll_timeout()), (None, None));
+    // It has survived, and others go on while it waits.
+    line.survived(id(2));
+    assert_eq!(line.next(at(1)), None, "it is under way");
+    let waits = settle(&mut line, 2, Verdict::FAILED, at(1));
+    assert_eq!(waits, Some(Ruling::Wait(at(101))));
+    assert_eq!(line.next(at(101)), Some(id(3)));
+    assert_eq!(line.next(at(101)), Some(id(2)), "none any more");
+}
+
+/// However a suspect's replay ends, others go on.
+#[test]
+fn rule_11_whatever_becomes_of_a_suspect() {
+    let ends: [fn(&mut Line); 6] = [
+        |line| line.gone(id(1)),
+        |line| line.poisoned(id(1)),
+        |line| line.damaged(id(1)),
+        |line| line.disowned(id(1)),
+        |line| line.let_go(id(1), 1),
+        |line| assert!(settle(line, 1, Verdict::AWAY, at(1)).is_some()),
+    ];
+    for (number, end) in ends.into_iter().enumerate() {
+        let mut line = Line::new(config());
+        line.taken(found(1, "a").suspect(true));
+        line.taken(found(2, "b"));
+        assert_eq!(line.next(at(1)), Some(id(1)));
+        assert_eq!(line.next(at(1)), None);
+        end(&mut line);
+        assert_eq!(line.next(at(1)), Some(id(2)), "end {number}");
+    }
+}
+
+/// What a claim and a look say of it counts.
+#[test]
+fn rule_11_who_is_a_suspect() {
+    let mut line = Line::new(config());
+    line.learned(found(1, "a"));
+    line.taken(found(1, "a").suspect(true));
+    assert!(line.is_suspect(id(1)));
+    let look = line.look();
+    line.looked(look, [found(1, "a")]);
+    assert!(!line.is_suspect(id(1)), "somebody else has replayed it");
+    let look = line.look();
+    line.looked(look, [found(1, "a").suspect(true)]);
+    assert!(line.is_suspect(id(1)));
+    assert!(!line.is_suspect(id(2)));
+}
