@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use deadpool_postgres::{Manager, Pool};
+use deadpool_postgres::{Manager, Pool, QueueMode};
 use mainstay::journal::Journal;
 use mainstay::journal::memory::MemoryJournal;
 use mainstay::journal::postgres::{PostgresConfig, PostgresJournal, SchemaName};
@@ -78,7 +78,10 @@ impl Database {
 
     fn pool(&self) -> Result<Pool, Failed> {
         let manager = Manager::new(self.address.clone(), NoTls);
-        Ok(Pool::builder(manager).max_size(6).build()?)
+        Ok(Pool::builder(manager)
+            .max_size(6)
+            .queue_mode(QueueMode::Lifo)
+            .build()?)
     }
 
     fn config(&self) -> PostgresConfig {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use deadpool_postgres::{Manager, Pool};
+use deadpool_postgres::{Manager, Pool, QueueMode};
 use mainstay::journal::memory::MemoryJournal;
 use mainstay::journal::postgres::{PostgresConfig, PostgresJournal};
 use mainstay::journal::sqlite::SqliteJournal;
@@ -98,6 +98,7 @@ pub fn postgres(place: Place) -> Answer<'static, Opened> {
         let address: tokio_postgres::Config = address.parse()?;
         let pool = Pool::builder(Manager::new(address.clone(), NoTls))
             .max_size(8)
+            .queue_mode(QueueMode::Lifo)
             .build()?;
         let config = PostgresConfig::new();
         PostgresJournal::migrate(&pool, &config).await?;

@@ -188,7 +188,7 @@ pub fn all() -> Vec<Entrant> {
             kind: Kind::Postgres,
             durable: true,
             most: usize::MAX,
-            settings: "defaults; a pool of 8 connections",
+            settings: "defaults; a pool of 8 connections, the one that came back last first",
             open: mainstay::postgres,
         },
         #[cfg(feature = "dbos")]
