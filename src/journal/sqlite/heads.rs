@@ -1,8 +1,9 @@
 //! Heads in memory, and their rows, which come after their records.
 //!
 //! Everything that a record changes of its log's head is in the record: how many there are, when the last was written, what
-//! the log is at. Writing it into the row of the log as well, each time, costs as much as the record itself. One writer has
-//! the file, so it knows where the logs that it writes to end, and writes their rows when somebody is about to read them.
+//! the log is at. Writing it into the row of the log as well, each time, costs more than half of what the record itself does.
+//! One writer has the file, so it knows where the logs that it writes to end, and writes their rows when somebody is about
+//! to read them.
 //!
 //! # Rules
 //!
